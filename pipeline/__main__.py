@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `lungseg`, run from the code in the current folder."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The dataset folder: layout, import, synthetic radiographs, reading one radiograph."""

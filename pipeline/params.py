@@ -1,0 +1,215 @@
+"""params.yaml as frozen, strict, typed models.
+
+Every key is required and an unknown one is an error, so params.yaml is the whole truth about a
+run: no default hides here. DVC tracks the values, which is why no stage lists this module as a
+dependency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ParamsError
+from pipeline.files import atomic_path
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class ValidateParams(Section):
+    """What a dataset must look like to be trained on."""
+
+    min_pairs_per_class: Count
+    max_quarantined: Share
+    """Largest share of the pairs that may be set aside before the run stops."""
+    min_lung_area: Share
+    """Smallest plausible share of the mask that is lung."""
+    max_lung_area: Share
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_lung_area >= self.max_lung_area:
+            raise ValueError("min_lung_area must be below max_lung_area")
+        return self
+
+
+class SplitParams(Section):
+    """Shares of the radiographs; the rest trains."""
+
+    val: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Self:
+        if self.val <= 0 or self.test <= 0 or self.val + self.test >= 1:
+            raise ValueError("val and test must be above 0 and leave something to train on")
+        return self
+
+
+class AugmentParams(Section):
+    """Size of the training images and the random changes of their copies."""
+
+    seed: Seed
+    image_size: Annotated[int, Field(ge=32, le=1024)]
+    """Side of the square training images, pixels."""
+    copies: Annotated[int, Field(ge=0)]
+    """Augmented copies of each training pair, beside the original."""
+    flip: Share
+    """Probability of a horizontal flip."""
+    rotate: Annotated[float, Field(ge=0, le=180)]
+    """Largest rotation, degrees either way."""
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    """Largest relative change of size, either way."""
+    shift: Annotated[float, Field(ge=0, lt=1)]
+    """Largest shift, share of the image's side, either way."""
+    brightness: Share
+    contrast: Share
+    workers: Annotated[int, Field(ge=0)]
+    """Processes; 0 means one per core. Does not change the result."""
+
+
+class TrainParams(Section):
+    """The network and its optimisation."""
+
+    seed: Seed
+    deterministic: bool
+    """Bit-equal repetition on the same machine, at some cost in speed."""
+    encoder: str
+    """`plain`, or a backbone of segmentation-models by name."""
+    encoder_weights: Literal["imagenet"] | None
+    filters: Annotated[list[Count], Field(min_length=2, max_length=6)]
+    """Filters of the nodes X^{i,·} at depth i (of the decoder when the encoder is a backbone)."""
+    deep_supervision: bool
+    loss: Literal["binary_crossentropy", "bce_dice"]
+    learning_rate: Positive
+    epochs: Count
+    patience: Count
+    """Epochs without a better validation loss before training stops."""
+    batch_size: Count
+
+
+class EvaluateParams(Section):
+    """How probabilities become masks."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    batch_size: Count
+
+
+class ReportParams(Section):
+    """What the visual report shows."""
+
+    cases: Count
+    """Cases of each kind: worst, median and best."""
+
+
+class GateParams(Section):
+    """What a candidate must reach to be released."""
+
+    min_accuracy: Share
+    min_dice: Share
+    min_worst_class_dice: Share
+    max_drop: Share
+    """Largest loss of mean Dice against the champion on the same radiographs, overall and in
+    any class."""
+    min_report_cases: Count
+    """Cases whose overlays the visual report must show."""
+    min_test_cases_per_class: Count
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    validate_: ValidateParams = Field(alias="validate")
+    split: SplitParams
+    augment: AugmentParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
+    gate: GateParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml; raises ParamsError naming every offending key."""
+    return check_params(read_yaml(path), path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file whose top level is a mapping; raises ParamsError otherwise."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the project's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise ParamsError(f"{path}: not readable as YAML: {detail}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: found {type(content).__name__}, expected sections of keys")
+    return content
+
+
+def check_params(content: Mapping[str, Any], path: Path) -> Params:
+    """The typed form of `content`, which came from `path`."""
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {'; '.join(map(_problem, error.errors()))}") from None
+
+
+def _problem(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key, remove it or correct its name"
+    if error["type"] == "missing":
+        return f"{key}: missing, add it"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: found {error['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one level of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
+    return flat
+
+
+def override(path: Path, assignments: Iterable[str]) -> Params:
+    """Set `section.key=value` assignments in the file `path`, which stays as it was on error.
+
+    Values are read as YAML (`train.filters=[8,16]`). Raises ParamsError.
+    """
+    content = read_yaml(path)
+    for assignment in assignments:
+        _assign(content, assignment)
+    params = check_params(content, path)
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return params
+
+
+def _assign(content: dict[str, Any], assignment: str) -> None:
+    name, equals, text = assignment.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and key):
+        raise ParamsError(f"override {assignment!r}: expected section.key=value")
+    if not isinstance(content.get(section), dict) or key not in content[section]:
+        raise ParamsError(f"override {assignment!r}: params.yaml has no key {section}.{key}")
+    try:
+        content[section][key] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ParamsError(f"override {assignment!r}: {text!r} is not a YAML value") from None

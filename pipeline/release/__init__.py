@@ -1,0 +1,1 @@
+"""The MLflow record of a run, the gate, promotion and the history of releases."""

@@ -1,0 +1,1 @@
+"""Workspaces of DAG runs and the local services."""

@@ -1,0 +1,83 @@
+"""Where things are on this machine: the only place of the package that reads the environment.
+
+What a run computes is in params.yaml; nothing here may change a result.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import ParamsError
+
+
+def _text(name: str, default: str) -> str:
+    return os.environ.get(name) or default
+
+
+def _port(name: str, default: int) -> int:
+    value = _text(name, str(default))
+    if not value.isdigit() or not 1 <= int(value) <= 65535:
+        raise ParamsError(f"{name}={value}: not a port; set it to a number from 1 to 65535")
+    return int(value)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One value per environment variable; `LUNGSEG_…` unless another product owns the name."""
+
+    repo: str = field(default_factory=lambda: _text("LUNGSEG_REPO", str(Path.cwd())))
+    """Folder or git URL of the project whose revisions are run."""
+    home: Path = field(
+        default_factory=lambda: Path(_text("LUNGSEG_HOME", ".lungseg")).absolute(),
+    )
+    """Workspaces, logs and the state of the local services."""
+    mlflow_port: int = field(default_factory=lambda: _port("LUNGSEG_MLFLOW_PORT", 5000))
+    airflow_port: int = field(default_factory=lambda: _port("LUNGSEG_AIRFLOW_PORT", 8080))
+    experiment: str = field(
+        default_factory=lambda: _text("LUNGSEG_EXPERIMENT", "lung-segmentation")
+    )
+    model_name: str = field(default_factory=lambda: _text("LUNGSEG_MODEL", "lung-segmentation"))
+    airflow_user: str = field(default_factory=lambda: _text("LUNGSEG_AIRFLOW_USER", "admin"))
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address: MLFLOW_TRACKING_URI, else the local server's."""
+        return _text("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{self.mlflow_port}")
+
+    @property
+    def airflow_url(self) -> str:
+        """Airflow's address: LUNGSEG_AIRFLOW_URL, else the local server's."""
+        return _text("LUNGSEG_AIRFLOW_URL", f"http://127.0.0.1:{self.airflow_port}")
+
+    @property
+    def airflow_password(self) -> str | None:
+        """LUNGSEG_AIRFLOW_PASSWORD; None means the one the local Airflow generated."""
+        return os.environ.get("LUNGSEG_AIRFLOW_PASSWORD")
+
+    @property
+    def live_run(self) -> str | None:
+        """The MLflow run that a training logs its epochs into; None when run by hand."""
+        return os.environ.get("MLFLOW_RUN_ID")
+
+    @property
+    def error_file(self) -> Path | None:
+        """Where a stage leaves the line of its refusal for the task that started it."""
+        path = os.environ.get("LUNGSEG_ERROR_FILE")
+        return Path(path) if path else None
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """This process' environment with its Python's folder first on PATH, plus `extra`."""
+    here = str(Path(sys.executable).parent)
+    quiet = {
+        "DVC_NO_ANALYTICS": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "SM_FRAMEWORK": "tf.keras",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
+    return {**os.environ, **quiet, "PATH": path, **extra}
