@@ -41,17 +41,18 @@ class Predictor:
         threshold belongs after this resize.
         """
         wanted = [image.shape for image in images] if sizes is None else list(sizes)
-        inputs = (self._fit(image) for image in images)
+        inputs = (fit_radiograph(image, self.image_size) for image in images)
         maps = itertools.chain.from_iterable(map(self._run, _batches(inputs, batch_size)))
         return [_resize(found, size) for found, size in zip(maps, wanted, strict=True)]
-
-    def _fit(self, image: Grey) -> Grey:
-        side = (self.image_size, self.image_size)
-        return np.asarray(cv2.resize(image, side, interpolation=cv2.INTER_AREA))
 
     def _run(self, batch: Sequence[Grey]) -> Probability:
         output = self._network.predict_on_batch(np.stack(batch)[..., None])
         return np.asarray(output, np.float32)[..., 0]
+
+
+def fit_radiograph(image: Grey, side: int) -> Grey:
+    """A radiograph uint8 (H, W) at the network's size (side, side), in training and prediction."""
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
 def _load(model_path: Path) -> Any:
