@@ -31,7 +31,8 @@ def lungseg() -> None:
 
 def main() -> None:
     """Run the command line; a problem that a person can mend ends it with one line."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("pipeline").setLevel(logging.INFO)
     try:
         app()
     except LungsegError as error:
