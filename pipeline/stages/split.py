@@ -7,7 +7,6 @@ share one.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -63,5 +62,6 @@ def _refuse_missing_sides(counts: pd.DataFrame) -> None:
 
 
 def _summary(counts: pd.DataFrame) -> dict[str, Any]:
-    classes = {str(name): sides.to_dict() for name, sides in counts.iterrows()}
-    return {**counts.sum().to_dict(), "classes": classes}
+    classes = {str(name): dict(sides) for name, sides in counts.iterrows()}
+    totals: dict[str, Any] = {str(name): int(total) for name, total in counts.sum().items()}
+    return {**totals, "classes": classes}
