@@ -43,6 +43,8 @@ def connect(settings: Settings) -> Iterator[MlflowClient]:
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
+    if settings.local:
+        (settings.home / "local").mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(settings.tracking_uri)
     try:
         yield mlflow.MlflowClient()
@@ -231,7 +233,7 @@ def _experiment_id(settings: Settings, client: MlflowClient) -> str:
     experiment = client.get_experiment_by_name(settings.experiment)
     if experiment:
         return str(experiment.experiment_id)
-    return str(client.create_experiment(settings.experiment))
+    return str(client.create_experiment(settings.experiment, settings.artifact_location))
 
 
 def latest_lock(settings: Settings, client: MlflowClient, folder: Path) -> Path | None:
