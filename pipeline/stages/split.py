@@ -62,6 +62,9 @@ def _refuse_missing_sides(counts: pd.DataFrame) -> None:
 
 
 def _summary(counts: pd.DataFrame) -> dict[str, Any]:
-    classes = {str(name): dict(sides) for name, sides in counts.iterrows()}
+    classes = {
+        str(name): {side_name: int(sides[side_name]) for side_name in SIDES}
+        for name, sides in counts.iterrows()
+    }
     totals: dict[str, Any] = {str(name): int(total) for name, total in counts.sum().items()}
     return {**totals, "classes": classes}
