@@ -131,7 +131,8 @@ def _lung(patient: Patient, side: float, rng: np.random.Generator) -> Points:
     lateral[0] = medial[0]
     arch = curve(np.array(DOME)) * (medial[-1, 0] - lateral[-1, 0], -dome) + lateral[-1]
     outline = np.concatenate([curve(lateral), arch[1:-1], curve(medial)[::-1]])
-    return outline * patient.size * (side, 1.0) + (0.0, patient.apex)
+    framed: Points = outline * patient.size * (side, 1.0) + (0.0, patient.apex)
+    return framed
 
 
 def _medial_knots(patient: Patient, side: float, rng: np.random.Generator) -> Points:
@@ -145,7 +146,8 @@ def _medial_knots(patient: Patient, side: float, rng: np.random.Generator) -> Po
 
 def _hila(lungs: Points) -> Points:
     medial = borders(lungs)[1]
-    return np.stack([medial[0, 19], medial[1, 17]]) + np.array([[-0.015, 0.0], [0.015, 0.0]])
+    outwards = np.array([[-0.015, 0.0], [0.015, 0.0]])
+    return np.asarray(np.stack([medial[0, 19], medial[1, 17]]) + outwards)
 
 
 def _heart(lungs: Points) -> Points:

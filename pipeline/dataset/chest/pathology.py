@@ -58,8 +58,9 @@ def viral_pneumonia(chest: Chest, rng: np.random.Generator) -> Field:
     """A fine net over both lungs on a faint haze, densest around the hila."""
     net = _net(rng, 48) + np.float32(0.5) * _net(rng, 27)
     hilar = _blobs(chest.hila, np.full((2, 2), 0.14), np.full(2, 0.3))
+    strength = np.float32(rng.uniform(0.8, 1.15))
     patchy = 1 + 0.5 * _mottle(rng, 6)
-    return (0.08 + 0.24 * net * patchy + hilar * (0.6 + net)) * np.float32(rng.uniform(0.8, 1.15))
+    return np.asarray((0.08 + 0.24 * net * patchy + hilar * (0.6 + net)) * strength)
 
 
 OPACITIES: dict[str, Callable[[Chest, np.random.Generator], Field]] = {

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.chest.anatomy import Chest
-from pipeline.dataset.chest.patient import Points
 from pipeline.dataset.chest.pathology import Field
+from pipeline.dataset.chest.patient import Points
 
 Grey = NDArray[np.uint8]
 
@@ -47,7 +47,7 @@ def project(chest: Chest, opacity: Field, rng: np.random.Generator) -> Grey:
     density += lung * (rng.uniform(0.7, 1.2) * _vessels(chest) - _air(lung, opacity, depth))
     density += _enlarged(_soft_tissue(chest, rng))
     density *= _weighted(_area(chest.body), 1.0)
-    film = _film(cv2.GaussianBlur(density, (0, 0), 0.75), rng)
+    film = _film(cv2.GaussianBlur(density, (0, 0), 1.0), rng)
     _collimate(film, rng)
     _mark(film, rng)
     return film
@@ -123,7 +123,7 @@ def _trunk(chest: Chest, rng: np.random.Generator) -> Field:
     reach = cv2.distanceTransform((layer > 127).astype(np.uint8), cv2.DIST_L2, 5)
     reach = cv2.GaussianBlur(reach, (0, 0), 1.2)[margin:-margin, margin:-margin]
     flat = np.minimum(reach / np.float32(COARSE * rng.uniform(0.18, 0.3)), 1.0) - 1.0
-    return np.sqrt(1.0 - flat * flat)
+    return np.asarray(np.sqrt(1.0 - flat * flat))
 
 
 def _bones(chest: Chest) -> Field:
@@ -182,9 +182,9 @@ def _film(density: Field, rng: np.random.Generator) -> Grey:
     light *= np.float32((white - black) / (1 - np.exp(-1.7 * hardness)) ** gamma)
     if rng.random() < 0.35:
         light *= 1 - np.float32(rng.uniform(0.3, 0.9)) * _corner()
-    light += _noise(rng, 210, SIDE, rng.uniform(0.5, 1.0))
+    light += _noise(rng, 210, SIDE, rng.uniform(0.4, 0.75))
     light += np.float32(black)
-    return np.clip(light, 0, 255, out=light).astype(np.uint8)
+    return np.asarray(np.clip(light, 0, 255), np.uint8)
 
 
 def _collimate(film: Grey, rng: np.random.Generator) -> None:
@@ -192,7 +192,9 @@ def _collimate(film: Grey, rng: np.random.Generator) -> None:
     for quarter in range(4):
         if rng.random() < 0.2:
             width, tilt = rng.uniform(2, 14), rng.uniform(-5, 5)
-            wedge = np.array([-1 - 1j, SIDE - 1j, SIDE + (width + tilt) * 1j, -1 + (width - tilt) * 1j])
+            wedge = np.array(
+                [-1 - 1j, SIDE - 1j, SIDE + (width + tilt) * 1j, -1 + (width - tilt) * 1j]
+            )
             middle = (SIDE - 1) / 2 * (1 + 1j)
             turned = (wedge - middle) * 1j**quarter + middle
             corners = np.rint(np.stack([turned.real, turned.imag], axis=-1)).astype(np.int32)

@@ -37,8 +37,8 @@ def spine(patient: Patient, rng: np.random.Generator) -> tuple[Points, Points]:
 def processes(vertebrae: Points) -> Points:
     """(m, 4, 2): the spinous processes, seen end on below the middle of each vertebral body."""
     middle = vertebrae.mean(axis=1, keepdims=True)
-    lozenge = np.array([[0.0, -0.014], [0.006, 0.0], [0.0, 0.014], [-0.006, 0.0]])
-    return np.asarray(middle + (0.0, 0.02) + lozenge)
+    lozenge = np.array([[0.0, 0.006], [0.006, 0.02], [0.0, 0.034], [-0.006, 0.02]])
+    return np.asarray(middle + lozenge)
 
 
 def ribs(patient: Patient, rng: np.random.Generator) -> tuple[Points, Points]:
@@ -58,7 +58,9 @@ def ribs(patient: Patient, rng: np.random.Generator) -> tuple[Points, Points]:
 
 def _reach(y: Points, patient: Patient) -> Points:
     """How far out the chest wall is at those heights."""
-    wall = np.array([(0.55, 0.0), (0.68, 0.1), (0.79, 0.21), (0.88, 0.38), (0.95, 0.58), (1.0, 1.0)])
+    wall = np.array(
+        [(0.55, 0.0), (0.68, 0.1), (0.79, 0.21), (0.88, 0.38), (0.95, 0.58), (1.0, 1.0)]
+    )
     return np.interp(y, wall[:, 1] * patient.height + patient.apex, wall[:, 0] * patient.width)
 
 
@@ -72,7 +74,7 @@ def clavicles(patient: Patient, rng: np.random.Generator) -> Points:
 
 def scapulae(patient: Patient, rng: np.random.Generator) -> Points:
     """(2, n, 2): how far they overlap the lungs depends on the shoulders' position."""
-    outline = patient.frame(SCAPULA) + (rng.uniform(-0.01, 0.05), 0.0)
+    outline = patient.frame(SCAPULA) + np.array([rng.uniform(-0.01, 0.05), 0.0])
     return mirrored(outline, rng, 0.01)
 
 
