@@ -33,8 +33,11 @@ from pipeline.files import atomic_folder
 KAGGLE_PAIRS = {"COVID": 3616, "Lung_Opacity": 6012, "Normal": 10192, "Viral Pneumonia": 1345}
 LEAST_PER_CLASS = 25  # enough to leave three radiographs of each class in a test split of 15 %
 CHUNK = 32  # pairs per task of a worker: half a second
-# Run lengths beat zlib's search on noise: 10 % smaller files in a fifth of the time.
-PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, 3)
+# On noise, run lengths make files 4 % smaller than zlib's search does, in a fifth of the time; a
+# filter of our choice saves trying all of them.
+RUN_LENGTHS = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+IMAGE_PNG = (*RUN_LENGTHS, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
+MASK_PNG = (*RUN_LENGTHS, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 
 logger = logging.getLogger(__name__)
 
@@ -149,12 +152,12 @@ def _write_chunk(chunk: _Chunk) -> None:
 def _write_pair(chunk: _Chunk, index: int) -> None:
     image, mask = radiograph(chunk.seed, index, chunk.class_name)
     pair = Pair(chunk.class_name, f"{chunk.class_name}-{index}")
-    (chunk.root / pair.image).write_bytes(_png(image))
-    (chunk.root / pair.mask).write_bytes(_png(cv2.merge([mask * 255] * 3)))
+    (chunk.root / pair.image).write_bytes(_png(image, IMAGE_PNG))
+    (chunk.root / pair.mask).write_bytes(_png(cv2.merge([mask * 255] * 3), MASK_PNG))
 
 
-def _png(pixels: Grey) -> bytes:
-    _, encoded = cv2.imencode(".png", pixels, PNG_OPTIONS)
+def _png(pixels: Grey, options: tuple[int, ...]) -> bytes:
+    _, encoded = cv2.imencode(".png", pixels, options)
     return bytes(encoded)
 
 

@@ -35,7 +35,7 @@ RIGHT_BORDER: Template = (
 )  # fmt: skip
 LEFT_BORDER: Template = (
     (0.36, 0.00), (0.21, 0.05), (0.16, 0.15), (0.19, 0.25),
-    (0.165, 0.37), (0.26, 0.54), (0.40, 0.74), (0.46, 1.0),
+    (0.165, 0.37), (0.29, 0.54), (0.44, 0.74), (0.46, 1.0),
 )  # fmt: skip
 # From the costophrenic angle inwards: x in widths, y in heights of the diaphragm's dome.
 DOME: Template = (

@@ -51,7 +51,7 @@ def ribs(patient: Patient, rng: np.random.Generator) -> tuple[Points, Points]:
     y = start[:, None] + fall[:, None] * template[:, 1]
     loop = curve(np.stack([x, y], axis=-1), 60)
     both = mirrored(loop, rng).reshape(-1, 60, 2)
-    thick = rng.uniform(0.023, 0.03) * np.interp(np.arange(60), [0, 15, 60], [0.8, 1.0, 1.2])
+    thick = rng.uniform(0.019, 0.025) * np.interp(np.arange(60), [0, 15, 60], [0.8, 1.0, 1.2])
     thick = thick[:, None]
     return band(both[:, :BEND], thick[:BEND]), band(both[:, BEND - 2 :], thick[BEND - 2 :])
 
@@ -68,7 +68,7 @@ def clavicles(patient: Patient, rng: np.random.Generator) -> Points:
     """(2, n, 2)."""
     line = patient.frame(CLAVICLE)
     line[:, 1] += rng.uniform(-0.025, 0.02) + rng.uniform(-0.08, 0.08) * line[:, 0]
-    width = np.interp(np.arange(EDGE), [0, 8, 25, EDGE], [1.5, 1.0, 0.9, 1.2])
+    width = np.interp(np.arange(EDGE), [0, 8, 25, EDGE], [1.5, 1.0, 0.9, 0.4])
     return band(mirrored(line, rng, 0.01), width[:, None] * rng.uniform(0.022, 0.029))
 
 
