@@ -163,3 +163,36 @@ def rollback(
     typer.echo(
         f"{settings.model_name}: champion is version {move.to_version}, was {move.from_version}",
     )
+
+
+@data_app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Absent or empty.")],
+    pairs: Annotated[int, typer.Option(help="Radiographs with masks to write.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write synthetic radiographs with exact masks, in the database's layout."""
+    from pipeline.dataset.phantom import write_dataset
+
+    counts = write_dataset(folder, pairs, seed)
+    typer.echo(f"{folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+
+
+@data_app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A folder or zip in the database's layout.")],
+    *,
+    append: Annotated[bool, typer.Option(help="Add to data/ instead of replacing it.")] = False,
+) -> None:
+    """Check a delivery, make it the dataset (or a part of it) and record it with DVC."""
+    from pipeline.dataset.delivery import import_dataset
+
+    typer.echo(import_dataset(source, Path.cwd(), append).summary())
+
+
+@data_app.command()
+def fetch() -> None:
+    """Download the COVID-19 Radiography Database from Kaggle and import it."""
+    from pipeline.dataset.kaggle import fetch_dataset
+
+    typer.echo(fetch_dataset(Path.cwd()).summary())
