@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.dataset import phantom
-from pipeline.dataset.chest.anatomy import draw_chest
-from pipeline.dataset.chest.pathology import OPACITIES
 from pipeline.dataset.layout import Pair, list_dataset
 from pipeline.dataset.phantom import KAGGLE_PAIRS, class_counts, radiograph, write_dataset
 from pipeline.dataset.radiograph import read_mask, read_radiograph
@@ -71,10 +69,10 @@ def test_a_dataset_has_the_layout_and_the_quirks_of_the_database(dataset: Path) 
     assert {pair.class_name for pair in listing.pairs} == set(CLASSES)
     assert Pair("Viral Pneumonia", "Viral Pneumonia-1") in listing.pairs
     for pair in listing.pairs:
-        image, mask = Image.open(dataset / pair.image), Image.open(dataset / pair.mask)
-        assert (image.format, image.mode, image.size) == ("PNG", "L", (299, 299))
-        assert (mask.format, mask.mode, mask.size) == ("PNG", "RGB", (256, 256))
-        assert set(np.unique(np.asarray(mask))) == {0, 255}
+        with Image.open(dataset / pair.image) as image, Image.open(dataset / pair.mask) as mask:
+            assert (image.format, image.mode, image.size) == ("PNG", "L", (299, 299))
+            assert (mask.format, mask.mode, mask.size) == ("PNG", "RGB", (256, 256))
+            assert set(np.unique(np.asarray(mask))) == {0, 255}
 
 
 def test_the_files_hold_the_radiographs_and_masks(dataset: Path) -> None:
@@ -101,7 +99,7 @@ def test_a_hundred_and_twenty_pairs_fit_into_four_megabytes(dataset: Path) -> No
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     alone = write_dataset(tmp_path / "alone", pairs=10, seed=5, workers=1)
-    together = write_dataset(tmp_path / "together", pairs=10, seed=5, workers=3)
+    together = write_dataset(tmp_path / "together", pairs=10, seed=5, workers=2)
 
     assert alone == together
     assert contents(tmp_path / "alone") == contents(tmp_path / "together")
@@ -159,47 +157,6 @@ def test_a_class_without_a_pair_gets_no_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_lungs_have_a_plausible_size_and_place() -> None:
-    masks = [mask for name in CLASSES for _, mask in sample()[name]]
-    areas = [mask.mean() for mask in masks]
-
-    assert 0.24 < np.median(areas) < 0.31
-    assert min(areas) > 0.15
-    assert max(areas) < 0.42
-    for mask in masks:
-        count, _, stats, centres = cv2.connectedComponentsWithStats(mask)
-        assert count == 3
-        right, left = sorted(centres[1:, 0])
-        assert right < 128 < left
-        assert stats[1:, cv2.CC_STAT_AREA].min() > 0.05 * mask.size
-
-
-def test_a_mask_is_the_outline_filled_to_an_eighth_of_a_pixel() -> None:
-    for index in range(6):
-        chest = draw_chest(np.random.default_rng([3, index, CLASSES.index("COVID")]))
-        _, mask = sample()["COVID"][index]
-        for row, column in np.random.default_rng(index).integers(0, 256, (400, 2)):
-            centre = ((column + 0.5) / 256, (row + 0.5) / 256)
-            outlines = [lung.astype(np.float32) for lung in chest.lungs]
-            inside = 256 * max(cv2.pointPolygonTest(lung, centre, True) for lung in outlines)
-            if abs(inside) > 0.2:
-                assert mask[row, column] == (inside > 0)
-
-
-def test_the_image_is_in_register_with_its_mask() -> None:
-    """The lung's edge is where the picture changes: any shift makes the contrast smaller."""
-    for image, mask in sample()["Normal"]:
-        lung = cv2.resize(mask * 255, (299, 299), interpolation=cv2.INTER_AREA).astype(float)
-        shifts = {(y, x) for y in (-3, 0, 3) for x in (-3, 0, 3)}
-        contrast = {
-            shift: np.corrcoef(
-                np.roll(lung, shift, (0, 1))[60:240, 60:240].ravel(), image[60:240, 60:240].ravel()
-            )[0, 1]
-            for shift in shifts
-        }
-        assert min(contrast, key=lambda shift: contrast[shift]) == (0, 0)
-
-
 def test_no_brightness_threshold_finds_the_lungs(record_property: Callable[..., None]) -> None:
     pairs = sample_at_256()
     below = {t: np.mean([dice(image < t, mask) for image, mask in pairs]) for t in range(8, 256, 4)}
@@ -221,73 +178,6 @@ def test_not_even_a_cleaned_threshold_chosen_for_each_image_passes_the_gate() ->
     ]
 
     assert np.mean(best) < 0.85
-
-
-def opacity_of(name: str, index: int) -> tuple[Grey, Grey]:
-    """The opacity (100, 100) and the two lungs' masks at its size, of one patient per index."""
-    chest = draw_chest(np.random.default_rng(index))
-    field = OPACITIES[name](chest, np.random.default_rng([index, 1]))
-    masks = [np.zeros((100, 100), np.uint8) for _ in chest.lungs]
-    for mask, lung in zip(masks, chest.lungs, strict=True):
-        cv2.fillPoly(mask, [np.rint(lung * 100 - 0.5).astype(np.int32)], 1)
-    return field, np.stack(masks) > 0
-
-
-def lung_densities(name: str) -> NDArray[np.float64]:
-    """Mean opacity of the (denser, clearer) lung, of EACH patients."""
-    found = [opacity_of(name, index) for index in range(EACH)]
-    return np.array(
-        [sorted((field[lung].mean() for lung in lungs), reverse=True) for field, lungs in found]
-    )
-
-
-def test_normal_lungs_are_clear() -> None:
-    assert not lung_densities("Normal").any()
-
-
-def test_covid_and_viral_pneumonia_are_bilateral_and_a_lung_opacity_is_not() -> None:
-    assert np.median(lung_densities("COVID")[:, 1]) > 0.1
-    assert np.median(lung_densities("Viral Pneumonia")[:, 1]) > 0.1
-    denser, clearer = np.median(lung_densities("Lung_Opacity"), axis=0)
-    assert denser > 0.1
-    assert clearer < 0.02
-
-
-def test_covid_lies_at_the_outer_wall_and_viral_pneumonia_does_not() -> None:
-    def outer_share(name: str) -> float:
-        shares = []
-        for index in range(EACH):
-            field, lungs = opacity_of(name, index)
-            lung = lungs.any(axis=0)
-            depth = np.abs(np.arange(100) - 50)[None, :] * lung
-            outer = depth > np.median(depth[lung])
-            shares.append(field[outer & lung].sum() / field[lung].sum())
-        return float(np.mean(shares))
-
-    assert outer_share("COVID") > 0.65
-    assert outer_share("Viral Pneumonia") < 0.55
-
-
-def test_opacities_show_in_the_radiographs() -> None:
-    def unevenness(name: str) -> float:
-        """Standard deviation of the pixels inside the lungs, against that of the picture."""
-        found = []
-        for image, mask in sample()[name]:
-            lung = cv2.resize(mask, (299, 299), interpolation=cv2.INTER_NEAREST) > 0
-            found.append(image[lung].std() / image.std())
-        return float(np.median(found))
-
-    def roughness(name: str) -> float:
-        found = []
-        for image, mask in sample()[name]:
-            lung = cv2.erode(cv2.resize(mask, (299, 299)), np.ones((9, 9))) > 0
-            fine = image.astype(float) - cv2.GaussianBlur(image.astype(float), (0, 0), 3)
-            found.append(fine[lung].std() / image.std())
-        return float(np.median(found))
-
-    assert unevenness("Lung_Opacity") > 1.15 * unevenness("Normal")
-    assert unevenness("COVID") > 1.05 * unevenness("Normal")
-    assert roughness("Viral Pneumonia") > 1.3 * roughness("Normal")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ LEFT_BORDER: Template = (
 )  # fmt: skip
 # From the costophrenic angle inwards: x in widths, y in heights of the diaphragm's dome.
 DOME: Template = (
-    (0.0, 0.0), (0.06, 0.25), (0.2, 0.62), (0.4, 0.9), (0.65, 1.0), (0.85, 0.97), (1.0, 0.9),
+    (0.0, 0.0), (0.1, 0.27), (0.25, 0.64), (0.44, 0.9), (0.66, 1.0), (0.85, 0.97), (1.0, 0.9),
 )  # fmt: skip
 BRANCHES = (-1.25, -0.95, -0.5, 0.1, 0.45, 0.75, 1.0, 1.25)  # angles below the horizontal
 
@@ -131,6 +131,8 @@ def _lung(patient: Patient, side: float, rng: np.random.Generator) -> Points:
     lateral[0] = medial[0]
     arch = curve(np.array(DOME)) * (medial[-1, 0] - lateral[-1, 0], -dome) + lateral[-1]
     outline = np.concatenate([curve(lateral), arch[1:-1], curve(medial)[::-1]])
+    # Blunted by two pixels of a mask: a sharp costophrenic angle would leave specks of its own.
+    outline[EDGE - 1] = (outline[EDGE - 2] + outline[EDGE]) / 2
     framed: Points = outline * patient.size * (side, 1.0) + (0.0, patient.apex)
     return framed
 
