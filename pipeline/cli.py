@@ -109,7 +109,7 @@ def _parse_overrides(text: str) -> tuple[str, ...]:
 @app.command()
 def track() -> None:
     """Record results made by hand with `dvc repro` as an MLflow run."""
-    from pipeline.run.local import track as track_results
+    from pipeline.run.standalone import track as track_results
 
     typer.echo(track_results(Settings(), Path.cwd()))
 
