@@ -1,0 +1,231 @@
+"""Start a run of the DAG `retrain` and show it until its end: a live table, or a line a change."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.errors import ServiceError
+from pipeline.run import airflow_home
+from pipeline.run.airflow import Airflow, TaskState, connect
+from pipeline.run.tracking import Tracking
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DAG = "retrain"
+INTERVAL = 2.0
+"""Seconds between two looks at a run."""
+PATIENCE = 120.0
+"""Seconds for which Airflow may be silent while a run is followed."""
+
+WORDS = {
+    None: "waiting",
+    "scheduled": "queued",
+    "success": "done",
+    "up_for_retry": "retry",
+    "upstream_failed": "not run",
+}
+COLOURS = {
+    "running": "cyan",
+    "retry": "yellow",
+    "failed": "red",
+    "refused": "yellow",
+    "skipped": "magenta",
+    "waiting": "dim",
+    "queued": "dim",
+    "not run": "dim",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task as shown: its state in one word, its seconds, and what there is to say of it."""
+
+    task: str
+    state: str
+    seconds: float | None
+    note: str
+
+
+@dataclass
+class Run:
+    """A DAG run as it goes on; reports are read once, when their task has ended."""
+
+    airflow: Airflow
+    tracking: Tracking
+    id: str
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[str, TaskState] = field(default_factory=dict)
+
+    def look(self) -> str:
+        """Read states and new reports; the state of the run."""
+        state = self.airflow.state(DAG, self.id)
+        self.tasks = self.airflow.tasks(DAG, self.id)
+        for name, task in self.tasks.items():
+            if task.state in ("success", "skipped") and name not in self.reports:
+                self.reports[name] = self.airflow.report(DAG, self.id, name) or {}
+        return state
+
+    def mlflow_id(self) -> str | None:
+        """The MLflow run that the tasks report."""
+        found = [report["run_id"] for report in self.reports.values() if report.get("run_id")]
+        return found[0] if found else None
+
+    def row(self, name: str) -> Row:
+        """The task as a row."""
+        task = self.tasks.get(name, TaskState(name, None, 0, None))
+        report = self.reports.get(name, {})
+        state = WORDS.get(task.state, task.state or "waiting")
+        if task.state == "success":
+            state = report.get("status", state)
+        seconds = task.seconds if task.state in ("success", "failed", "running") else None
+        return Row(name, state, seconds, "; ".join(self._notes(task, report)))
+
+    def _notes(self, task: TaskState, report: dict[str, Any]) -> Iterator[str]:
+        if task.tries > 1:
+            yield f"try {task.tries}"
+        run = self.mlflow_id()
+        progress = self.tracking.progress(run) if run and task.name == "train" else None
+        if progress and task.state == "running":
+            yield str(progress)
+        if report.get("status") in ("refused", "skipped", "released"):
+            yield summary(report)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The outcome of a gate or a promotion in a few words."""
+    if report.get("status") != "released":
+        return str(report.get("reason") or report.get("status") or "")
+    metrics = report.get("metrics") or {}
+    numbers = [f"{name} {value:.4f}" for name, value in sorted(metrics.items())]
+    return ", ".join([f"version {report.get('version')}", *numbers])
+
+
+def start(
+    settings: Settings, revision: str = "HEAD", overrides: Iterable[str] = (), force: bool = False
+) -> str:
+    """Trigger a run and return its id. Raises ServiceError, and ParamsError for a wrong value."""
+    conf = {"revision": revision, "overrides": list(overrides), "force": force}
+    with connect(settings) as airflow:
+        return airflow.trigger(DAG, conf)
+
+
+def follow(settings: Settings, run: str, console: Console | None = None) -> int:
+    """Show a run until it ends.
+
+    The exit code: 0 released or unchanged, 1 failed, 2 refused by the gate, 130 no longer followed.
+    """
+    console = console or Console()
+    with connect(settings) as airflow:
+        page = f"{airflow.url}/dags/{DAG}/runs/{run}"
+        watched = Run(airflow, Tracking(settings.tracking_uri), run)
+        console.print(f"run {run}\n{page}", highlight=False, soft_wrap=True)
+        try:
+            state = _watch(watched, console)
+        except KeyboardInterrupt:
+            console.print(
+                f"no longer followed; the run goes on. To stop it, mark it failed at {page}"
+            )
+            return 130
+        code, verdict = _verdict(watched, state, settings)
+        console.print(verdict, highlight=False, markup=False, soft_wrap=True)
+        for line in _addresses(watched, page, settings):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return code
+
+
+def _watch(run: Run, console: Console) -> str:
+    order = run.airflow.order(DAG)
+    if not console.is_terminal:
+        return _watch_lines(run, order, console)
+    with Live(console=console, auto_refresh=False) as live:
+        for state in _looks(run):
+            live.update(_table([run.row(name) for name in order]), refresh=True)
+    return state
+
+
+def _watch_lines(run: Run, order: list[str], console: Console) -> str:
+    shown: dict[str, str] = {}
+    for state in _looks(run):
+        for row in (run.row(name) for name in order):
+            if row.state not in ("waiting", shown.get(row.task)):
+                seconds = f" {row.seconds:.1f} s" if row.seconds and row.state != "running" else ""
+                line = f"{row.task}: {row.state}{seconds} {row.note}".rstrip()
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                shown[row.task] = row.state
+    return state
+
+
+def _looks(run: Run) -> Iterator[str]:
+    """The state of the run every INTERVAL seconds until it has ended."""
+    heard = time.monotonic()
+    while True:
+        try:
+            state = run.look()
+        except ServiceError as error:
+            if time.monotonic() - heard > PATIENCE:
+                raise
+            logger.info("%s; asking again", error)
+        else:
+            heard = time.monotonic()
+            yield state
+            if state in ("success", "failed"):
+                return
+        time.sleep(INTERVAL)
+
+
+def _table(rows: Iterable[Row]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("task", "state", "seconds", "note"):
+        table.add_column(title, justify="right" if title == "seconds" else "left")
+    for row in rows:
+        seconds = f"{row.seconds:.1f}" if row.seconds is not None else ""
+        colour = COLOURS.get(row.state, "green")
+        table.add_row(row.task, f"[{colour}]{row.state}[/]", seconds, escape(row.note))
+    return table
+
+
+def _verdict(run: Run, state: str, settings: Settings) -> tuple[int, str]:
+    if state == "failed":
+        return 1, _failure(run, settings)
+    gate, promote = run.reports.get("gate", {}), run.reports.get("promote", {})
+    if promote.get("status") == "released":
+        return 0, f"released: {summary(promote)}"
+    if "refused" in (gate.get("status"), promote.get("status")):
+        refusal = gate if gate.get("status") == "refused" else promote
+        return 2, f"refused by the gate: {summary(refusal)}"
+    return 0, f"unchanged: {summary(promote)}"
+
+
+def _failure(run: Run, settings: Settings) -> str:
+    failed = [task for task in run.tasks.values() if task.state == "failed"]
+    if not failed:
+        return "failed: the run was marked failed or none of its tasks could start"
+    task = failed[0]
+    lines = [line for line in run.airflow.log(DAG, run.id, task) if "error" in line.lower()]
+    folder = f"dag_id={DAG}/run_id={run.id}/task_id={task.name}/attempt={task.tries}.log"
+    log = airflow_home.folder(settings) / "logs" / folder
+    page = f"{run.airflow.url}/dags/{DAG}/runs/{run.id}/tasks/{task.name}"
+    reason = lines[-1] if lines else "its log names no error"
+    return f"failed: {task.name}: {reason}\n  log: {log if log.exists() else page}"
+
+
+def _addresses(run: Run, page: str, settings: Settings) -> Iterator[str]:
+    log_in = f"log in as {settings.airflow_user}"
+    if settings.airflow_password is None:
+        log_in += f", password {airflow_home.password(settings)}"
+    yield f"Airflow  {page}  ({log_in})"
+    mlflow_id = run.mlflow_id()
+    mlflow = run.tracking.page(mlflow_id) if mlflow_id else None
+    yield f"MLflow   {mlflow or run.tracking.uri}"
+    if mlflow and run.reports.get("report"):
+        yield f"Report   {mlflow}/artifacts/report/index.html"

@@ -1,0 +1,70 @@
+"""A whole run without services, and the record of one made by hand with `dvc repro`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.errors import WorkspaceError
+from pipeline.release.record import connect, create_record
+from pipeline.run.reproduce import stage_names
+from pipeline.run.tables import verdict_table
+from pipeline.run.task import open_workspace, run_task, task_names
+from pipeline.run.workspace import RunRequest, Workspace
+from pipeline.settings import Settings
+
+
+def new_run_id(kind: str) -> str:
+    """Return an id for a run that no scheduler named."""
+    return f"{kind}__{datetime.now(UTC).strftime('%Y-%m-%dT%H-%M-%S.%f')}"
+
+
+def retrain_standalone(settings: Settings, request: RunRequest) -> int:
+    """Do every task of a run one after the other.
+
+    Returns the exit code: 0 released or unchanged, 2 refused by the gate.
+    """
+    request = replace(request, run_id=new_run_id("local"))
+    console = Console()
+    workspace = open_workspace(settings, request)
+    outcomes = {}
+    for name in task_names(workspace.folder):
+        outcomes[name] = run_task(settings, request, name)
+        done = outcomes[name]
+        console.print(f"{name}: {done['status']} {done['seconds']} s {done.get('reason', '')}")
+    console.print(verdict_table(outcomes["gate"]["checks"]))
+    console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
+    console.print(f"report: {workspace.folder / 'artifacts/report/index.html'}", soft_wrap=True)
+    return 0 if outcomes["gate"]["passed"] else 2
+
+
+def track(settings: Settings, project: Path) -> str:
+    """Record the project's present results, made with `dvc repro`, as an MLflow run.
+
+    Returns the run's address. Raises WorkspaceError when they are not up to date.
+    """
+    outdated = _output(["dvc", "status", "--quiet"], project)
+    if outdated is None:
+        raise WorkspaceError(f"{project}: results are not up to date; run `dvc repro` first")
+    revision = _output(["git", "rev-parse", "HEAD"], project)
+    if revision is None:
+        raise WorkspaceError(f"{project}: not a git repository with a commit")
+    workspace = Workspace(project, revision, Path(sys.executable))
+    with connect(settings) as client:
+        request = RunRequest(new_run_id("track"), revision="working tree")
+        record = create_record(settings, client, request, workspace)
+        for name in stage_names(project):
+            record.log_stage(workspace, name, "ran")
+        record.log_artifact(project / "dvc.lock", "")
+        client.set_terminated(record.run_id, "FINISHED")
+        return record.url
+
+
+def _output(command: list[str], folder: Path) -> str | None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
