@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import logging
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import LungsegError, ParamsError
+from pipeline.errors import DatasetError, LungsegError, ParamsError
 from pipeline.files import write_json
 from pipeline.params import load_params
 from pipeline.settings import Settings
@@ -31,7 +32,8 @@ def lungseg() -> None:
 
 def main() -> None:
     """Run the command line; a problem that a person can mend ends it with one line."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("pipeline").setLevel(logging.INFO)
     try:
         app()
     except LungsegError as error:
@@ -53,6 +55,16 @@ def _leave(message: str, exit_code: int) -> None:
     sys.exit(exit_code)
 
 
+data_app = typer.Typer(no_args_is_help=True, help="The dataset: synthetic, imported, fetched.")
+app.add_typer(data_app, name="data")
+
+RUN_ID = typer.Option(envvar="LUNGSEG_RUN_ID", help="The run's id; tasks of one run share it.")
+REVISION = typer.Option(envvar="LUNGSEG_REVISION", help="Commit, branch or tag to run.")
+SET = typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a parameter for this run.")
+PARAMS = typer.Option("--params", help="A YAML file of parameters to change for this run.")
+FORCE = typer.Option(envvar="LUNGSEG_FORCE", help="Run every stage again, cached or not.")
+
+
 @app.command()
 def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Run one stage in this folder (what dvc.yaml calls)."""
@@ -62,3 +74,125 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
         known = sorted(path.stem for path in Path(__file__).with_name("stages").glob("[a-z]*.py"))
         raise ParamsError(f"stage {name!r}: unknown, expected one of {', '.join(known)}") from None
     typer.echo(module.run(load_params(Path("params.yaml")), Path()))
+
+
+@app.command()
+def task(
+    name: Annotated[str, typer.Argument(help="A stage of dvc.yaml, `gate` or `promote`.")],
+    run_id: Annotated[str, RUN_ID],
+    revision: Annotated[str, REVISION] = "HEAD",
+    overrides: Annotated[
+        str,
+        typer.Option(envvar="LUNGSEG_OVERRIDES", help="JSON list of SECTION.KEY=VALUE."),
+    ] = "[]",
+    *,
+    force: Annotated[bool, FORCE] = False,
+) -> None:
+    """Do one task of a run in the run's own workspace (what Airflow calls)."""
+    from pipeline.run.task import run_task
+    from pipeline.run.workspace import RunRequest
+
+    request = RunRequest(run_id, revision, _parse_overrides(overrides), force)
+    typer.echo(json.dumps(run_task(Settings(), request, name)))
+
+
+def _parse_overrides(text: str) -> tuple[str, ...]:
+    try:
+        overrides = json.loads(text)
+    except json.JSONDecodeError:
+        overrides = None
+    if not isinstance(overrides, list) or not all(isinstance(one, str) for one in overrides):
+        raise ParamsError(f"overrides {text!r}: expected a JSON list of section.key=value")
+    return tuple(overrides)
+
+
+@app.command()
+def track() -> None:
+    """Record results made by hand with `dvc repro` as an MLflow run."""
+    from pipeline.run.standalone import track as track_results
+
+    typer.echo(track_results(Settings(), Path.cwd()))
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Radiographs, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks and predictions.csv.")],
+    model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION.")] = "",
+) -> None:
+    """Write a lung mask for every radiograph, by a released model."""
+    from pipeline.predict import predict_files
+
+    settings = Settings()
+    uri = model or f"models:/{settings.model_name}@champion"
+    predictions = predict_files(settings, paths, out, uri)
+    typer.echo(f"{predictions.done} masks in {out}, listed in {out / 'predictions.csv'}")
+    if predictions.problems:
+        raise DatasetError(
+            f"{len(predictions.problems)} radiographs have no mask; first: "
+            f"{predictions.problems[0]}",
+        )
+
+
+@app.command()
+def releases() -> None:
+    """Show the released versions and every move of the champion."""
+    from rich.console import Console
+
+    from pipeline.release.history import list_releases
+    from pipeline.release.record import connect
+    from pipeline.release.table import release_tables
+
+    settings = Settings()
+    with connect(settings) as client:
+        for table in release_tables(settings.model_name, *list_releases(settings, client)):
+            Console().print(table)
+
+
+@app.command()
+def rollback(
+    to: Annotated[str | None, typer.Option(help="The version to go back to.")] = None,
+) -> None:
+    """Make the version before the champion, or another one, the champion again."""
+    from pipeline.release.history import rollback as roll_back
+    from pipeline.release.record import connect
+
+    settings = Settings()
+    with connect(settings) as client:
+        move = roll_back(settings, client, to)
+    typer.echo(
+        f"{settings.model_name}: champion is version {move.to_version}, was {move.from_version}",
+    )
+
+
+@data_app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Absent or empty.")],
+    pairs: Annotated[int, typer.Option(help="Radiographs with masks to write.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write synthetic radiographs with exact masks, in the database's layout."""
+    from pipeline.dataset.phantom import write_dataset
+
+    counts = write_dataset(folder, pairs, seed)
+    typer.echo(f"{folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+
+
+@data_app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A folder or zip in the database's layout.")],
+    *,
+    append: Annotated[bool, typer.Option(help="Add to data/ instead of replacing it.")] = False,
+) -> None:
+    """Check a delivery, make it the dataset (or a part of it) and record it with DVC."""
+    from pipeline.dataset.delivery import import_dataset
+
+    typer.echo(import_dataset(source, Path.cwd(), append).summary())
+
+
+@data_app.command()
+def fetch() -> None:
+    """Download the COVID-19 Radiography Database from Kaggle and import it."""
+    from pipeline.dataset.kaggle import fetch_dataset
+
+    typer.echo(fetch_dataset(Path.cwd()).summary())

@@ -8,7 +8,8 @@
     ├── WorkspaceError          git, DVC or the checkout a run works in
     ├── ReleaseError            the registry, a gate's evidence, a rollback
     │   └── RefusedError        exit code 2: the gate refused the candidate
-    └── ServiceError            exit code 75: a service does not answer; worth a retry
+    ├── ServiceError            exit code 75: a service does not answer; worth a retry
+    └── CrashedError            exit code 70: a child died without a reason; worth a retry
 
 A message states what was found, what was expected and what to do, and names the file or key.
 """
@@ -60,3 +61,9 @@ class ServiceError(LungsegError):
     """MLflow or Airflow does not answer, or cannot be started."""
 
     exit_code = 75
+
+
+class CrashedError(LungsegError):
+    """A stage's process died without giving a reason: killed, out of memory, a defect."""
+
+    exit_code = 70

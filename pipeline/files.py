@@ -30,6 +30,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `folder`; it replaces `folder` on success."""
     partial = folder.with_name(f".{folder.name}.partial")
+    former = folder.with_name(f".{folder.name}.former.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -37,10 +38,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         for file in partial.rglob("*"):
             if file.is_file():
                 _sync(file)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+        # Renamed before it is deleted: a process that dies here leaves no half-deleted folder.
+        if folder.exists():
+            folder.rename(former)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def _sync(file: Path) -> None:

@@ -7,6 +7,7 @@ dependency.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -141,6 +142,32 @@ class Params(Section):
     gate: GateParams
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as DVC reads it too: 1e-3 is a number and a key may stand only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key {key!r} stands twice; remove one")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def _parse(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def load_params(path: Path) -> Params:
     """Read and check params.yaml; raises ParamsError naming every offending key."""
     return check_params(read_yaml(path), path)
@@ -149,10 +176,10 @@ def load_params(path: Path) -> Params:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file whose top level is a mapping; raises ParamsError otherwise."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the project's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         detail = " ".join(str(error).split())
         raise ParamsError(f"{path}: not readable as YAML: {detail}") from None
     if not isinstance(content, dict):
@@ -210,6 +237,6 @@ def _assign(content: dict[str, Any], assignment: str) -> None:
     if not isinstance(content.get(section), dict) or key not in content[section]:
         raise ParamsError(f"override {assignment!r}: params.yaml has no key {section}.{key}")
     try:
-        content[section][key] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        content[section][key] = _parse(text)
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
         raise ParamsError(f"override {assignment!r}: {text!r} is not a YAML value") from None

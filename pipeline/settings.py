@@ -40,12 +40,21 @@ class Settings:
         default_factory=lambda: _text("LUNGSEG_EXPERIMENT", "lung-segmentation")
     )
     model_name: str = field(default_factory=lambda: _text("LUNGSEG_MODEL", "lung-segmentation"))
+    local: bool = False
+    """Without services: MLflow's store is a file below `home` unless MLFLOW_TRACKING_URI is set."""
     airflow_user: str = field(default_factory=lambda: _text("LUNGSEG_AIRFLOW_USER", "admin"))
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address: MLFLOW_TRACKING_URI, else the local server's."""
-        return _text("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{self.mlflow_port}")
+        """MLflow's address: MLFLOW_TRACKING_URI, else the local server's or store's."""
+        server = f"http://127.0.0.1:{self.mlflow_port}"
+        store = f"sqlite:///{self.home}/local/mlflow.db"
+        return _text("MLFLOW_TRACKING_URI", store if self.local else server)
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where a store without a server keeps artifacts; None leaves it to the server."""
+        return str(self.home / "local" / "artifacts") if "sqlite:" in self.tracking_uri else None
 
     @property
     def airflow_url(self) -> str:

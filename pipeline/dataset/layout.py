@@ -14,7 +14,7 @@ from pipeline.errors import DatasetError
 
 IMAGES, MASKS = "images", "masks"
 METADATA_SUFFIX = ".metadata.xlsx"
-STRAY_FILES = {"Thumbs.db", ".DS_Store", ".gitignore"}
+STRAY_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Listing:
     """Files without their other half, or that are no `.png`; relative to the dataset's folder."""
 
 
+def is_stray(name: str) -> bool:
+    """Whether a file or folder is hidden or was left by a desktop: no part of any dataset."""
+    return name.startswith(".") or name in STRAY_FILES
+
+
 def class_folders(root: Path) -> list[Path]:
     """The folders below `root` that hold `images/` or `masks/`, sorted by name."""
     if not root.is_dir():
@@ -56,7 +61,7 @@ def class_folders(root: Path) -> list[Path]:
     return sorted(
         folder
         for folder in root.iterdir()
-        if (folder / IMAGES).is_dir() or (folder / MASKS).is_dir()
+        if not is_stray(folder.name) and ((folder / IMAGES).is_dir() or (folder / MASKS).is_dir())
     )
 
 
@@ -79,4 +84,4 @@ def list_dataset(root: Path) -> Listing:
 def _names(folder: Path) -> set[str]:
     if not folder.is_dir():
         return set()
-    return {entry.name for entry in folder.iterdir()} - STRAY_FILES
+    return {entry.name for entry in folder.iterdir() if not is_stray(entry.name)}

@@ -1,0 +1,55 @@
+# `make retrain` and `make test` are all it takes on a machine with Python >= 3.11, git and make.
+export NO_ALBUMENTATIONS_UPDATE = 1
+export GX_ANALYTICS_ENABLED = false
+export DVC_NO_ANALYTICS = 1
+export SM_FRAMEWORK = tf.keras
+
+UV_VERSION = 0.13.9
+UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
+RUN := $(UV) run --frozen --no-sync
+ARGS =
+
+.DEFAULT_GOAL = help
+.PHONY: help setup data retrain test check format services-down clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+retrain: setup data  ## The main job: services up, one run of the pipeline, verdict (ARGS="--set train.epochs=3")
+	@$(RUN) lungseg up
+	@$(RUN) lungseg retrain $(ARGS)
+
+test: setup  ## All tests, the slow ones with real services included
+	@$(RUN) pytest -n 2 --dist loadgroup
+
+check: setup  ## What every commit must pass: ruff, mypy --strict, the fast tests
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) pytest -m "not slow" -n 2
+
+format: setup  ## Format the code
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+setup: .tools/installed  ## Install what uv.lock names, and uv itself when it is missing
+
+.tools/installed: uv.lock pyproject.toml | .tools/uv-ready
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+.tools/uv-ready:
+	@mkdir -p .tools
+	@command -v uv >/dev/null || test -x .tools/uv/bin/uv || \
+	  { echo "installing uv into .tools"; python3 -m venv .tools/uv && \
+	    .tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@touch $@
+
+data: setup
+	@test -n "$$(ls -A data 2>/dev/null)" || $(RUN) dvc pull --quiet data
+
+services-down: setup  ## Stop the local MLflow and Airflow
+	@$(RUN) lungseg down
+
+clean:  ## Remove results and local services' state (never data/ or the DVC cache)
+	@rm -rf artifacts .lungseg

@@ -1,0 +1,176 @@
+"""Importing a delivery of radiographs and masks into data/: all of it or nothing."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.dataset.archive import extract
+from pipeline.dataset.inspection import Inspection, inspect, same_name
+from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset
+from pipeline.dataset.metadata import merge_sheets, read_sheet
+from pipeline.dataset.record import (
+    DELIVERY,
+    STAGE,
+    check_recorded,
+    has_data,
+    importing,
+    record_stage,
+)
+from pipeline.dataset.staging import Folders, Outcome, link_tree, stage_pairs
+from pipeline.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 5
+"""Problems that the error names; the log has all."""
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import did to data/."""
+
+    added: dict[str, int]
+    """New pairs per class."""
+    skipped: int
+    """Delivered pairs that data/ held already, byte for byte."""
+    total: int
+    """Pairs in data/ now."""
+    replaced: bool
+    """Whether another dataset was in data/ before."""
+    left_out: list[str]
+    """Delivered files that are no part of the layout, such as a README."""
+    changed: bool
+    """False when data/ held everything already."""
+
+    @property
+    def commit(self) -> str | None:
+        """The shell command that records the import in git; None when nothing changed."""
+        if not self.changed:
+            return None
+        what = ", ".join(f"{count} {name}" for name, count in self.added.items())
+        message = f"Import {what}" if what else "Import metadata"
+        return f"git add data.dvc .gitignore && git commit -m {shlex.quote(message)}"
+
+    def summary(self) -> str:
+        """One paragraph for a person."""
+        what = ", ".join(f"{name} {count}" for name, count in self.added.items()) or "none"
+        lines = [f"added pairs: {what}; skipped as identical: {self.skipped}; total: {self.total}"]
+        if self.left_out:
+            lines.append(f"left out, no part of the layout: {', '.join(self.left_out)}")
+        if self.replaced:
+            lines.append("the former dataset stays: `git checkout REV data.dvc && dvc checkout`")
+        lines.append(f"record it: {self.commit}" if self.commit else "nothing to record")
+        return "\n".join(lines)
+
+
+def import_dataset(source: Path, project: Path, append: bool = False) -> ImportResult:
+    """Check the folder or zip `source`, make it the dataset of `project` and `dvc add` it.
+
+    `source` has the layout of the COVID-19 Radiography Database, possibly in a wrapping folder.
+    Without `append` it replaces data/, which must be recorded in DVC and git; with `append` its
+    pairs join those of data/, identical ones are skipped and a name that stands for other content
+    is refused. Raises DatasetError and changes nothing unless everything is good.
+    """
+    source, project = source.absolute(), project.absolute()
+    with importing(project):
+        try:
+            check_recorded(project, append)
+            return _import(source, project, append)
+        except OSError as error:
+            where, why = error.filename or project, error.strerror or error
+            raise DatasetError(f"{where}: {why}; nothing was changed") from error
+
+
+def _import(source: Path, project: Path, append: bool) -> ImportResult:
+    delivery = _open(source, project)
+    former = project / "data"
+    replaced = not append and has_data(project)
+    # When replacing, nothing is present: every pair is new.
+    present = former if append else project / STAGE / "nothing"
+    folders = Folders(delivery.root, present, project / STAGE, move=source.is_file())
+    folders.stage.mkdir()
+    if append and has_data(project):
+        link_tree(former, folders.stage)
+    problems = [*delivery.problems, *_class_problems(delivery, present)]
+    outcomes = stage_pairs(delivery.pairs, folders)
+    problems += [problem for outcome in outcomes for problem in outcome.problems]
+    sheets = [_stage_sheet(name, folders, problems) for name in delivery.sheets]
+    _refuse(source, problems)
+    changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
+    if changed:
+        record_stage(project)
+    return _result(outcomes, delivery, project, replaced, changed)
+
+
+def _open(source: Path, project: Path) -> Inspection:
+    if source.is_dir():
+        data = project / "data"
+        if source.resolve() in (project.resolve(), data.resolve(), *data.resolve().parents):
+            raise DatasetError(f"{source}: holds data/ itself; give a folder outside the project")
+        return inspect(source)
+    if not source.is_file():
+        raise DatasetError(f"{source}: no such folder or zip; check the path")
+    extract(source, project / DELIVERY)
+    return inspect(project / DELIVERY)
+
+
+def _class_problems(delivery: Inspection, present: Path) -> list[str]:
+    existing = [folder.name for folder in class_folders(present)] if present.is_dir() else []
+    by_key = {same_name(name): name for name in existing}
+    problems = [
+        f"{name}: data/ calls this class {by_key[same_name(name)]}; rename the delivered folder"
+        for name in delivery.classes
+        if by_key.get(same_name(name), name) != name
+    ]
+    known = {*existing, *delivery.classes}
+    return problems + [
+        f"{sheet}: there is no class {sheet.removesuffix(METADATA_SUFFIX)}; rename the sheet"
+        for sheet in delivery.sheets
+        if sheet.removesuffix(METADATA_SUFFIX) not in known
+    ]
+
+
+def _stage_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
+    """Stage a metadata sheet; whether that changes the dataset."""
+    delivered, former = folders.delivery / name, folders.data / name
+    target = folders.stage / name
+    try:
+        if former.exists():
+            return merge_sheets(former, delivered, target)
+        read_sheet(delivered)
+    except DatasetError as error:
+        problems.append(str(error).removeprefix(f"{folders.delivery}/"))
+        return False
+    shutil.copyfile(delivered, target)
+    return True
+
+
+def _refuse(source: Path, problems: list[str]) -> None:
+    if not problems:
+        return
+    for problem in problems:
+        logger.warning("%s", problem)
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    raise DatasetError(
+        f"{source}: {len(problems)} problems, nothing was imported; correct the delivery or take "
+        f"these files out: {'; '.join(problems[:SHOWN])}{more}",
+    )
+
+
+def _result(
+    outcomes: list[Outcome], delivery: Inspection, project: Path, replaced: bool, changed: bool
+) -> ImportResult:
+    added = Counter(outcome.pair.class_name for outcome in outcomes if not outcome.skipped)
+    return ImportResult(
+        added=dict(sorted(added.items())),
+        skipped=sum(outcome.skipped for outcome in outcomes),
+        total=len(list_dataset(project / "data").pairs),
+        replaced=replaced,
+        left_out=delivery.left_out,
+        changed=changed,
+    )

@@ -1,0 +1,147 @@
+"""Backbones of segmentation-models as the encoder of the U-Net++."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, Literal
+from urllib.error import URLError
+
+import keras
+import numpy as np
+
+from pipeline.errors import ParamsError, ServiceError
+
+BACKBONE_DEPTH = 5
+"""Backbones halve the image five times."""
+
+
+def encode(
+    radiograph: Any,
+    name: str,
+    weights: Literal["imagenet"] | None,
+    depth: int,
+) -> list[Any]:
+    """Features of `radiograph` (N, S, S, 1), values 0..255, at 1, 1/2, ..., 1/2^depth of its size.
+
+    The first is the scaled radiograph itself, the others come from the backbone `name`. Raises
+    ParamsError when the backbone is unknown, cannot be built or could not be loaded again without
+    its code, and ServiceError when its ImageNet weights cannot be fetched.
+    """
+    if depth > BACKBONE_DEPTH:
+        raise ParamsError(
+            f"train.filters: found {depth} depths, the backbone {name} has {BACKBONE_DEPTH}; "
+            f"give at most {BACKBONE_DEPTH} filters",
+        )
+    models = _segmentation_models()
+    size = radiograph.shape[1]
+    backbone = _backbone(models, name, weights, size)
+    layers = models.Backbones.get_feature_layers(name, n=4)
+    features = [backbone.get_layer(**_key(layer)).output for layer in reversed(layers)]
+    encoder = keras.Model(backbone.input, [*features, backbone.output][:depth], name="encoder")
+    _check_portable(encoder, name)
+    channels = keras.layers.Concatenate(name="channels")([radiograph] * 3)
+    scaled = _preprocessing(models, name)(channels)
+    full = keras.layers.Rescaling(1 / 255, name="x_0_0")(radiograph)
+    return [full, *_as_list(encoder(scaled))]
+
+
+def _segmentation_models() -> ModuleType:
+    # Its default, standalone Keras 2, is what fails to import; it reads this once.
+    os.environ["SM_FRAMEWORK"] = "tf.keras"
+    import segmentation_models
+
+    module: ModuleType = segmentation_models
+    return module
+
+
+def _backbone(models: ModuleType, name: str, weights: str | None, size: int) -> keras.Model:
+    known = sorted(models.get_available_backbone_names())
+    if name not in known:
+        raise ParamsError(
+            f"train.encoder: found {name!r}, expected plain or one of {', '.join(known)}",
+        )
+    try:
+        return models.Backbones.get_backbone(
+            name,
+            input_shape=(size, size, 3),
+            weights=weights,
+            include_top=False,
+            **_keras_modules(),
+        )
+    except (URLError, OSError) as error:
+        raise _unreachable(name, error) from None
+    except Exception as error:
+        # keras.utils.get_file raises a bare Exception when a download fails.
+        if "URL fetch failure" in str(error):
+            raise _unreachable(name, error) from None
+        if not isinstance(error, (ValueError, TypeError, AttributeError)):
+            raise
+        raise ParamsError(
+            f"train.encoder: {name} cannot be built at {size}x{size} pixels with weights "
+            f"{weights} ({' '.join(str(error).split())[:160]}); choose another encoder",
+        ) from None
+
+
+def _keras_modules() -> dict[str, Any]:
+    """What a backbone of segmentation-models needs to be told, its own modules being unset."""
+    return {
+        "backend": keras.backend,
+        "layers": keras.layers,
+        "models": keras.models,
+        "utils": keras.utils,
+    }
+
+
+def _unreachable(name: str, error: Exception) -> ServiceError:
+    return ServiceError(
+        f"train.encoder_weights: the ImageNet weights of {name} cannot be fetched "
+        f"({' '.join(str(error).split())[:160]}); set it to null, or put the file named there "
+        "into ~/.keras/models",
+    )
+
+
+def _check_portable(encoder: keras.Model, name: str) -> None:
+    """Refuse what Keras would not load again in safe mode and without the backbone's code."""
+    for part in _parts(encoder.get_config()):
+        registered = part.get("registered_name") or "Lambda" in part["class_name"]
+        if registered or not str(part.get("module", "keras")).startswith(("keras", "builtins")):
+            raise ParamsError(
+                f"train.encoder: {name} holds {part['class_name']}, which cannot be loaded "
+                "without its own code; choose plain or an encoder such as resnet34",
+            )
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Every serialised object within a configuration."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            yield config
+        for value in config.values():
+            yield from _parts(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _parts(value)
+
+
+def _preprocessing(models: ModuleType, name: str) -> keras.layers.Layer:
+    """The backbone's own scaling of 0..255, as a layer.
+
+    Every backbone scales each channel by a line (some swap red and blue, which are equal here),
+    so two points give it exactly.
+    """
+    preprocess = models.Backbones.get_preprocessing(name)
+    black, white = np.zeros((1, 1, 1, 3), np.float32), np.full((1, 1, 1, 3), 255, np.float32)
+    low = np.asarray(preprocess(black, **_keras_modules()), np.float64).ravel()
+    high = np.asarray(preprocess(white, **_keras_modules()), np.float64).ravel()
+    scale = ((high - low) / 255).tolist()
+    return keras.layers.Rescaling(scale, low.tolist(), name="scale")
+
+
+def _key(layer: str | int) -> dict[str, str | int]:
+    return {"index": layer} if isinstance(layer, int) else {"name": layer}
+
+
+def _as_list(features: Any) -> list[Any]:
+    return list(features) if isinstance(features, (list, tuple)) else [features]

@@ -1,0 +1,121 @@
+"""Draw where a predicted mask and the reference mask agree and where they do not.
+
+Area and line say the same thing twice, by colour and by form, so that the drawing can be read with
+any colour vision and in a grey print: the reference is a solid line and the prediction a dashed
+one, the hatching of missed lung rises and that of extra area falls. The colours are from the
+palette of Okabe and Ito (Color Universal Design, 2008), made to stay apart in protanopia and
+deuteranopia.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Area = Literal["agreement", "missed", "extra"]
+Outline = Literal["reference", "predicted"]
+
+SIDE = 640  # pixels of the shorter side: readable on a desktop screen and in print
+
+COLOURS: dict[Area, Colour] = {
+    "agreement": (86, 180, 233),  # sky blue, kept light so that the anatomy shows through
+    "missed": (230, 159, 0),  # orange
+    "extra": (0, 114, 178),  # blue
+}
+REFERENCE: Colour = (255, 255, 255)
+PREDICTED: Colour = (0, 0, 0)
+
+AGREEMENT_OPACITY = 0.14
+STRIPE_OPACITY, GAP_OPACITY = 0.85, 0.45
+STRIPE = 5  # pixels; about two pixels of a 256 x 256 mask at the default size
+DASH = 9  # pixels
+LINE = 2  # pixels
+
+
+def draw_overlay(radiograph: Picture, truth: Mask, prediction: Mask, side: int = SIDE) -> Picture:
+    """An RGB picture (h, w, 3) of the radiograph with both masks; its shorter side is `side`.
+
+    `radiograph` is uint8 (H, W); `truth` and `prediction` are (h', w') with values 0 and 1, in
+    the same frame at any resolution.
+    """
+    size = _scaled(radiograph.shape, side)
+    canvas: Picture = cv2.cvtColor(_resize(radiograph, size), cv2.COLOR_GRAY2RGB)
+    lung, found = _enlarge(truth, size), _enlarge(prediction, size)
+    _fill(canvas, lung & found, "agreement")
+    _fill(canvas, lung & ~found, "missed")
+    _fill(canvas, found & ~lung, "extra")
+    for contour in _contours(lung):
+        _line(canvas, contour)
+    for contour in _contours(found):
+        _dashes(canvas, contour)
+    return canvas
+
+
+def shrink_radiograph(radiograph: Picture, side: int = SIDE) -> Picture:
+    """The plain radiograph, uint8 (h, w), no larger than its overlay; a small one stays as is."""
+    if min(radiograph.shape) <= side:
+        return radiograph
+    return _resize(radiograph, _scaled(radiograph.shape, side))
+
+
+def draw_swatch(kind: Area | Outline) -> Picture:
+    """A sample for the legend on a grey like lung, drawn as in an overlay; RGB (32, 64, 3)."""
+    canvas = np.full((32, 64, 3), 110, np.uint8)
+    across = np.array([[[x, 16]] for x in range(64)], np.int32)
+    if kind == "reference":
+        _line(canvas, across, closed=False)
+    elif kind == "predicted":
+        _dashes(canvas, across)
+    else:
+        _fill(canvas, np.ones((32, 64), np.bool_), kind)
+    return canvas
+
+
+def _scaled(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    scale = side / min(shape)
+    return round(shape[0] * scale), round(shape[1] * scale)
+
+
+def _resize(radiograph: Picture, size: tuple[int, int]) -> Picture:
+    smooth = cv2.INTER_CUBIC if size[0] > radiograph.shape[0] else cv2.INTER_AREA
+    resized: Picture = cv2.resize(radiograph, size[::-1], interpolation=smooth)
+    return resized
+
+
+def _enlarge(mask: Mask, size: tuple[int, int]) -> NDArray[np.bool_]:
+    # Linear, then halved: the outline is smooth and no single pixel of the mask gets lost.
+    share = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    enlarged: NDArray[np.bool_] = share >= 0.5
+    return enlarged
+
+
+def _fill(canvas: Picture, area: NDArray[np.bool_], kind: Area) -> None:
+    y, x = np.nonzero(area)
+    if kind == "agreement":
+        opacity = np.full(len(x), AGREEMENT_OPACITY)
+    else:
+        position = x + y if kind == "missed" else x - y
+        opacity = np.where(position // STRIPE % 2 == 0, STRIPE_OPACITY, GAP_OPACITY)
+    weight = opacity[:, None]
+    canvas[y, x] = np.rint(canvas[y, x] * (1 - weight) + np.array(COLOURS[kind]) * weight)
+
+
+def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return list(contours)
+
+
+def _line(canvas: Picture, contour: NDArray[np.int32], closed: bool = True) -> None:
+    cv2.polylines(canvas, [contour], closed, REFERENCE, LINE, cv2.LINE_AA)
+
+
+def _dashes(canvas: Picture, contour: NDArray[np.int32]) -> None:
+    for start in range(0, len(contour), 2 * DASH):
+        dash = contour[start : start + DASH]
+        cv2.polylines(canvas, [dash], False, PREDICTED, LINE, cv2.LINE_AA)

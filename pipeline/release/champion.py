@@ -1,0 +1,123 @@
+"""The released model that a candidate is measured against."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pipeline.errors import ReleaseError
+from pipeline.files import sha256_file
+from pipeline.release.evidence import Evidence, download_model
+from pipeline.release.record import Record, download
+from pipeline.run.reproduce import materialise
+from pipeline.run.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+log = logging.getLogger(__name__)
+
+CHAMPION, PREVIOUS = "champion", "previous"
+
+
+@dataclass(frozen=True)
+class ChampionScores:
+    """The champion's score on every test radiograph of a candidate."""
+
+    version: str
+    per_image: pd.DataFrame
+
+
+def aliased_version(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """Return the version behind an alias; None when there is no such model or alias.
+
+    Raises ReleaseError when the alias points to a version that is gone.
+    """
+    models = client.search_registered_models(f"name = '{name}'")
+    version = models[0].aliases.get(alias) if models else None
+    if version is None:
+        return None
+    found = client.search_model_versions(f"name = '{name}' and version_number = {version}")
+    if not found:
+        raise ReleaseError(
+            f"{name}: alias {alias} points to version {version}, which is gone; choose another "
+            "with `lungseg rollback --to VERSION`",
+        )
+    return found[0]
+
+
+def score_champion(
+    record: Record,
+    workspace: Workspace,
+    evidence: Evidence,
+    folder: Path,
+) -> ChampionScores | None:
+    """Score the champion on the candidate's test radiographs; None when nothing is released.
+
+    Its recorded scores serve when they are of the same radiographs; otherwise it predicts them
+    anew. A radiograph's side follows from its content, so the champion trained on none of them.
+    """
+    champion = aliased_version(record.client, record.settings.model_name, CHAMPION)
+    if champion is None:
+        return None
+    if champion.tags.get("test_split_sha256") == evidence.test_split_sha256:
+        recorded = _recorded_scores(record, champion, folder)
+        if recorded is not None:
+            return ChampionScores(str(champion.version), recorded)
+    log.info("scoring champion version %s on the candidate's test radiographs", champion.version)
+    return ChampionScores(
+        str(champion.version),
+        _score(record, workspace, evidence, champion, folder),
+    )
+
+
+def _recorded_scores(record: Record, champion: ModelVersion, folder: Path) -> pd.DataFrame | None:
+    run = record.client.get_run(champion.run_id)
+    target = folder / "champion"
+    target.mkdir()
+    try:
+        path = download(
+            Record(record.settings, record.client, run), "evaluate/per_image.parquet", target
+        )
+    except ReleaseError:
+        return None
+    return pd.read_parquet(path) if sha256_file(path) == champion.tags["per_image_sha256"] else None
+
+
+def _score(
+    record: Record,
+    workspace: Workspace,
+    evidence: Evidence,
+    champion: ModelVersion,
+    folder: Path,
+) -> pd.DataFrame:
+    from pipeline.model.predictor import Predictor
+    from pipeline.stages.evaluate import score_images
+
+    materialise(workspace, "data")
+    model = verified_model(record.settings.model_name, champion, folder)
+    params = evidence.params.evaluate.model_copy(
+        update={"threshold": float(champion.tags["threshold"])},
+    )
+    rows = evidence.split[evidence.split["split"] == "test"]
+    return score_images(Predictor(model), rows, workspace.folder / "data", params, None)
+
+
+def verified_model(name: str, version: ModelVersion, folder: Path) -> Path:
+    """Download a released model and check it against the hash taken at its release.
+
+    Raises ReleaseError before anything of a changed file is deserialised.
+    """
+    model = download_model(f"models:/{name}/{version.version}", folder)
+    expected = version.tags.get("model_sha256", "no hash")
+    if sha256_file(model) != expected:
+        raise ReleaseError(
+            f"{name} version {version.version}: the model file is not the one released (expected "
+            f"sha256 {expected[:12]}); restore the artifact store or roll back",
+        )
+    return model

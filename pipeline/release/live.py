@@ -1,0 +1,89 @@
+"""Epochs of a running training, logged to its MLflow run as they happen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+METRICS = {
+    "loss": "train_loss",
+    "accuracy": "train_accuracy",
+    "dice": "train_dice",
+    "val_loss": "val_loss",
+    "val_accuracy": "val_accuracy",
+    "val_dice": "val_dice",
+    "learning_rate": "learning_rate",
+}
+"""Column of history.csv -> name of the metric in MLflow."""
+
+TIMEOUT_S = 5
+RETRIES = 1
+
+
+def epoch_metrics(row: Mapping[str, float]) -> dict[str, float]:
+    """The MLflow metrics of a row of history.csv; log them at step `row["epoch"]`."""
+    return {metric: float(row[column]) for column, metric in METRICS.items() if column in row}
+
+
+class LiveRun:
+    """The MLflow run that epochs are logged into.
+
+    A server that does not answer costs one warning and never the training: epochs are kept and
+    sent with the next one, and those never sent are in history.csv.
+    """
+
+    def __init__(self, run_id: str, tracking_uri: str) -> None:
+        self._run_id = run_id
+        self._tracking_uri = tracking_uri
+        self._unsent: list[Any] = []
+        self._warned = False
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """Log a row of history.csv at step `row["epoch"]`."""
+        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
+
+        now, step = int(time.time() * 1000), int(row["epoch"])
+        self._unsent += [Metric(key, value, now, step) for key, value in epoch_metrics(row).items()]
+        try:
+            self._client().log_batch(self._run_id, metrics=self._unsent)
+        except (MlflowException, OSError) as error:
+            self._warn(error)
+        else:
+            self._unsent = []
+
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+        from mlflow.environment_variables import (
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+            MLFLOW_HTTP_REQUEST_TIMEOUT,
+        )
+
+        # By default MLflow would hold an epoch up for minutes.
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+        MLFLOW_HTTP_REQUEST_TIMEOUT.set(TIMEOUT_S)
+        return MlflowClient(self._tracking_uri)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            reason = " ".join(str(error).split())[:160]
+            log.warning(
+                "MLflow at %s does not take the epochs of run %s (%s); training goes on, its "
+                "epochs are in history.csv",
+                self._tracking_uri,
+                self._run_id,
+                reason,
+            )
+        self._warned = True
+
+
+def live_run() -> LiveRun | None:
+    """The run named by the settings; None for a training by hand."""
+    settings = Settings()
+    return LiveRun(settings.live_run, settings.tracking_uri) if settings.live_run else None

@@ -1,0 +1,126 @@
+"""Release of a candidate that passed: a new version, its evidence, and the alias `champion`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ReleaseError
+from pipeline.files import read_json
+from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version
+from pipeline.release.gate import VERDICT, run_gate
+from pipeline.release.record import RUN_TAG, Record, download
+from pipeline.run.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EVENT_TAG = "release."
+SHOWN = ("accuracy", "dice", "worst_class_dice")
+
+
+def run_promotion(record: Record, workspace: Workspace) -> dict[str, Any]:
+    """Release the run's candidate if its gate passed; return the outcome.
+
+    A refused candidate and a model that is a version already change nothing in the registry.
+    """
+    client, name = record.client, record.settings.model_name
+    with tempfile.TemporaryDirectory() as temporary:
+        verdict = read_json(download(record, VERDICT, Path(temporary)))
+    champion = aliased_version(client, name, CHAMPION)
+    if verdict["champion_version"] != (str(champion.version) if champion else None):
+        # Another run released since: this verdict compared with a model that is not in use.
+        verdict = run_gate(record, workspace)
+    if not verdict["passed"]:
+        failed = [check["name"] for check in verdict["checks"] if not check["passed"]]
+        return _close(record, {"status": "skipped", "reason": f"refused: {', '.join(failed)}"})
+    released = find_release(client, name, verdict["candidate"]["model_sha256"])
+    if released:
+        reason = f"unchanged: version {released} is this very model"
+        return _close(record, {"status": "skipped", "reason": reason, "version": released})
+    return _close(record, _release(record, verdict))
+
+
+def find_release(client: MlflowClient, name: str, model_sha256: str) -> str | None:
+    """Return the version that already holds this model, or None."""
+    query = f"name = '{name}' and tags.model_sha256 = '{model_sha256}'"
+    found = client.search_model_versions(query)
+    return str(found[0].version) if found else None
+
+
+def _release(record: Record, verdict: dict[str, Any]) -> dict[str, Any]:
+    import mlflow
+
+    client, name = record.client, record.settings.model_name
+    metrics = {
+        check["name"]: check["value"] for check in verdict["checks"] if check["name"] in SHOWN
+    }
+    version = mlflow.register_model(
+        f"models:/{verdict['candidate']['model_id']}",
+        name,
+        tags=_evidence_tags(record, verdict, metrics),
+    )
+    note = client.get_run(record.run_id).data.tags.get("mlflow.note.content", "")
+    client.update_model_version(name, version.version, description=note)
+    move_champion(client, name, str(version.version), verdict["champion_version"], "promote")
+    return {
+        "status": "released",
+        "reason": f"version {version.version}",
+        "version": str(version.version),
+        "metrics": metrics,
+    }
+
+
+def _evidence_tags(
+    record: Record,
+    verdict: dict[str, Any],
+    metrics: dict[str, Any],
+) -> dict[str, str]:
+    tags, params = record.run.data.tags, record.client.get_run(record.run_id).data.params
+    inputs = record.run.inputs.dataset_inputs
+    return {
+        **{key: value for key, value in verdict["candidate"].items() if key != "model_id"},
+        **{key: f"{value:.6f}" for key, value in metrics.items()},
+        "run": tags[RUN_TAG],
+        "revision": tags["mlflow.source.git.commit"],
+        "data_md5": inputs[0].dataset.digest if inputs else "",
+        "threshold": params["evaluate.threshold"],
+        "gate": "passed",
+    }
+
+
+def move_champion(
+    client: MlflowClient,
+    name: str,
+    version: str,
+    expected: str | None,
+    action: str,
+) -> None:
+    """Point `champion` at a version if it still points at `expected`, and keep `previous`.
+
+    Aliases keep no history, so each move is also a tag of the registered model that is never
+    changed. Raises ReleaseError when another release came between.
+    """
+    current = aliased_version(client, name, CHAMPION)
+    found = str(current.version) if current else None
+    if found != expected:
+        raise ReleaseError(
+            f"{name}: champion became version {found} meanwhile, expected {expected}; run the gate "
+            "again",
+        )
+    moved = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    event = json.dumps({"action": action, "from": expected, "to": version})
+    client.set_registered_model_tag(name, f"{EVENT_TAG}{moved}", event)
+    if expected:
+        client.set_registered_model_alias(name, PREVIOUS, expected)
+    client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def _close(record: Record, outcome: dict[str, Any]) -> dict[str, Any]:
+    record.client.set_tag(record.run_id, "release", outcome["status"])
+    record.client.set_tag(record.run_id, "release.reason", outcome["reason"])
+    record.client.set_terminated(record.run_id, "FINISHED")
+    return outcome

@@ -1,0 +1,147 @@
+"""One stage of dvc.yaml in a workspace, through DVC: run, or taken from its caches."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from configobj import ConfigObj
+
+from pipeline.errors import CrashedError, LungsegError, ParamsError, StageError, WorkspaceError
+from pipeline.files import read_json
+from pipeline.params import read_yaml
+from pipeline.run.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Status = Literal["ran", "cached"]
+
+
+def stage_names(folder: Path) -> list[str]:
+    """Return the stages of the project in `folder`, in the order data flows."""
+    return list(read_yaml(folder / "dvc.yaml")["stages"])
+
+
+def stage_definition(folder: Path, name: str) -> dict[str, Any]:
+    """Return what dvc.yaml says of the stage; raises ParamsError for an unknown one."""
+    stages = read_yaml(folder / "dvc.yaml")["stages"]
+    if name not in stages:
+        raise ParamsError(f"stage {name!r}: not in dvc.yaml, expected one of {', '.join(stages)}")
+    definition: dict[str, Any] = stages[name]
+    return definition
+
+
+def stage_outputs(folder: Path, name: str) -> list[Path]:
+    """Return the paths that the stage writes, relative to the project."""
+    stage = stage_definition(folder, name)
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
+
+
+def reproduce(
+    workspace: Workspace,
+    name: str,
+    *,
+    force: bool = False,
+    started: Callable[[], None] = lambda: None,
+    **environment: str,
+) -> Status:
+    """Bring the stage up to date; `started` is called when it really runs.
+
+    Raises the stage's own refusal, or CrashedError when it died without giving a reason.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        error_file = Path(temporary, "error.json")
+        # --allow-missing: what the stage's inputs hash to is known from dvc.lock and data.dvc, so
+        # a run that finds everything cached never checks the radiographs out.
+        arguments = ["repro", "--single-item", name, "--pull", "--allow-missing"]
+        ran, code, errors = _follow(
+            workspace,
+            [*arguments, *(["--force"] if force else [])],
+            f"Running stage '{name}'",
+            started,
+            {**environment, "LUNGSEG_ERROR_FILE": str(error_file)},
+        )
+        if code:
+            raise _failure(name, error_file, errors)
+    return "ran" if ran else "cached"
+
+
+def materialise(workspace: Workspace, name: str) -> None:
+    """Make sure that the outputs of an up-to-date stage, or `data`, are in the workspace."""
+    paths = [Path("data")] if name == "data" else stage_outputs(workspace.folder, name)
+    if all((workspace.folder / path).exists() for path in paths):
+        return
+    code, errors = dvc(workspace, ["pull", "--quiet", name])
+    if code:
+        raise WorkspaceError(
+            f"{name}: neither the DVC cache nor the remote holds its result ({errors}); run it "
+            "again with --force, or push it from where it was made",
+        )
+
+
+def push_results(workspace: Workspace, name: str) -> None:
+    """Push the stage's outputs and run cache to the default remote, if hosts share one."""
+    if not _has_shared_remote(workspace.folder):
+        return
+    code, errors = dvc(workspace, ["push", "--quiet", "--run-cache", name])
+    if code:
+        raise WorkspaceError(f"dvc push {name}: {errors}")
+
+
+def _has_shared_remote(folder: Path) -> bool:
+    """Whether the default remote lies outside the checkout (samples/ is part of it)."""
+    config = ConfigObj(str(folder / ".dvc" / "config"))
+    config.merge(ConfigObj(str(folder / ".dvc" / "config.local")))
+    remote = config.get("core", {}).get("remote")
+    if not remote:
+        return False
+    url = config[f'remote "{remote}"']["url"]
+    return "://" in url or not (folder / ".dvc" / url).resolve().is_relative_to(folder.resolve())
+
+
+def dvc(workspace: Workspace, arguments: Sequence[str]) -> tuple[int, str]:
+    """Run a DVC command in the workspace; return its exit code and its error lines."""
+    _, code, errors = _follow(workspace, arguments, None, lambda: None, {})
+    return code, errors
+
+
+def _follow(
+    workspace: Workspace,
+    arguments: Sequence[str],
+    marker: str | None,
+    started: Callable[[], None],
+    environment: dict[str, str],
+) -> tuple[bool, int, str]:
+    """Run `dvc`, passing its lines on; return whether the marker came, exit code and errors."""
+    seen, errors = False, []
+    with subprocess.Popen(
+        ["dvc", "--wait-for-lock", *arguments],
+        cwd=workspace.folder,
+        env=workspace.environment(**environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as child:
+        for line in child.stdout or ():
+            sys.stderr.write(line)
+            if line.startswith("ERROR:"):
+                errors.append(line.removeprefix("ERROR:").strip())
+            if marker and not seen and line.startswith(marker):
+                seen = True
+                started()
+    return seen, child.returncode, "; ".join(errors)
+
+
+def _failure(name: str, error_file: Path, errors: str) -> LungsegError:
+    if error_file.exists():
+        content = read_json(error_file)
+        refusal = StageError(content["message"])
+        refusal.exit_code = content["exit_code"]
+        return refusal
+    return CrashedError(f"{name}: stopped without giving a reason: {errors}")

@@ -1,0 +1,152 @@
+"""One task of a run: a stage brought up to date and recorded, the gate, or the promotion."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import LungsegError, ServiceError
+from pipeline.release.gate import run_gate
+from pipeline.release.promotion import run_promotion
+from pipeline.release.record import (
+    Record,
+    connect,
+    create_record,
+    find_record,
+    latest_lock,
+    open_record,
+)
+from pipeline.run.reproduce import push_results, reproduce, stage_names
+from pipeline.run.workspace import RunRequest, Workspace, find_workspace, make_workspace
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+AFTER_STAGES = {"gate": run_gate, "promote": run_promotion}
+
+
+def run_task(settings: Settings, request: RunRequest, name: str) -> dict[str, Any]:
+    """Do one task; return what a scheduler shows of it.
+
+    Keys: stage, status (ran, cached, passed, refused, released or skipped), seconds, run_id (of
+    MLflow) and, where there is one, the reason, the released version and its metrics.
+    """
+    started = time.monotonic()
+    workspace = open_workspace(settings, request)
+    if name in AFTER_STAGES:
+        outcome = _after_stages(settings, request, workspace, name)
+    else:
+        outcome = {"status": _stage(settings, request, workspace, name)}
+    seconds = round(time.monotonic() - started, 1)
+    return {"stage": name, "run_id": workspace.mlflow_run_id, **outcome, "seconds": seconds}
+
+
+def task_names(folder: Path) -> list[str]:
+    """Return every task of a run of the project in `folder`, in order."""
+    return [*stage_names(folder), *AFTER_STAGES]
+
+
+def open_workspace(settings: Settings, request: RunRequest) -> Workspace:
+    """Return the run's workspace, made if this host lacks it, and its MLflow run.
+
+    The run's first task fixes the revision; a host that joins later checks the same one out.
+    """
+    workspace = find_workspace(settings, request.run_id)
+    if workspace and workspace.mlflow_run_id:
+        return workspace
+    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
+        record = find_record(settings, client, request.run_id)
+        if record:
+            request = replace(request, revision=record.run.data.tags["mlflow.source.git.commit"])
+        lock = latest_lock(settings, client, Path(temporary))
+        workspace = make_workspace(settings, request, lock)
+        record = record or create_record(settings, client, request, workspace)
+    workspace = replace(workspace, mlflow_run_id=record.run_id)
+    workspace.save()
+    log.info("run %s at %s: %s", request.run_id, workspace.revision[:10], record.url)
+    return workspace
+
+
+def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: str) -> str:
+    recording = _Recording(settings, request.run_id, workspace, name)
+    try:
+        status = reproduce(
+            workspace,
+            name,
+            force=request.force,
+            started=recording.start,
+            MLFLOW_TRACKING_URI=settings.tracking_uri,
+            MLFLOW_RUN_ID=workspace.mlflow_run_id or "",
+        )
+    except LungsegError as error:
+        recording.fail(error)
+        raise
+    # A cached stage is recorded by the next task that starts MLflow's client anyway: that takes
+    # longer than everything else such a task does.
+    if status == "ran":
+        recording.finish()
+        push_results(workspace, name)
+    return status
+
+
+def _after_stages(
+    settings: Settings,
+    request: RunRequest,
+    workspace: Workspace,
+    name: str,
+) -> dict[str, Any]:
+    with connect(settings) as client:
+        record = open_record(settings, client, request.run_id)
+        record.log_cached(workspace)
+        return AFTER_STAGES[name](record, workspace)
+
+
+class _Recording:
+    """What MLflow learns of one stage while it runs and when it ends."""
+
+    def __init__(self, settings: Settings, run_id: str, workspace: Workspace, name: str) -> None:
+        self.settings, self.run_id, self.workspace, self.name = settings, run_id, workspace, name
+        self.monitor: Any = None
+
+    def start(self) -> None:
+        """Mark the run as running and sample the machine from now on."""
+        with connect(self.settings) as client:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            client.update_run(self.workspace.mlflow_run_id, status="RUNNING")
+            self.monitor = SystemMetricsMonitor(self.workspace.mlflow_run_id, resume_logging=True)
+            self.monitor.start()
+
+    def finish(self) -> None:
+        """Record the stage, and those before it that came from the cache."""
+        self._stop()
+        with connect(self.settings) as client:
+            record = open_record(self.settings, client, self.run_id)
+            record.log_cached(self.workspace, before=self.name)
+            record.log_stage(self.workspace, self.name, "ran")
+            record.log_artifact(self.workspace.folder / "dvc.lock", "")
+
+    def fail(self, error: LungsegError) -> None:
+        """Record why the stage failed, and what a refused dataset looked like."""
+        self._stop()
+        try:
+            with connect(self.settings) as client:
+                record = open_record(self.settings, client, self.run_id)
+                self._log_failure(record, error)
+        except ServiceError as silent:
+            log.warning("the failure could not be recorded: %s", silent)
+
+    def _log_failure(self, record: Record, error: LungsegError) -> None:
+        record.client.set_tag(record.run_id, "lungseg.failure", str(error)[:5000])
+        refused = self.workspace.folder / "artifacts" / f"{self.name}-refused"
+        if refused.exists():
+            record.log_artifact(refused, self.name)
+        record.client.set_terminated(record.run_id, "FAILED")
+
+    def _stop(self) -> None:
+        if self.monitor:
+            self.monitor.finish()

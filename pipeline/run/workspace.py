@@ -1,0 +1,202 @@
+"""The checkout that one run works in: its own revision, and a DVC cache that all runs share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configobj import ConfigObj
+from filelock import FileLock
+
+from pipeline.errors import WorkspaceError
+from pipeline.files import read_json, sha256_file, write_json
+from pipeline.params import override
+from pipeline.settings import Settings, child_environment
+
+log = logging.getLogger(__name__)
+
+NOTE = Path(".git", "lungseg.json")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run is asked to do."""
+
+    run_id: str
+    revision: str = "HEAD"
+    overrides: tuple[str, ...] = ()
+    """`section.key=value` changes of params.yaml."""
+    force: bool = False
+    """Run every stage again, whatever the cache holds."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A checkout at `folder`, made by `open_workspace`."""
+
+    folder: Path
+    revision: str
+    """The commit that is checked out."""
+    python: Path
+    """The interpreter of the environment that serves this revision."""
+    mlflow_run_id: str | None = None
+    """The record of the run; None until it is opened."""
+
+    def save(self) -> None:
+        """Keep these facts in the checkout, where they do not dirty it."""
+        content = {
+            "revision": self.revision,
+            "python": str(self.python),
+            "mlflow_run_id": self.mlflow_run_id,
+        }
+        write_json(self.folder / NOTE, content)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Return the environment of a child: this revision's interpreter is the `python`."""
+        base = child_environment(**extra)
+        return {**base, "PATH": os.pathsep.join([str(self.python.parent), base["PATH"]])}
+
+
+def workspace_folder(settings: Settings, run_id: str) -> Path:
+    """Where the run's checkout is, with the run's id made safe for paths."""
+    return settings.home / "runs" / re.sub(r"[^A-Za-z0-9._-]+", "_", run_id).lstrip(".")
+
+
+def find_workspace(settings: Settings, run_id: str) -> Workspace | None:
+    """Return the run's workspace if this host has it."""
+    folder = workspace_folder(settings, run_id)
+    if not (folder / NOTE).exists():
+        return None
+    content = read_json(folder / NOTE)
+    python = Path(content["python"])
+    return Workspace(folder, content["revision"], python, content["mlflow_run_id"])
+
+
+def make_workspace(settings: Settings, request: RunRequest, lock_file: Path | None) -> Workspace:
+    """Check the revision out, apply the overrides and join the shared DVC cache.
+
+    `lock_file` is a dvc.lock to start from when the revision has none. Raises WorkspaceError or
+    ParamsError, and then leaves nothing.
+    """
+    folder = workspace_folder(settings, request.run_id)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        found = find_workspace(settings, request.run_id)
+        if found:
+            return found
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            revision, python = _fill(settings, request, partial, lock_file)
+            Workspace(partial, revision, python).save()
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return Workspace(folder, revision, python)
+
+
+def _fill(
+    settings: Settings,
+    request: RunRequest,
+    folder: Path,
+    lock_file: Path | None,
+) -> tuple[str, Path]:
+    revision = _checkout(settings.repo, request.revision, folder)
+    if not (folder / "dvc.yaml").exists():
+        raise WorkspaceError(f"revision {request.revision}: has no dvc.yaml, expected the project")
+    if request.overrides:
+        override(folder / "params.yaml", request.overrides)
+    _join_cache(settings, folder)
+    if lock_file and not (folder / "dvc.lock").exists():
+        shutil.copyfile(lock_file, folder / "dvc.lock")
+    return revision, _interpreter(settings, folder)
+
+
+def _checkout(repo: str, revision: str, folder: Path) -> str:
+    _git(["clone", "--quiet", "--no-checkout", "--", repo, str(folder)], Path())
+    for name in (revision, f"origin/{revision}"):
+        commit = _git(
+            ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder, check=False
+        )
+        if commit:
+            _git(["checkout", "--quiet", "--detach", commit], folder)
+            return commit
+    raise WorkspaceError(
+        f"revision {revision!r}: not in {repo}; name a commit, branch or tag of it"
+    )
+
+
+def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    if check and done.returncode:
+        raise WorkspaceError(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _join_cache(settings: Settings, folder: Path) -> None:
+    """Write .dvc/config.local: the deployment's own settings, and the cache that all runs share."""
+    source = Path(settings.repo, ".dvc")
+    config = ConfigObj(str(source / "config.local")) if source.is_dir() else ConfigObj()
+    for section in config.values():
+        url = section.get("url", "")
+        if url and "://" not in url:
+            section["url"] = str((source / url).resolve())
+    # Links spare the copy; stages replace files whole, so they never write through one.
+    config["cache"] = {
+        "dir": str(shared_cache(settings)),
+        "type": "reflink,hardlink,symlink,copy",
+    }
+    config.filename = str(folder / ".dvc" / "config.local")
+    config.write()
+
+
+def shared_cache(settings: Settings) -> Path:
+    """Return the DVC cache of the deployed project, or one below the home when that is a URL."""
+    project = Path(settings.repo)
+    if not (project / ".dvc").is_dir():
+        return settings.home / "cache"
+    for name in ("config.local", "config"):
+        configured = ConfigObj(str(project / ".dvc" / name)).get("cache", {}).get("dir")
+        if configured:
+            return Path(project, ".dvc", configured).resolve()
+    return project.resolve() / ".dvc" / "cache"
+
+
+def _interpreter(settings: Settings, folder: Path) -> Path:
+    """Return this environment's Python, or that of one made for the revision's own uv.lock."""
+    deployed = Path(__file__).parents[2] / "uv.lock"
+    lock = folder / "uv.lock"
+    if not lock.exists():
+        raise WorkspaceError(f"{lock.name}: not in this revision, so its environment is not known")
+    digest = sha256_file(lock)
+    if deployed.exists() and digest == sha256_file(deployed):
+        return Path(sys.executable)
+    return make_environment(settings, folder, digest[:16])
+
+
+def make_environment(settings: Settings, folder: Path, name: str) -> Path:
+    """Install the locked environment of the checkout `folder` once; return its Python."""
+    target = settings.home / "envs" / name
+    python = target / "bin" / "python"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if python.exists() and (target / "complete").exists():
+            return python
+        log.info("installing the environment of this revision's uv.lock into %s", target)
+        uv = shutil.which("uv") or str(Path(settings.repo, ".tools", "uv", "bin", "uv"))
+        arguments = ["sync", "--frozen", "--no-install-project", "--no-default-groups", "--quiet"]
+        environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(target)}
+        try:
+            subprocess.run([uv, *arguments], cwd=folder, env=environment, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise WorkspaceError(f"uv sync for {folder}: {error}") from None
+        (target / "complete").touch()
+    return python

@@ -1,0 +1,201 @@
+"""Show a person what the model does on the test radiographs, on one page that stands by itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from pipeline.cases import Case, draw_cases, encode_png
+from pipeline.charts import draw_dice, draw_learning_curves
+from pipeline.errors import StageError
+from pipeline.evidence import (
+    code_sha256,
+    data_sha256,
+    read_split,
+    select_test,
+    test_split_sha256,
+)
+from pipeline.files import atomic_folder, read_json, sha256_file, write_json
+from pipeline.overlay import Area, Outline, draw_swatch
+from pipeline.params import Params, flatten
+from pipeline.scores import SCORES, summarise_classes
+
+HISTORY = ("epoch", "loss", "val_loss", "dice", "val_dice")
+SHOWN_PARAMS = ("validate", "split", "augment", "train", "evaluate", "report")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the stages before left below the project's root, checked against each other."""
+
+    root: Path
+    split: pd.DataFrame
+    per_image: pd.DataFrame
+    metrics: dict[str, Any]
+    history: pd.DataFrame
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch with the lowest validation loss."""
+        return int(self.history["epoch"].iloc[int(self.history["val_loss"].argmin())])
+
+    def hashes(self) -> dict[str, str]:
+        """What the report is about."""
+        artifacts = self.root / "artifacts"
+        return {
+            "model_sha256": sha256_file(artifacts / "train/model.keras"),
+            "test_split_sha256": test_split_sha256(select_test(self.split)),
+            "data_sha256": data_sha256(self.split),
+            "code_sha256": code_sha256(),
+            "metrics_sha256": sha256_file(artifacts / "evaluate/metrics.json"),
+            "per_image_sha256": sha256_file(artifacts / "evaluate/per_image.parquet"),
+        }
+
+
+def run(params: Params, root: Path) -> str:
+    """Write artifacts/report; raises StageError when its inputs are missing or disagree."""
+    evidence = read_evidence(root)
+    cases = draw_cases(root, evidence.per_image, evidence.split, params.report.cases)
+    with atomic_folder(root / "artifacts/report") as folder:
+        (folder / "overlays").mkdir()
+        for case in cases:
+            (folder / case.overlay_name).write_bytes(case.overlay)
+        index = folder / "index.html"
+        index.write_text(render(evidence, cases, params), encoding="utf-8")
+        write_json(folder / "report.json", _bind(evidence, cases, index))
+    return f"report: {len(cases)} cases of {len(evidence.per_image)} test radiographs"
+
+
+def read_evidence(root: Path) -> Evidence:
+    """Read the inputs of the report; raises StageError when one is missing or they disagree."""
+    split = read_split(root / "artifacts/split/split.csv")
+    _demand(root / "artifacts/train/model.keras", "train")
+    history = pd.read_csv(_demand(root / "artifacts/train/history.csv", "train"))
+    per_image = pd.read_parquet(_demand(root / "artifacts/evaluate/per_image.parquet", "evaluate"))
+    metrics = read_json(_demand(root / "artifacts/evaluate/metrics.json", "evaluate"))
+    _refuse_other_split(per_image, select_test(split))
+    _refuse_other_metrics(metrics, per_image)
+    _refuse_history(history)
+    return Evidence(root, split, per_image, metrics, history)
+
+
+def _demand(path: Path, stage: str) -> Path:
+    if not path.is_file():
+        raise StageError(f"{path}: no such file, expected it from {stage}; run the stage {stage}")
+    return path
+
+
+def _refuse_other_split(per_image: pd.DataFrame, test: pd.DataFrame) -> None:
+    if test_split_sha256(per_image) == test_split_sha256(test):
+        return
+    differing = set(per_image["image_id"]) ^ set(test["image_id"])
+    reason = f"{min(differing)} is in one only" if differing else "their pixels differ"
+    raise StageError(
+        f"per_image.parquet: found {len(per_image)} radiographs, expected the {len(test)} of the "
+        f"test split, {reason}; run the stage evaluate again",
+    )
+
+
+def _refuse_other_metrics(metrics: dict[str, Any], per_image: pd.DataFrame) -> None:
+    expected, found = flatten(summarise_classes(per_image)), flatten(metrics)
+    for key in sorted(expected.keys() | found.keys()):
+        # Not equality: another machine may add up in another order.
+        if not math.isclose(
+            expected.get(key, math.nan), found.get(key, math.nan), rel_tol=1e-9, abs_tol=1e-12
+        ):
+            raise StageError(
+                f"metrics.json: found {key} = {found.get(key)}, expected {expected.get(key)} from "
+                "per_image.parquet; run the stage evaluate again",
+            )
+
+
+def _refuse_history(history: pd.DataFrame) -> None:
+    missing = [name for name in HISTORY if name not in history]
+    if missing:
+        raise StageError(
+            f"history.csv: found no column {', '.join(missing)}; run the stage train again"
+        )
+    if not np.isfinite(history["val_loss"]).any():
+        raise StageError(
+            f"history.csv: found no finite val_loss in {len(history)} epochs, expected at least "
+            "one; run the stage train again",
+        )
+
+
+def render(evidence: Evidence, cases: list[Case], params: Params) -> str:
+    """The page as HTML with every picture inside."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"png": _png_uri, "svg": _svg_uri, "percent": _percent}
+    return environment.get_template("report.html.jinja").render(
+        metrics=evidence.metrics,
+        scores=SCORES,
+        worst_class=min(evidence.metrics["classes"].items(), key=lambda item: item[1]["dice"]),
+        sides=pd.crosstab(evidence.split["class_name"], evidence.split["split"]).to_dict("index"),
+        dice_chart=draw_dice(evidence.per_image),
+        learning_curves=draw_learning_curves(evidence.history, evidence.best_epoch),
+        epochs=len(evidence.history),
+        best_epoch=evidence.best_epoch,
+        swatches=_swatches(),
+        cases={kind: [case for case in cases if case.kind == kind] for kind in _kinds(cases)},
+        hashes=evidence.hashes(),
+        threshold=params.evaluate.threshold,
+        params=flatten(_shown(params)),
+    )
+
+
+def _kinds(cases: list[Case]) -> list[str]:
+    return list(dict.fromkeys(case.kind for case in cases))
+
+
+def _swatches() -> dict[str, bytes]:
+    return {kind: encode_png(draw_swatch(kind)) for kind in (*get_args(Area), *get_args(Outline))}
+
+
+def _shown(params: Params) -> dict[str, Any]:
+    sections = params.model_dump(by_alias=True)
+    return {name: sections[name] for name in SHOWN_PARAMS}
+
+
+def _png_uri(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
+def _svg_uri(chart: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(chart.encode()).decode()}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _bind(evidence: Evidence, cases: list[Case], index: Path) -> dict[str, Any]:
+    return {
+        **evidence.hashes(),
+        "index_sha256": sha256_file(index),
+        "test_cases": len(evidence.per_image),
+        "cases": [_bind_case(case) for case in cases],
+    }
+
+
+def _bind_case(case: Case) -> dict[str, Any]:
+    return {
+        "image_id": case.row["image_id"],
+        "kind": case.kind,
+        "dice": float(case.row["dice"]),
+        "overlay": case.overlay_name,
+        "sha256": hashlib.sha256(case.overlay).hexdigest(),
+    }

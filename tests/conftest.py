@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pipeline.params import Params, load_params
+from pipeline.settings import child_environment
+
+PROJECT = Path(__file__).parents[1]
+
+os.environ.update({key: value for key, value in child_environment().items() if key != "PATH"})
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    return load_params(PROJECT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = os.environ.get("LUNGSEG_REAL_DATA")
+    if not folder:
+        pytest.skip("LUNGSEG_REAL_DATA is not set: no real radiographs here")
+    return Path(folder)
+
+
+def draw_pair(seed: int, size: int = 64) -> tuple[Image.Image, Image.Image]:
+    """A bright field with two dark ellipses, and the ellipses as an RGB mask."""
+    random = np.random.default_rng(seed)
+    mask = Image.new("L", (size, size))
+    pen = ImageDraw.Draw(mask)
+    for centre in (0.3, 0.7):
+        x, y = size * (centre + random.uniform(-0.03, 0.03)), size * random.uniform(0.45, 0.55)
+        width, height = size * random.uniform(0.1, 0.15), size * random.uniform(0.22, 0.3)
+        pen.ellipse((x - width, y - height, x + width, y + height), fill=255)
+    lung = np.asarray(mask) > 0
+    pixels = np.where(lung, 70, 180) + random.normal(0, 8, (size, size))
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    return image, mask.convert("RGB")
+
+
+def write_dataset(root: Path, classes: Mapping[str, int], size: int = 64, seed: int = 0) -> None:
+    """Write pairs in the layout of the database; no two pairs are alike."""
+    for offset, (name, count) in enumerate(classes.items()):
+        for folder in ("images", "masks"):
+            (root / name / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(1, count + 1):
+            image, mask = draw_pair(seed + 1000 * offset + number, size)
+            image.save(root / name / "images" / f"{name}-{number}.png")
+            mask.save(root / name / "masks" / f"{name}-{number}.png")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Callable[..., Path]:
+    """Make `<tmp>/data` with so many pairs of each class; returns `<tmp>`."""
+
+    def make(**classes: int) -> Path:
+        write_dataset(tmp_path / "data", classes or {"Normal": 12, "COVID": 12})
+        return tmp_path
+
+    return make
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    command = ["git", *identity, *arguments]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.dataset.radiograph import pixel_sha256, read_radiograph
+from pipeline.errors import DatasetError, StageError
+from pipeline.files import read_json, sha256_file
+from pipeline.params import Params
+from pipeline.stages.validate import inspect_dataset, run
+
+Dataset = Callable[..., Path]
+
+
+def quarantine(root: Path, folder: str = "validate") -> dict[str, str]:
+    table = pd.read_csv(root / "artifacts" / folder / "quarantine.csv", keep_default_na=False)
+    return dict(zip(table["path"], table["reason"], strict=True))
+
+
+@pytest.mark.slow
+def test_a_good_dataset_gets_a_manifest_data_docs_and_no_quarantine(
+    dataset: Dataset,
+    params: Params,
+) -> None:
+    root = dataset(COVID=12, Normal=15)
+
+    line = run(params, root)
+
+    manifest = pd.read_parquet(root / "artifacts/validate/manifest.parquet")
+    row = manifest.set_index("image_id").loc["COVID/COVID-3"]
+    image = root / "data" / row["image_path"]
+    assert line == "validate: 27 pairs, 0 quarantined"
+    assert list(manifest["image_id"]) == sorted(manifest["image_id"])
+    assert row["image_sha256"] == sha256_file(image)
+    assert row["pixel_sha256"] == pixel_sha256(read_radiograph(image))
+    assert 0.05 < row["lung_area"] < 0.4
+    assert read_json(root / "artifacts/validate/validation.json")["classes"] == {
+        "COVID": 12,
+        "Normal": 15,
+    }
+    docs = root / "artifacts/validate/data_docs"
+    assert "manifest" in (docs / "index.html").read_text()
+    assert quarantine(root) == {}
+    assert not (root / "artifacts/validate-refused").exists()
+
+
+@pytest.mark.slow
+def test_too_many_unusable_pairs_stop_the_run_and_are_named(
+    dataset: Dataset,
+    params: Params,
+) -> None:
+    root = dataset(COVID=12, Normal=12)
+    for number in (3, 4):
+        (root / f"data/COVID/masks/COVID-{number}.png").unlink()
+
+    with pytest.raises(StageError) as refusal:
+        run(params, root)
+
+    message = str(refusal.value)
+    assert "validate.max_quarantined=0.05" in message
+    assert "COVID/images/COVID-3.png (unpaired" in message
+    assert not (root / "artifacts/validate").exists()
+    assert quarantine(root, "validate-refused") == {
+        "COVID/images/COVID-3.png": "unpaired",
+        "COVID/images/COVID-4.png": "unpaired",
+    }
+    assert (root / "artifacts/validate-refused/data_docs/index.html").exists()
+
+
+@pytest.mark.slow
+def test_a_class_with_two_images_stops_the_run(dataset: Dataset, params: Params) -> None:
+    root = dataset(COVID=2, Normal=12)
+
+    with pytest.raises(StageError, match=r"min_pairs_per_class=10 pairs in a class: COVID \(2\)"):
+        run(params, root)
+
+
+@pytest.mark.slow
+def test_duplicates_and_odd_lung_areas_are_warned_of_but_pass(
+    dataset: Dataset,
+    params: Params,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root = dataset(COVID=12, Normal=12)
+    images, masks = root / "data/COVID/images", root / "data/COVID/masks"
+    (images / "COVID-1.png").write_bytes((images / "COVID-2.png").read_bytes())
+    speck = np.zeros((64, 64), np.uint8)
+    speck[30:33, 30:33] = 255
+    Image.fromarray(speck).save(masks / "COVID-5.png")
+
+    run(params, root)
+
+    assert "the same picture more than once: COVID/COVID-1, COVID/COVID-2" in caplog.text
+    assert "lungs outside 5% to 60% of the mask: COVID/COVID-5" in caplog.text
+    assert read_json(root / "artifacts/validate/validation.json")["warnings"] == 2
+
+
+def spoil_empty(root: Path) -> None:
+    (root / "COVID/images/COVID-1.png").write_bytes(b"")
+
+
+def spoil_truncated(root: Path) -> None:
+    path = root / "COVID/images/COVID-1.png"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def spoil_html(root: Path) -> None:
+    (root / "COVID/images/COVID-1.png").write_text("<html>404</html>")
+
+
+def spoil_flat(root: Path) -> None:
+    Image.new("L", (64, 64), 128).save(root / "COVID/images/COVID-1.png")
+
+
+def spoil_colour(root: Path) -> None:
+    Image.new("RGB", (64, 64), (200, 10, 10)).save(root / "COVID/images/COVID-1.png")
+
+
+def spoil_mask_size(root: Path) -> None:
+    Image.new("L", (50, 64), 255).save(root / "COVID/masks/COVID-1.png")
+
+
+def spoil_mask_empty(root: Path) -> None:
+    Image.new("L", (64, 64), 0).save(root / "COVID/masks/COVID-1.png")
+
+
+def spoil_mask_full(root: Path) -> None:
+    Image.new("L", (64, 64), 255).save(root / "COVID/masks/COVID-1.png")
+
+
+def spoil_mask_smooth(root: Path) -> None:
+    Image.linear_gradient("L").resize((64, 64)).save(root / "COVID/masks/COVID-1.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "path", "reason"),
+    [
+        (spoil_empty, "COVID/images/COVID-1.png", "not_an_image"),
+        (spoil_truncated, "COVID/images/COVID-1.png", "truncated"),
+        (spoil_html, "COVID/images/COVID-1.png", "not_an_image"),
+        (spoil_flat, "COVID/images/COVID-1.png", "constant"),
+        (spoil_colour, "COVID/images/COVID-1.png", "not_grayscale"),
+        (spoil_mask_size, "COVID/masks/COVID-1.png", "mask_size"),
+        (spoil_mask_empty, "COVID/masks/COVID-1.png", "mask_empty"),
+        (spoil_mask_full, "COVID/masks/COVID-1.png", "mask_full"),
+        (spoil_mask_smooth, "COVID/masks/COVID-1.png", "mask_values"),
+    ],
+)
+def test_an_unusable_pair_is_quarantined_and_the_others_go_through(
+    dataset: Dataset,
+    spoil: Callable[[Path], None],
+    path: str,
+    reason: str,
+) -> None:
+    root = dataset(COVID=3, Normal=3)
+    spoil(root / "data")
+
+    manifest, bad = inspect_dataset(root / "data")
+
+    assert bad[["path", "reason"]].to_numpy().tolist() == [[path, reason]]
+    assert "COVID/COVID-1" not in set(manifest["image_id"])
+    assert len(manifest) == 5
+
+
+def test_a_mask_of_256_beside_a_larger_image_is_normal(dataset: Dataset) -> None:
+    root = dataset(COVID=2)
+    mask = root / "data/COVID/masks/COVID-1.png"
+    Image.open(mask).resize((256, 256), Image.Resampling.NEAREST).save(mask)
+
+    manifest, bad = inspect_dataset(root / "data")
+
+    assert bad.empty
+    assert manifest["mask_width"].tolist() == [256, 64]
+
+
+def test_an_empty_dataset_is_one_line(tmp_path: Path, params: Params) -> None:
+    (tmp_path / "data").mkdir()
+
+    with pytest.raises(DatasetError, match="found no pairs"):
+        run(params, tmp_path)
+
+
+def test_data_that_was_not_pulled_says_how_to_pull_it(tmp_path: Path, params: Params) -> None:
+    with pytest.raises(DatasetError, match="dvc pull data"):
+        run(params, tmp_path)
