@@ -68,11 +68,13 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         problem = ""
         try:
             self.child = child = self.start_child()
-            for line in map(str.rstrip, child.stdout or ()):
-                self.log.info("%s", line)
-                report = read_report(line) or report
-                telling = any(map(str.isalpha, line)) and not problem.startswith("error: ")
-                problem = line if telling or line.startswith("error: ") else problem
+            output: Any = child.stdout
+            with output:
+                for line in map(str.rstrip, output):
+                    self.log.info("%s", line)
+                    report = read_report(line) or report
+                    telling = any(map(str.isalpha, line)) and not problem.startswith("error: ")
+                    problem = line if telling or line.startswith("error: ") else problem
             return child.wait(), report, problem
         finally:
             self.on_kill()

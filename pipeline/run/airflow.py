@@ -6,6 +6,7 @@ import graphlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -156,12 +157,8 @@ class Airflow:
     def tasks(self, dag: str, run: str) -> dict[str, TaskState]:
         """The tasks of a run by name."""
         path = f"dags/{dag}/dagRuns/{quote(run)}/taskInstances"
-        return {
-            row["task_id"]: TaskState(
-                row["task_id"], row["state"], row["try_number"], row["duration"]
-            )
-            for row in self._json("GET", path)["task_instances"]
-        }
+        rows = self._json("GET", path)["task_instances"]
+        return {row["task_id"]: _task_state(row) for row in rows}
 
     def report(self, dag: str, run: str, task: str) -> dict[str, Any] | None:
         """The report that the task left; None if it left none yet."""
@@ -175,12 +172,27 @@ class Airflow:
         path = f"dags/{dag}/dagRuns/{quote(run)}/taskInstances/{task.name}/logs/{task.tries}"
         options = {"params": {"full_content": "true"}, "headers": {"Accept": "application/json"}}
         content = self._json("GET", path, **options)["content"]
-        return [entry if isinstance(entry, str) else entry["event"] for entry in content]
+        return [line for entry in content for line in _lines(entry)]
 
     def asset_events(self) -> list[dict[str, Any]]:
         """Events of all assets, newest last."""
         events: list[dict[str, Any]] = self._json("GET", "assets/events")["asset_events"]
         return sorted(events, key=lambda event: str(event["timestamp"]))
+
+
+def _task_state(row: Mapping[str, Any]) -> TaskState:
+    seconds = row["duration"]
+    if seconds is None and row["state"] == "running" and row["start_date"]:
+        seconds = time.time() - datetime.fromisoformat(row["start_date"]).timestamp()
+    return TaskState(row["task_id"], row["state"], row["try_number"], seconds)
+
+
+def _lines(entry: str | Mapping[str, Any]) -> list[str]:
+    """A log entry, and the exceptions that it carries, as lines."""
+    if isinstance(entry, str):
+        return [entry]
+    errors = entry.get("error_detail") or []
+    return [entry["event"], *(f"{error['exc_type']}: {error['exc_value']}" for error in errors)]
 
 
 def _detail(response: httpx.Response) -> str:

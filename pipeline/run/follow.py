@@ -63,17 +63,17 @@ class Run:
     airflow: Airflow
     tracking: Tracking
     id: str
+    state: str = "queued"
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[str, TaskState] = field(default_factory=dict)
 
-    def look(self) -> str:
-        """Read states and new reports; the state of the run."""
-        state = self.airflow.state(DAG, self.id)
+    def look(self) -> None:
+        """Read states and new reports."""
+        self.state = self.airflow.state(DAG, self.id)
         self.tasks = self.airflow.tasks(DAG, self.id)
         for name, task in self.tasks.items():
             if task.state in ("success", "skipped") and name not in self.reports:
                 self.reports[name] = self.airflow.report(DAG, self.id, name) or {}
-        return state
 
     def mlflow_id(self) -> str | None:
         """The MLflow run that the tasks report."""
@@ -93,9 +93,9 @@ class Run:
     def _notes(self, task: TaskState, report: dict[str, Any]) -> Iterator[str]:
         if task.tries > 1:
             yield f"try {task.tries}"
-        run = self.mlflow_id()
-        progress = self.tracking.progress(run) if run and task.name == "train" else None
-        if progress and task.state == "running":
+        run = self.mlflow_id() if (task.name, task.state) == ("train", "running") else None
+        progress = self.tracking.progress(run) if run else None
+        if progress:
             yield str(progress)
         if report.get("status") in ("refused", "skipped", "released"):
             yield summary(report)
@@ -130,56 +130,53 @@ def follow(settings: Settings, run: str, console: Console | None = None) -> int:
         watched = Run(airflow, Tracking(settings.tracking_uri), run)
         console.print(f"run {run}\n{page}", highlight=False, soft_wrap=True)
         try:
-            state = _watch(watched, console)
+            _watch(watched, console)
         except KeyboardInterrupt:
             console.print(
                 f"no longer followed; the run goes on. To stop it, mark it failed at {page}"
             )
             return 130
-        code, verdict = _verdict(watched, state, settings)
+        code, verdict = _verdict(watched, settings)
         console.print(verdict, highlight=False, markup=False, soft_wrap=True)
         for line in _addresses(watched, page, settings):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return code
 
 
-def _watch(run: Run, console: Console) -> str:
+def _watch(run: Run, console: Console) -> None:
     order = run.airflow.order(DAG)
     if not console.is_terminal:
-        return _watch_lines(run, order, console)
+        _watch_lines(run, order, console)
+        return
     with Live(console=console, auto_refresh=False) as live:
-        for state in _looks(run):
+        for _ in _looks(run):
             live.update(_table([run.row(name) for name in order]), refresh=True)
-    return state
 
 
-def _watch_lines(run: Run, order: list[str], console: Console) -> str:
+def _watch_lines(run: Run, order: list[str], console: Console) -> None:
     shown: dict[str, str] = {}
-    for state in _looks(run):
+    for _ in _looks(run):
         for row in (run.row(name) for name in order):
             if row.state not in ("waiting", shown.get(row.task)):
                 seconds = f" {row.seconds:.1f} s" if row.seconds and row.state != "running" else ""
                 line = f"{row.task}: {row.state}{seconds} {row.note}".rstrip()
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
                 shown[row.task] = row.state
-    return state
 
 
-def _looks(run: Run) -> Iterator[str]:
-    """The state of the run every INTERVAL seconds until it has ended."""
+def _looks(run: Run) -> Iterator[None]:
+    """Look at the run every INTERVAL seconds until it has ended."""
     heard = time.monotonic()
-    while True:
+    while run.state not in ("success", "failed"):
         try:
-            state = run.look()
+            run.look()
         except ServiceError as error:
             if time.monotonic() - heard > PATIENCE:
                 raise
             logger.info("%s; asking again", error)
         else:
             heard = time.monotonic()
-            yield state
-            if state in ("success", "failed"):
-                return
+            yield
         time.sleep(INTERVAL)
 
 
@@ -194,8 +191,8 @@ def _table(rows: Iterable[Row]) -> Table:
     return table
 
 
-def _verdict(run: Run, state: str, settings: Settings) -> tuple[int, str]:
-    if state == "failed":
+def _verdict(run: Run, settings: Settings) -> tuple[int, str]:
+    if run.state == "failed":
         return 1, _failure(run, settings)
     gate, promote = run.reports.get("gate", {}), run.reports.get("promote", {})
     if promote.get("status") == "released":
@@ -211,11 +208,13 @@ def _failure(run: Run, settings: Settings) -> str:
     if not failed:
         return "failed: the run was marked failed or none of its tasks could start"
     task = failed[0]
-    lines = [line for line in run.airflow.log(DAG, run.id, task) if "error" in line.lower()]
+    lines = run.airflow.log(DAG, run.id, task)
+    errors = [line for line in lines if line.startswith("error: ")]
+    errors = errors or [line for line in lines if "Exception: " in line or "Error: " in line]
     folder = f"dag_id={DAG}/run_id={run.id}/task_id={task.name}/attempt={task.tries}.log"
     log = airflow_home.folder(settings) / "logs" / folder
     page = f"{run.airflow.url}/dags/{DAG}/runs/{run.id}/tasks/{task.name}"
-    reason = lines[-1] if lines else "its log names no error"
+    reason = errors[-1] if errors else "its process was killed"
     return f"failed: {task.name}: {reason}\n  log: {log if log.exists() else page}"
 
 

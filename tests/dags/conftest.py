@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DAGS = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture(scope="session")
+def operator_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """dags/lungseg_operator.py, imported with an AIRFLOW_HOME of its own."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Airflow's own imports warn
+        patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+        patch.syspath_prepend(DAGS)
+        import lungseg_operator
+        from airflow.sdk.bases.operator import ExecutorSafeguard
+
+        patch.setattr(ExecutorSafeguard, "test_mode", True)
+        yield lungseg_operator
+        sys.modules.pop("lungseg_operator", None)

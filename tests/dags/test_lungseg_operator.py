@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+REPORT = '{"stage": "train", "status": "ran", "seconds": 1.5, "run_id": "abc"}'
+RELEASED = (
+    '{"stage": "promote", "status": "released", "seconds": 1, "run_id": "abc", '
+    '"version": "3", "metrics": {"dice": 0.95}}'
+)
+SKIPPED = '{"stage": "promote", "status": "skipped", "reason": "the gate refused it"}'
+
+
+@pytest.fixture
+def lungseg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replace the command `lungseg` by a shell script."""
+
+    def write(script: str) -> None:
+        path = tmp_path / "lungseg"
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+        monkeypatch.setenv("LUNGSEG_BIN", str(path))
+
+    return write
+
+
+class Pushed(SimpleNamespace):
+    """The part of a task's context that the operator uses."""
+
+    def __init__(self) -> None:
+        super().__init__(values={})
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
+def execute(module: ModuleType, task_id: str = "train", **options: Any) -> Any:
+    operator = module.LungsegOperator(task_id=task_id, **options)
+    context = {"ti": Pushed(), "outlet_events": {a: SimpleNamespace() for a in operator.outlets}}
+    operator.options = {"LUNGSEG_RUN_ID": "run 1", "LUNGSEG_OVERRIDES": '["a.b=$(id)"]'}
+    return operator, context, lambda: operator.execute(context)
+
+
+def promotion(module: ModuleType) -> Any:
+    from airflow.sdk.definitions.asset import Model
+
+    return execute(module, "promote", outlets=[Model(name="m", uri="mlflow://models/m")])
+
+
+def test_report_of_the_child_is_the_result(operator_module: ModuleType, lungseg: Any) -> None:
+    lungseg(f"echo loading\necho '{REPORT}'\necho trailing log line >&2")
+    _, _, run = execute(operator_module)
+
+    assert run() == {"stage": "train", "status": "ran", "seconds": 1.5, "run_id": "abc"}
+
+
+def test_child_gets_its_options_as_environment_and_no_shell_reads_them(
+    operator_module: ModuleType, lungseg: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lungseg(f"echo \"$1 $2 | $LUNGSEG_RUN_ID | $LUNGSEG_OVERRIDES\"\necho '{REPORT}'")
+    _, _, run = execute(operator_module)
+
+    run()
+
+    assert 'task train | run 1 | ["a.b=$(id)"]' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("script", "exception", "message"),
+    [
+        ("echo 'error: params.yaml: bad'; exit 1", "AirflowFailException", "params.yaml: bad"),
+        ("echo 'error: one'; echo 'error: two'; echo tail; exit 1", "AirflowFailException", "two"),
+        ("exit 1", "AirflowFailException", "LUNGSEG_BIN"),
+        ("echo 'Usage: lungseg'; exit 2", "AirflowFailException", "Usage"),
+        ("exit 0", "AirflowFailException", "LUNGSEG_BIN"),
+        ("echo 'error: MLflow is silent'; exit 75", "AirflowException", "MLflow is silent"),
+        ("echo working; kill -9 $$", "AirflowException", "exit code -9"),
+        ("echo crash; exit 134", "AirflowException", "exit code 134"),
+    ],
+)
+def test_exit_code_decides_between_failure_and_retry(
+    operator_module: ModuleType, lungseg: Any, script: str, exception: str, message: str
+) -> None:
+    lungseg(script)
+    _, _, run = execute(operator_module)
+
+    with pytest.raises(Exception, match=message) as caught:
+        run()
+
+    assert type(caught.value).__name__ == exception
+
+
+def test_missing_program_fails_without_a_retry(
+    operator_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUNGSEG_BIN", "/nowhere/lungseg")
+    _, _, run = execute(operator_module)
+
+    with pytest.raises(Exception, match="/nowhere/lungseg: No such file") as caught:
+        run()
+
+    assert type(caught.value).__name__ == "AirflowFailException"
+
+
+def test_refusal_of_the_gate_is_a_success_with_its_reason(
+    operator_module: ModuleType, lungseg: Any
+) -> None:
+    lungseg("echo 'error: dice 0.80 is below 0.90'; exit 2")
+    _, _, run = execute(operator_module, "gate")
+
+    report = run()
+
+    assert report["status"] == "refused"
+    assert "dice 0.80" in report["reason"]
+
+
+def test_release_puts_version_run_and_metrics_into_the_asset_event(
+    operator_module: ModuleType, lungseg: Any
+) -> None:
+    lungseg(f"echo '{RELEASED}'")
+    operator, context, run = promotion(operator_module)
+
+    run()
+
+    extra = context["outlet_events"][operator.outlets[0]].extra
+    assert extra == {"version": "3", "run_id": "abc", "metrics": {"dice": 0.95}}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"echo '{SKIPPED}'",
+        f"echo '{SKIPPED}' | sed s/skipped/refused/; exit 2",
+        "echo 'error: the gate refused it'; exit 2",
+    ],
+)
+def test_promotion_without_a_release_is_skipped_and_keeps_its_report(
+    operator_module: ModuleType, lungseg: Any, script: str
+) -> None:
+    lungseg(script)
+    _, context, run = promotion(operator_module)
+
+    with pytest.raises(Exception, match="the gate refused it") as caught:
+        run()
+
+    assert type(caught.value).__name__ == "AirflowSkipException"
+    assert context["ti"].values["return_value"]["status"] in ("skipped", "refused")
+    assert not vars(next(iter(context["outlet_events"].values())))
+
+
+def test_kill_ends_the_whole_process_group_even_if_it_ignores_the_request(
+    operator_module: ModuleType, lungseg: Any, tmp_path: Path
+) -> None:
+    lungseg(f"trap '' TERM\nsleep 60 & echo $! > {tmp_path}/pid\nwait\nwait")
+    operator, _, run = execute(operator_module)
+    from airflow.sdk.exceptions import AirflowException
+
+    def wait_for_the_end() -> None:
+        with pytest.raises(AirflowException, match="exit code -9"):
+            run()
+
+    thread = threading.Thread(target=wait_for_the_end)
+    thread.start()
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        time.sleep(0.01)
+    grandchild = psutil.Process(int((tmp_path / "pid").read_text()))
+
+    operator.on_kill()
+    thread.join(timeout=10)
+
+    assert not thread.is_alive()
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+def test_nothing_that_the_child_left_behind_goes_on(
+    operator_module: ModuleType, lungseg: Any, tmp_path: Path
+) -> None:
+    lungseg(f"sleep 60 >/dev/null 2>&1 & echo $! > {tmp_path}/pid\necho '{REPORT}'")
+    _, _, run = execute(operator_module)
+
+    run()
+
+    left = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(left) and time.monotonic() < deadline:
+        if psutil.Process(left).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.05)
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+
+
+def test_kill_before_the_start_does_nothing(operator_module: ModuleType) -> None:
+    operator, _, _ = execute(operator_module)
+
+    operator.on_kill()
+
+    assert operator.child is None
