@@ -26,8 +26,8 @@ from pipeline.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 5
-"""Problems that the error names; the log has all."""
+SHOWN, LOGGED = 3, 100
+"""Problems that the error names, and that the log lists."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _stage_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
 def _refuse(source: Path, problems: list[str]) -> None:
     if not problems:
         return
-    for problem in problems:
+    for problem in problems[:LOGGED]:
         logger.warning("%s", problem)
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     raise DatasetError(
