@@ -156,9 +156,10 @@ def _refuse(source: Path, problems: list[str]) -> None:
     for problem in problems[:LOGGED]:
         logger.warning("%s", problem)
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    plural = "s" if len(problems) > 1 else ""
     raise DatasetError(
-        f"{source}: {len(problems)} problems, nothing was imported; correct the delivery or take "
-        f"these files out: {'; '.join(problems[:SHOWN])}{more}",
+        f"{source}: {len(problems)} problem{plural}, nothing was imported; correct the "
+        f"delivery or take these files out: {'; '.join(problems[:SHOWN])}{more}",
     )
 
 
