@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -287,6 +288,27 @@ def test_a_full_disk_leaves_nothing(deliver: Deliver, project: Path, tmp_path: P
         assert not list(small.glob(".*partial"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize("linking", [True, False])
+def test_the_former_dataset_is_staged_with_and_without_hard_links(
+    deliver: Deliver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linking: bool
+) -> None:
+    source = deliver("COVID")
+    (source / "COVID/images/COVID-1.png").rename(tmp_path / "cached")
+    (source / "COVID/images/COVID-1.png").symlink_to(tmp_path / "cached")
+    if not linking:
+        monkeypatch.setattr(os, "link", failing_link)
+
+    staging.link_tree(source, tmp_path / "stage")
+
+    assert snapshot(tmp_path / "stage") == snapshot(source)
+    assert (tmp_path / "stage/COVID/images/COVID-1.png").is_symlink()
+    assert (tmp_path / "stage/COVID/masks/COVID-1.png").stat().st_nlink == 1 + linking
+
+
+def failing_link(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
 
 
 # With DVC at work
