@@ -16,7 +16,7 @@ import typer
 from pipeline.errors import DatasetError, LungsegError, ParamsError
 from pipeline.files import write_json
 from pipeline.params import check_override, load_params, read_assignments
-from pipeline.settings import Settings
+from pipeline.settings import Settings, quiet_libraries
 
 if TYPE_CHECKING:
     from pipeline.run.services import Status
@@ -38,6 +38,7 @@ def main() -> None:
     """Run the command line; a problem that a person can mend ends it with one line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("pipeline").setLevel(logging.INFO)
+    quiet_libraries()
     try:
         app()
     except LungsegError as error:
