@@ -84,7 +84,7 @@ def test_lock_that_is_never_given_back_is_named(
     replace_services(monkeypatch, stand_in(settings))
     monkeypatch.setattr(services, "PATIENCE", 0.1)
 
-    with services._lock(settings), pytest.raises(ServiceError, match="services.lock"):
+    with services._lock(settings), pytest.raises(ServiceError, match=r"services\.lock"):
         services.up(settings)
 
 
@@ -108,7 +108,7 @@ def test_service_that_runs_with_other_settings_is_not_reused(
     services.up(settings)
     replace_services(monkeypatch, stand_in(settings, code=f"{SERVE} # other"))
 
-    with pytest.raises(ServiceError, match="other settings.*lungseg down"):
+    with pytest.raises(ServiceError, match=r"other settings.*lungseg down"):
         services.up(settings)
 
     services.down(settings)
