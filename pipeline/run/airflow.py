@@ -38,10 +38,14 @@ def connect(settings: Settings) -> Airflow:
 class Airflow:
     """A logged-in client; every method raises ServiceError with one line when it cannot answer."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(
+        self, url: str, user: str, password: str, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.url = url.rstrip("/")
-        loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=not loopback)
+        loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # needs no proxy
+        self._client = httpx.Client(
+            base_url=self.url, timeout=30, trust_env=not loopback, transport=transport
+        )
         self._account = {"username": user, "password": password}
         try:
             self._log_in()

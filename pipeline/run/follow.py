@@ -128,19 +128,22 @@ def follow(settings: Settings, run: str, console: Console | None = None) -> int:
     with connect(settings) as airflow:
         page = f"{airflow.url}/dags/{DAG}/runs/{run}"
         watched = Run(airflow, Tracking(settings.tracking_uri), run)
-        console.print(f"run {run}\n{page}", highlight=False, soft_wrap=True)
+        _say(console, f"run {run}\n{page}")
         try:
             _watch(watched, console)
         except KeyboardInterrupt:
-            console.print(
-                f"no longer followed; the run goes on. To stop it, mark it failed at {page}"
-            )
+            _say(console, f"no longer followed; it goes on. To stop it, mark it failed at {page}")
             return 130
         code, verdict = _verdict(watched, settings)
-        console.print(verdict, highlight=False, markup=False, soft_wrap=True)
+        _say(console, verdict)
         for line in _addresses(watched, page, settings):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            _say(console, line)
     return code
+
+
+def _say(console: Console, text: str) -> None:
+    """Print the text as it is, so that an address or a path stays whole."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _watch(run: Run, console: Console) -> None:
@@ -160,7 +163,7 @@ def _watch_lines(run: Run, order: list[str], console: Console) -> None:
             if row.state not in ("waiting", shown.get(row.task)):
                 seconds = f" {row.seconds:.1f} s" if row.seconds and row.state != "running" else ""
                 line = f"{row.task}: {row.state}{seconds} {row.note}".rstrip()
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                _say(console, line)
                 shown[row.task] = row.state
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from openpyxl import Workbook
 from PIL import Image
 
+from pipeline.dataset.delivery import import_dataset
+from pipeline.errors import DatasetError
 from pipeline.settings import child_environment
 
 Deliver = Callable[..., Path]
@@ -46,3 +49,30 @@ def shell(folder: Path, command: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def refusal(source: Path, project: Path, append: bool = False) -> str:
+    """The one line of a refused import, which must leave the project as it was."""
+    before = snapshot(project)
+
+    with pytest.raises(DatasetError) as caught:
+        import_dataset(source, project, append)
+
+    assert snapshot(project) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def snapshot(project: Path) -> dict[str, bytes | None]:
+    """Everything in the project but the insides of git and DVC."""
+    return {
+        str(path.relative_to(project)): path.read_bytes() if path.is_file() else None
+        for path in sorted(project.rglob("*"))
+        if path.relative_to(project).parts[0] not in (".git", ".dvc")
+    }
+
+
+def add_text(path: Path, text: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipeline.errors import ServiceError
+from pipeline.run import follow as module
+from pipeline.run.airflow import TaskState
+from pipeline.run.follow import follow, start
+from pipeline.run.tracking import Progress
+from pipeline.settings import Settings
+
+RAN = {"status": "ran", "run_id": "m1"}
+RELEASED = {"status": "released", "version": "3", "metrics": {"dice": 0.95}}
+ENDED = dict.fromkeys(("train", "gate", "promote"), "success")
+
+
+@dataclass
+class FakeAirflow:
+    """Airflow as a list of looks; a look is the state of the run and those of its tasks."""
+
+    looks: list[tuple[str, dict[str, str | None]]]
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    tries: int = 1
+    silent: int = 0
+    url: str = "http://airflow"
+    conf: dict[str, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> FakeAirflow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+    def trigger(self, dag: str, conf: dict[str, Any]) -> str:
+        self.conf = {"dag": dag, **conf}
+        return "r1"
+
+    def order(self, dag: str) -> list[str]:
+        return ["train", "gate", "promote"]
+
+    def state(self, dag: str, run: str) -> str:
+        if self.silent:
+            self.silent -= 1
+            raise ServiceError("Airflow at http://airflow does not answer")
+        self.now = self.looks.pop(0)
+        if self.now[0] == "interrupt":
+            raise KeyboardInterrupt
+        return self.now[0]
+
+    def tasks(self, dag: str, run: str) -> dict[str, TaskState]:
+        return {name: TaskState(name, s, self.tries, 1.25) for name, s in self.now[1].items()}
+
+    def report(self, dag: str, run: str, task: str) -> dict[str, Any] | None:
+        return self.reports.get(task)
+
+    def log(self, dag: str, run: str, task: TaskState) -> list[str]:
+        return self.lines
+
+
+class FakeTracking:
+    def __init__(self, uri: str) -> None:
+        self.uri = "http://mlflow"
+
+    def progress(self, run: str) -> Progress:
+        return Progress(3, 8, 0.9)
+
+    def page(self, run: str) -> str:
+        return f"http://mlflow/#/experiments/7/runs/{run}"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.0)
+    monkeypatch.setattr(module, "Tracking", FakeTracking)
+    monkeypatch.setenv("LUNGSEG_AIRFLOW_PASSWORD", "secret")
+
+
+def show(
+    monkeypatch: pytest.MonkeyPatch, airflow: FakeAirflow, home: Path, terminal: bool = False
+) -> tuple[int, str]:
+    monkeypatch.setattr(module, "connect", lambda _: airflow)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    code = follow(Settings(home=home), "r1", console)
+    return code, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_start_triggers_the_dag_with_its_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    airflow = FakeAirflow([])
+    monkeypatch.setattr(module, "connect", lambda _: airflow)
+
+    assert start(Settings(), "main", ["train.epochs=2"], force=True) == "r1"
+
+    expected = {"revision": "main", "overrides": ["train.epochs=2"], "force": True}
+    assert airflow.conf == {"dag": "retrain", **expected}
+
+
+def test_each_change_of_state_is_one_line_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[Any] = [
+        ("queued", {"train": None}),
+        ("running", {"train": "queued"}),
+        ("running", {"train": "running"}),
+        ("running", {"train": "running"}),
+        ("success", ENDED),
+    ]
+    reports = {"train": {"status": "cached"}, "gate": {"status": "passed"}, "promote": RELEASED}
+
+    code, text = show(monkeypatch, FakeAirflow(looks, reports), tmp_path)
+
+    assert code == 0
+    assert [
+        line for line in text.splitlines() if line.startswith(("train", "gate", "promote"))
+    ] == [
+        "train: queued",
+        "train: running",
+        "train: cached 1.2 s",
+        "gate: passed 1.2 s",
+        "promote: released 1.2 s version 3, dice 0.9500",
+    ]
+    assert "released: version 3, dice 0.9500" in text
+
+
+def test_terminal_shows_a_table_with_the_progress_of_the_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[Any] = [
+        ("running", {"gate": "success", "train": "running"}),
+        ("success", ENDED),
+    ]
+
+    _, text = show(monkeypatch, FakeAirflow(looks, {"gate": RAN}), tmp_path, terminal=True)
+
+    assert "epoch 3/8, validation Dice 0.900" in text
+    assert "seconds" in text
+
+
+def test_end_names_the_pages_of_the_run_and_its_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reports = {"train": RAN, "report": RAN, "promote": RELEASED}
+    looks: list[Any] = [("success", {**ENDED, "report": "success"})]
+
+    _, text = show(monkeypatch, FakeAirflow(looks, reports), tmp_path)
+
+    assert "http://airflow/dags/retrain/runs/r1  (log in as admin)" in text
+    assert "http://mlflow/#/experiments/7/runs/m1/artifacts/report/index.html" in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("reports", "code", "verdict"),
+    [
+        ({"promote": RELEASED}, 0, "released: version 3"),
+        (
+            {"gate": {"status": "refused", "reason": "dice 0.8 < 0.9"}},
+            2,
+            "refused by the gate: dice 0.8 < 0.9",
+        ),
+        ({"promote": {"status": "refused", "reason": "stale"}}, 2, "refused by the gate: stale"),
+        (
+            {"gate": {"status": "passed"}, "promote": {"status": "skipped", "reason": "same"}},
+            0,
+            "unchanged: same",
+        ),
+    ],
+)
+def test_reports_decide_verdict_and_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    reports: dict[str, dict[str, Any]],
+    code: int,
+    verdict: str,
+) -> None:
+    airflow = FakeAirflow([("success", {**ENDED, "promote": "skipped"})], reports)
+
+    found, text = show(monkeypatch, airflow, tmp_path)
+
+    assert found == code
+    assert verdict in text
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["error: old", "error: params.yaml: bad", "Exception: x"], "error: params.yaml: bad"),
+        (["text", "AirflowException: exit code -9"], "AirflowException: exit code -9"),
+        (["text"], "its process was killed"),
+    ],
+)
+def test_failure_names_the_task_its_last_error_and_its_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[str], reason: str
+) -> None:
+    looks: list[Any] = [("failed", {"train": "failed", "gate": "upstream_failed"})]
+    folder = tmp_path / "airflow/logs/dag_id=retrain/run_id=r1/task_id=train"
+    folder.mkdir(parents=True)
+    (folder / "attempt=2.log").touch()
+
+    code, text = show(monkeypatch, FakeAirflow(looks, lines=lines, tries=2), tmp_path)
+
+    assert code == 1
+    assert f"failed: train: {reason}\n  log: {folder}/attempt=2.log" in text
+    assert "gate: not run" in text
+
+
+def test_failure_elsewhere_names_the_page_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, text = show(monkeypatch, FakeAirflow([("failed", {"train": "failed"})]), tmp_path)
+
+    assert "log: http://airflow/dags/retrain/runs/r1/tasks/train" in text
+
+
+def test_run_that_was_marked_failed_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, text = show(monkeypatch, FakeAirflow([("failed", {"train": "skipped"})]), tmp_path)
+
+    assert code == 1
+    assert "marked failed" in text
+
+
+def test_silence_of_airflow_is_borne_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    airflow = FakeAirflow([("success", ENDED)], {"promote": RELEASED}, silent=3)
+
+    assert show(monkeypatch, airflow, tmp_path)[0] == 0
+
+
+def test_silence_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "PATIENCE", -1.0)
+
+    with pytest.raises(ServiceError, match="does not answer"):
+        show(monkeypatch, FakeAirflow([], silent=3), tmp_path)
+
+
+def test_interruption_leaves_the_run_and_says_how_to_stop_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, text = show(monkeypatch, FakeAirflow([("interrupt", {})]), tmp_path)
+
+    assert code == 130
+    assert "it goes on" in text
+    assert "mark it failed at http://airflow/dags/retrain/runs/r1" in text
