@@ -16,6 +16,7 @@ from rich.table import Table
 from pipeline.errors import ServiceError
 from pipeline.run import airflow_home
 from pipeline.run.airflow import Airflow, TaskState, connect
+from pipeline.run.tables import verdict_table
 from pipeline.run.tracking import Tracking
 from pipeline.settings import Settings
 

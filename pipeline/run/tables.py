@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ def service_table(services: Iterable[Status]) -> Table:
     """Return a row per service: name, state, process, address and log."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("service", "state", "pid", "address", "log"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for one in services:
-        row = (one.service, one.state, str(one.pid or ""), one.url, str(one.log or ""))
-        table.add_row(*row)
+        log = os.path.relpath(one.log) if one.log else ""
+        table.add_row(one.service, one.state, str(one.pid or ""), one.url, log)
     return table
 
 
