@@ -136,6 +136,8 @@ def follow(settings: Settings, run: str, console: Console | None = None) -> int:
             _say(console, f"no longer followed; it goes on. To stop it, mark it failed at {page}")
             return 130
         code, verdict = _verdict(watched, settings)
+        if checks := watched.reports.get("gate", {}).get("checks"):
+            console.print(verdict_table(checks))
         _say(console, verdict)
         for line in _addresses(watched, page, settings):
             _say(console, line)
