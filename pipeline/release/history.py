@@ -65,6 +65,8 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None) -> Move:
     name = settings.model_name
     champion = aliased_version(client, name, CHAMPION)
     target = to or _previous(client, name)
+    if not target.isdigit():
+        raise ReleaseError(f"--to {target}: expected the number of a version")
     if not client.search_model_versions(f"name = '{name}' and version_number = {int(target)}"):
         raise ReleaseError(f"{name}: has no version {target}; see `lungseg releases`")
     current = str(champion.version) if champion else None
