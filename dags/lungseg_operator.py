@@ -28,7 +28,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     """
 
     template_fields = ("options",)
-    ui_color = "#e3eef6"
+    custom_operator_name = "lungseg task"  # what the graph shows below the task's name
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

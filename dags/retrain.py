@@ -64,7 +64,9 @@ with DAG(
     default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     params={
         "revision": Param("HEAD", type="string", pattern=REVISION, description=TEXTS["revision"]),
-        "overrides": Param([], type="array", items=OVERRIDE, description=TEXTS["overrides"]),
+        "overrides": Param(
+            [], type=["array", "null"], items=OVERRIDE, description=TEXTS["overrides"]
+        ),
         "force": Param(False, type="boolean", description=TEXTS["force"]),
     },
     tags=["lungs", "release"],

@@ -20,7 +20,10 @@ Health = Callable[[psutil.Process], bool]
 
 @dataclass(frozen=True)
 class Service:
-    """A background process and what tells its health; a server also has a port and its setting."""
+    """A background process and what tells its health; a server also has a port and its setting.
+
+    One that no task needs is started last and not waited for.
+    """
 
     title: str
     daemon: Daemon
@@ -28,6 +31,7 @@ class Service:
     url: str = ""
     port: int = 0
     setting: str = ""
+    needed: bool = True
 
 
 def services(settings: Settings) -> list[Service]:
@@ -91,6 +95,12 @@ def _airflow(settings: Settings) -> list[Service]:
             "Airflow DAG processor",
             daemon("dag-processor", program, "dag-processor"),
             beats("dag_processor"),
+        ),
+        Service(
+            "Airflow triggerer",
+            daemon("triggerer", program, "triggerer", "--skip-serve-logs"),
+            beats("triggerer"),
+            needed=False,
         ),
     ]
 

@@ -30,7 +30,7 @@ PATIENCE = 240
 
 @dataclass(frozen=True)
 class Status:
-    """A service as a row: state is `running`, `not answering`, `stopped` or `elsewhere`."""
+    """A service as a row: it is running, starting, not answering, stopped, or elsewhere."""
 
     service: str
     state: str
@@ -94,7 +94,8 @@ def _row(service: Service) -> Status:
     process = service.daemon.process()
     if process is None:
         return Status(service.title, "stopped", None, service.url, service.daemon.log)
-    state = "running" if service.healthy(process) else "not answering"
+    state = "starting" if time.time() - process.create_time() < PATIENCE else "not answering"
+    state = "running" if service.healthy(process) else state
     return Status(service.title, state, process.pid, service.url, service.daemon.log)
 
 
@@ -157,29 +158,30 @@ def _check_command(service: Service) -> None:
 
 
 def _start(settings: Settings, missing: Sequence[Service]) -> None:
-    """Start the services and wait for them; if one fails, none of these stays."""
+    """Start the services and wait for those needed; if one of these fails, none stays."""
     variables = environment(settings)
     airflow = [service for service in missing if service.daemon.name.startswith("airflow")]
+    others = [service for service in missing if service not in airflow]
     begun: dict[Service, psutil.Process] = {}
     logger.info("starting %s", ", ".join(service.title for service in missing))
     try:
-        for service in missing:
-            if service not in airflow:
-                begun[service] = service.daemon.start(variables)
+        for service in others:  # MLflow imports while Airflow's database is made
+            begun[service] = service.daemon.start(variables)
         if airflow:
             airflow_home.prepare(settings, variables)
         for service in airflow:
-            begun[service] = service.daemon.start(variables)
+            if service.needed:
+                begun[service] = service.daemon.start(variables)
         _await(begun)
         if airflow:
-            with connect(settings) as client:
-                client.ensure_pool(
-                    "gpu", _count_gpus(), "One slot per GPU; one where there is none"
-                )
+            _make_pool(settings)
     except BaseException:
         processes = [process for process in begun.values() if alive(process)]
         end([p for process in processes for p in (*process.children(True), process)], patience=5)
         raise
+    for service in airflow:
+        if not service.needed:
+            service.daemon.start(variables)
 
 
 def _await(begun: Mapping[Service, psutil.Process]) -> None:
@@ -208,6 +210,11 @@ def _obituary(service: Service, process: psutil.Process) -> str:
         f"{service.title} ended while starting (exit code {code}): "
         f"{service.daemon.telling_line()}; see {service.daemon.log}"
     )
+
+
+def _make_pool(settings: Settings) -> None:
+    with connect(settings) as airflow:
+        airflow.ensure_pool("gpu", _count_gpus(), "One slot per GPU; one where there is none")
 
 
 def _count_gpus() -> int:

@@ -138,6 +138,19 @@ def test_failed_start_leaves_none_of_its_services(
     assert [row.state for row in services.status(settings)] == ["stopped", "stopped"]
 
 
+def test_service_that_no_task_needs_is_started_without_waiting_for_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Daemon("airflow-extra", settings.home, (sys.executable, "-c", SERVE))
+    replace_services(monkeypatch, Service("Extra", daemon, lambda _: False, needed=False))
+    monkeypatch.setattr(services.airflow_home, "prepare", lambda *_: None)
+    monkeypatch.setattr(services, "_make_pool", lambda _: None)
+
+    assert [row.state for row in services.up(settings)] == ["starting"]
+
+    services.down(settings)
+
+
 def test_service_that_runs_but_does_not_answer_is_shown_so(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +158,8 @@ def test_service_that_runs_but_does_not_answer_is_shown_so(
     process = daemon.start(os.environ)
     replace_services(monkeypatch, Service("Stand-in", daemon, lambda _: False))
 
+    assert [row.state for row in services.status(settings)] == ["starting"]
+    monkeypatch.setattr(services, "PATIENCE", 0)
     assert [row.state for row in services.status(settings)] == ["not answering"]
 
     end([process], patience=5)
@@ -186,7 +201,7 @@ def test_mlflow_listens_on_loopback_only_and_serves_its_artifacts(settings: Sett
 def test_health_of_a_silent_server_is_bad(settings: Settings) -> None:
     process = psutil.Process()
 
-    assert [service.healthy(process) for service in local.services(settings)] == [False] * 4
+    assert [service.healthy(process) for service in local.services(settings)] == [False] * 5
 
 
 def test_environment_file_is_read_without_its_comments(tmp_path: Path) -> None:
