@@ -43,7 +43,9 @@ def list_releases(settings: Settings, client: MlflowClient) -> tuple[list[Releas
     releases = [
         Release(
             str(one.version),
-            sorted(a for a, version in models[0].aliases.items() if version == str(one.version)),
+            sorted(
+                a for a, version in models[0].aliases.items() if str(version) == str(one.version)
+            ),
             dict(one.tags),
         )
         for one in sorted(versions, key=lambda one: int(one.version), reverse=True)
