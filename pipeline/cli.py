@@ -141,6 +141,7 @@ def _show_services(services: Sequence[Status]) -> None:
     from pipeline.run.tables import service_table
 
     Console().print(service_table(services))
+    typer.echo(f"logs: {Settings().home / 'logs'}")
 
 
 @app.command()

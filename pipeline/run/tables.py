@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,12 @@ if TYPE_CHECKING:
 
 
 def service_table(services: Iterable[Status]) -> Table:
-    """Return a row per service: name, state, process, address and log."""
+    """Return a row per service: name, state, process and address."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("service", "state", "pid", "address", "log"):
+    for heading in ("service", "state", "pid", "address"):
         table.add_column(heading, no_wrap=True)
     for one in services:
-        log = os.path.relpath(one.log) if one.log else ""
-        table.add_row(one.service, one.state, str(one.pid or ""), one.url, log)
+        table.add_row(one.service, one.state, str(one.pid or ""), one.url)
     return table
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipeline.dataset.radiograph import Grey, pixel_sha256, read_mask, read_radiograph
 from pipeline.errors import StageError
-from pipeline.evidence import read_split, select_test
 from pipeline.files import atomic_folder, write_csv, write_json
+from pipeline.fingerprints import read_split, select_test
 from pipeline.params import EvaluateParams, Params
 from pipeline.scores import SCORES, confusion, score, summarise_classes
 

@@ -18,14 +18,14 @@ import pandas as pd
 from pipeline.cases import Case, draw_cases, encode_png
 from pipeline.charts import draw_curves, draw_dice
 from pipeline.errors import StageError
-from pipeline.evidence import (
+from pipeline.files import atomic_folder, read_json, sha256_file, write_json
+from pipeline.fingerprints import (
     code_sha256,
     data_sha256,
     read_split,
     select_test,
     test_split_sha256,
 )
-from pipeline.files import atomic_folder, read_json, sha256_file, write_json
 from pipeline.overlay import Area, Outline, draw_swatch
 from pipeline.params import Params, flatten
 from pipeline.scores import SCORES, summarise_classes

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.evidence import test_split_sha256 as split_sha256
 from pipeline.files import sha256_file
+from pipeline.fingerprints import test_split_sha256 as split_sha256
 from pipeline.params import Params
 from pipeline.release.champion import ChampionScores
 from pipeline.release.evidence import Evidence

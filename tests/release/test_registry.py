@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from pipeline.errors import ReleaseError, ServiceError
-from pipeline.evidence import test_split_sha256 as split_sha256
 from pipeline.files import read_json, sha256_file, write_json
+from pipeline.fingerprints import test_split_sha256 as split_sha256
 from pipeline.predict import list_radiographs, load_released
 from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, verified_model
 from pipeline.release.gate import run_gate

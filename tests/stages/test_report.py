@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import evidence
+from pipeline import fingerprints
 from pipeline.errors import StageError
 from pipeline.files import read_json, sha256_file, write_json
 from pipeline.params import Params, ReportParams
@@ -87,15 +87,17 @@ def page(report: Path) -> Page:
 def test_the_report_is_bound_to_what_it_shows(evaluated: Path, report: Path) -> None:
     bound = read_json(report / "report.json")
 
-    split = evidence.read_split(evaluated / "artifacts/split/split.csv")
+    split = fingerprints.read_split(evaluated / "artifacts/split/split.csv")
     artifacts = evaluated / "artifacts"
     assert bound["model_sha256"] == sha256_file(artifacts / "train/model.keras")
     assert bound["metrics_sha256"] == sha256_file(artifacts / "evaluate/metrics.json")
     assert bound["per_image_sha256"] == sha256_file(artifacts / "evaluate/per_image.parquet")
     assert bound["index_sha256"] == sha256_file(report / "index.html")
-    assert bound["test_split_sha256"] == evidence.test_split_sha256(evidence.select_test(split))
-    assert bound["data_sha256"] == evidence.data_sha256(split)
-    assert bound["code_sha256"] == evidence.code_sha256()
+    assert bound["test_split_sha256"] == fingerprints.test_split_sha256(
+        fingerprints.select_test(split)
+    )
+    assert bound["data_sha256"] == fingerprints.data_sha256(split)
+    assert bound["code_sha256"] == fingerprints.code_sha256()
     assert bound["test_cases"] == 14
 
 
