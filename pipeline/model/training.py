@@ -34,6 +34,12 @@ HISTORY = (
 
 Row = dict[str, float]
 
+SHARD_FAULTS = (
+    tf.errors.DataLossError,  # a checksum
+    tf.errors.InvalidArgumentError,  # another image size
+    tf.errors.FailedPreconditionError,  # another number of records
+)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -78,10 +84,10 @@ def fit(
             shuffle=False,  # the shards are
             verbose=0,
         )
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+    except SHARD_FAULTS as error:
         raise StageError(
-            f"{train.paths[0].parent}: a shard is damaged or of another size "
-            f"({' '.join(str(error.message).split())[:160]}); run the stage augment again",
+            f"{train.paths[0].parent}: a shard is damaged or of another size ({_reason(error)}); "
+            "run the stage augment again",
         ) from None
     return Fitted(network, progress.history)
 
@@ -97,6 +103,12 @@ def _prepare(params: TrainParams) -> Any:
     keras.utils.set_random_seed(params.seed)
     log.info("training on %s", f"{len(gpus)} GPU" if gpus else "CPU")
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The last line of TensorFlow's message, between the traces of its graph."""
+    lines = [line.strip() for line in str(error.message).splitlines()]
+    return [line for line in lines if line and not line.startswith("[[")][-1][:300]
 
 
 def _callbacks(params: TrainParams, progress: Progress) -> list[keras.callbacks.Callback]:

@@ -256,5 +256,5 @@ def _tile(image: Grey, mask: Grey) -> Grey:
     )
     shape = cv2.resize(mask, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, outlines, -1, OUTLINE, 1, cv2.LINE_AA)
+    cv2.drawContours(picture, outlines, -1, OUTLINE, 1)
     return np.asarray(picture)
