@@ -115,5 +115,5 @@ def _read_prediction(
 def encode_png(picture: NDArray[np.uint8]) -> bytes:
     """A grey (H, W) or RGB (H, W, 3) uint8 picture as the bytes of a PNG."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG", optimize=True)
+    Image.fromarray(picture).save(file, format="PNG")
     return file.getvalue()

@@ -7,15 +7,19 @@ import importlib
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import DatasetError, LungsegError, ParamsError
 from pipeline.files import write_json
-from pipeline.params import load_params
-from pipeline.settings import Settings
+from pipeline.params import check_override, load_params, read_assignments
+from pipeline.settings import Settings, quiet_libraries
+
+if TYPE_CHECKING:
+    from pipeline.run.services import Status
 
 app = typer.Typer(
     name="lungseg",
@@ -34,6 +38,7 @@ def main() -> None:
     """Run the command line; a problem that a person can mend ends it with one line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("pipeline").setLevel(logging.INFO)
+    quiet_libraries()
     try:
         app()
     except LungsegError as error:
@@ -104,6 +109,65 @@ def _parse_overrides(text: str) -> tuple[str, ...]:
     if not isinstance(overrides, list) or not all(isinstance(one, str) for one in overrides):
         raise ParamsError(f"overrides {text!r}: expected a JSON list of section.key=value")
     return tuple(overrides)
+
+
+@app.command()
+def up() -> None:
+    """Start the local MLflow and Airflow, or use what already runs."""
+    from pipeline.run.services import up as start_services
+
+    _show_services(start_services(Settings()))
+
+
+@app.command()
+def down() -> None:
+    """Stop the local MLflow and Airflow, and every task they run."""
+    from pipeline.run.services import down as stop_services
+
+    typer.echo(f"stopped {stop_services(Settings())} processes")
+
+
+@app.command()
+def status() -> None:
+    """Show the local services."""
+    from pipeline.run.services import status as service_status
+
+    _show_services(service_status(Settings()))
+
+
+def _show_services(services: Sequence[Status]) -> None:
+    from rich.console import Console
+
+    from pipeline.run.tables import service_table
+
+    Console().print(service_table(services))
+
+
+@app.command()
+def retrain(
+    revision: Annotated[str, REVISION] = "HEAD",
+    assignments: Annotated[list[str] | None, SET] = None,
+    params: Annotated[Path | None, PARAMS] = None,
+    *,
+    force: Annotated[bool, FORCE] = False,
+    local: Annotated[bool, typer.Option("--local", help="In this process, no services.")] = False,
+) -> None:
+    """Run the pipeline on a committed revision and follow it to its verdict."""
+    from pipeline.run.workspace import RunRequest, refuse_uncommitted
+
+    settings = Settings(local=local)
+    if revision == "HEAD":
+        refuse_uncommitted(settings.repo)
+    overrides = (*(read_assignments(params) if params else ()), *(assignments or ()))
+    check_override(Path("params.yaml"), overrides)
+    request = RunRequest("", revision, overrides, force)
+    if local:
+        from pipeline.run.standalone import retrain_standalone
+
+        raise SystemExit(retrain_standalone(settings, request))
+    from pipeline.run.follow import follow, start
+
+    raise SystemExit(follow(settings, start(settings, revision, overrides, force)))
 
 
 @app.command()

@@ -32,7 +32,7 @@ REFERENCE: Colour = (255, 255, 255)
 PREDICTED: Colour = (0, 0, 0)
 
 AGREEMENT_OPACITY = 0.14
-STRIPE_OPACITY, GAP_OPACITY = 0.85, 0.45
+STRIPE_OPACITY, GAP_OPACITY = 0.7, 0.3  # a lobe that is missed whole can still be read
 STRIPE = 5  # pixels; about two pixels of a 256 x 256 mask at the default size
 DASH = 9  # pixels
 LINE = 2  # pixels
@@ -65,7 +65,7 @@ def shrink_radiograph(radiograph: Picture, side: int = SIDE) -> Picture:
 
 
 def draw_swatch(kind: Area | Outline) -> Picture:
-    """A sample for the legend on a grey like lung, drawn as in an overlay; RGB (32, 64, 3)."""
+    """A sample for the legend, drawn as in an overlay on plain grey; RGB (32, 64, 3)."""
     canvas = np.full((32, 64, 3), 110, np.uint8)
     across = np.array([[[x, 16]] for x in range(64)], np.int32)
     if kind == "reference":
@@ -73,7 +73,8 @@ def draw_swatch(kind: Area | Outline) -> Picture:
     elif kind == "predicted":
         _dashes(canvas, across)
     else:
-        _fill(canvas, np.ones((32, 64), np.bool_), kind)
+        right = np.tile(np.arange(64) >= 16, (32, 1))  # beside the plain grey, to compare
+        _fill(canvas, right, kind)
     return canvas
 
 

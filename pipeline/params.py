@@ -7,6 +7,7 @@ dependency.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -214,19 +215,33 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def override(path: Path, assignments: Iterable[str]) -> Params:
+def read_assignments(path: Path) -> tuple[str, ...]:
+    """Return a YAML file of some of the parameters as `section.key=value` assignments."""
+    flat = flatten(read_yaml(path))
+    return tuple(f"{key}={json.dumps(value)}" for key, value in flat.items())
+
+
+def check_override(path: Path, assignments: Iterable[str]) -> dict[str, Any]:
+    """Return the content of `path` with assignments applied; raises ParamsError."""
+    content = read_yaml(path)
+    for assignment in assignments:
+        _assign(content, assignment)
+    check_params(content, path)
+    return content
+
+
+def override(path: Path, assignments: Iterable[str]) -> None:
     """Set `section.key=value` assignments in the file `path`, which stays as it was on error.
 
     Values are read as YAML (`train.filters=[8,16]`). Raises ParamsError.
     """
-    content = read_yaml(path)
-    for assignment in assignments:
-        _assign(content, assignment)
-    params = check_params(content, path)
-    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+    text = yaml.safe_dump(
+        check_override(path, assignments),
+        sort_keys=False,
+        default_flow_style=None,
+    )
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
-    return params
 
 
 def _assign(content: dict[str, Any], assignment: str) -> None:

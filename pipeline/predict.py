@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,15 +118,14 @@ def load_released(
 
 
 def _find_version(client: MlflowClient, model_uri: str) -> tuple[str, ModelVersion]:
-    scheme, _, rest = model_uri.partition(":/")
-    name, at, alias = rest.partition("@")
-    if scheme != "models" or not rest:
+    named = re.fullmatch(r"models:/([^/@']+)(?:@([^/@']+)|/(\d+))", model_uri)
+    if named is None:
         raise ReleaseError(f"{model_uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
-    if at:
+    name, alias, number = named.groups()
+    if alias:
         version = aliased_version(client, name, alias)
     else:
-        name, _, number = rest.partition("/")
-        found = client.search_model_versions(f"name = '{name}' and version_number = {int(number)}")
+        found = client.search_model_versions(f"name = '{name}' and version_number = {number}")
         version = found[0] if found else None
     if version is None:
         raise ReleaseError(f"{model_uri}: nothing released under it; see `lungseg releases`")

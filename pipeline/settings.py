@@ -78,15 +78,27 @@ class Settings:
         return Path(path) if path else None
 
 
+LIBRARIES = {
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # by default a dead server is asked for minutes
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # it would ask the network at import
+    "SM_FRAMEWORK": "tf.keras",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+"""Environment that keeps libraries quiet, quick to give up, and off the network."""
+
+
+def quiet_libraries() -> None:
+    """Set LIBRARIES in this process where the user did not set them; before importing any."""
+    for name, value in LIBRARIES.items():
+        os.environ.setdefault(name, value)
+
+
 def child_environment(**extra: str) -> dict[str, str]:
-    """This process' environment with its Python's folder first on PATH, plus `extra`."""
+    """Return this process' environment with its Python's folder first on PATH, plus `extra`."""
     here = str(Path(sys.executable).parent)
-    quiet = {
-        "DVC_NO_ANALYTICS": "1",
-        "GX_ANALYTICS_ENABLED": "false",
-        "NO_ALBUMENTATIONS_UPDATE": "1",
-        "SM_FRAMEWORK": "tf.keras",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
     path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
-    return {**os.environ, **quiet, "PATH": path, **extra}
+    return {**LIBRARIES, **os.environ, "PATH": path, **extra}

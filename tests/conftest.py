@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipeline.params import Params, load_params
-from pipeline.settings import child_environment
+from pipeline.settings import quiet_libraries
 
 PROJECT = Path(__file__).parents[1]
 
-os.environ.update({key: value for key, value in child_environment().items() if key != "PATH"})
+quiet_libraries()
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +24,17 @@ MAX_BYTES = 50 * 2**30  # the full COVID-19 Radiography Database has 0.8 GB
 MAX_RATIO = 200  # PNG files are compressed already: a zip of them hardly shrinks them
 SMALL = 2**20  # bytes; a member below this may shrink as far as it likes
 ENCRYPTED = 0x1
+# What zipfile raises for a damaged archive.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    LZMAError,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    OSError,
+)
 KINDS = (
     (0, b"\x1f\x8b", "a gzip file"),
     (0, b"7z\xbc\xaf", "a 7-Zip archive"),
@@ -76,14 +89,10 @@ def _reading(archive: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DatasetError(f"{archive}: no such file; give a folder or a zip") from None
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        LZMAError,
-        EOFError,
-        NotImplementedError,
-        UnicodeDecodeError,
-    ) as error:
+    except DAMAGED as error:
+        # A damaged offset or bz2 stream is an OSError too; a full disk is another matter.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise DatasetError(
             f"{archive}: found {_kind(archive)}, expected a sound zip ({error or 'cut off'}); "
             "fetch or pack it again",

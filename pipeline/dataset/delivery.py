@@ -26,8 +26,8 @@ from pipeline.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 5
-"""Problems that the error names; the log has all."""
+SHOWN, LOGGED = 3, 100
+"""Problems that the error names, and that the log lists."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,13 @@ def _stage_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
 def _refuse(source: Path, problems: list[str]) -> None:
     if not problems:
         return
-    for problem in problems:
+    for problem in problems[:LOGGED]:
         logger.warning("%s", problem)
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    plural = "s" if len(problems) > 1 else ""
     raise DatasetError(
-        f"{source}: {len(problems)} problems, nothing was imported; correct the delivery or take "
-        f"these files out: {'; '.join(problems[:SHOWN])}{more}",
+        f"{source}: {len(problems)} problem{plural}, nothing was imported; correct the "
+        f"delivery or take these files out: {'; '.join(problems[:SHOWN])}{more}",
     )
 
 

@@ -39,8 +39,12 @@ def _download() -> Path:
     with redirect_stdout(sys.stderr):
         import kagglehub
         import requests
-        from kagglehub import exceptions
+        from kagglehub import config, exceptions
 
+        try:
+            config.get_kaggle_credentials()
+        except ValueError as error:
+            raise ServiceError(f"Kaggle: {_line(error)}; {CREDENTIALS}, {BY_HAND}") from None
         try:
             with _bounded(requests.adapters.HTTPAdapter):
                 return Path(kagglehub.dataset_download(HANDLE))
@@ -50,13 +54,12 @@ def _download() -> Path:
             requests.RequestException,
             exceptions.DataCorruptionError,
             zipfile.BadZipFile,
+            ValueError,  # no JSON where an answer should be, no archive where the data should be
         ) as error:
             raise ServiceError(
                 f"Kaggle: no complete answer ({_line(error)}); check the network and run again, "
                 f"{BY_HAND}",
             ) from None
-        except (exceptions.UnauthenticatedError, exceptions.CredentialError, ValueError) as error:
-            raise ServiceError(f"Kaggle: {_line(error)}; {CREDENTIALS}, {BY_HAND}") from None
 
 
 @contextmanager

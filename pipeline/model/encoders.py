@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any, Literal
 from urllib.error import URLError
@@ -50,7 +53,10 @@ def encode(
 def _segmentation_models() -> ModuleType:
     # Its default, standalone Keras 2, is what fails to import; it reads this once.
     os.environ["SM_FRAMEWORK"] = "tf.keras"
-    import segmentation_models
+    # It greets on the standard output, and Python warns of its sources when it compiles them.
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "invalid escape sequence")
+        import segmentation_models
 
     module: ModuleType = segmentation_models
     return module
@@ -86,12 +92,10 @@ def _backbone(models: ModuleType, name: str, weights: str | None, size: int) -> 
 
 def _keras_modules() -> dict[str, Any]:
     """What a backbone of segmentation-models needs to be told, its own modules being unset."""
-    return {
-        "backend": keras.backend,
-        "layers": keras.layers,
-        "models": keras.models,
-        "utils": keras.utils,
-    }
+    # TensorFlow's name for Keras 3 still has the old backend functions that backbones call.
+    from tensorflow import keras as tf_keras
+
+    return {name: getattr(tf_keras, name) for name in ("backend", "layers", "models", "utils")}
 
 
 def _unreachable(name: str, error: Exception) -> ServiceError:

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import ReleaseError
+from pipeline.evidence import test_split_sha256
 from pipeline.files import read_json, sha256_file
 from pipeline.params import Params, load_params
 from pipeline.release.record import Record, download, find_model
-from pipeline.scores import test_split_sha256
 
 MODEL_FILE = Path("artifacts", "model.keras")
 

@@ -22,7 +22,7 @@ from pipeline.release.champion import ChampionScores, score_champion
 from pipeline.release.evidence import Evidence, load_evidence
 from pipeline.release.record import Record
 from pipeline.run.workspace import Workspace
-from pipeline.scores import summarise
+from pipeline.scores import summarise_classes
 
 VERDICT = "gate/verdict.json"
 
@@ -141,7 +141,7 @@ def _consistency(evidence: Evidence) -> Iterable[Check]:
     numbers = flatten(evidence.metrics)
     odd = [name for name, value in numbers.items() if not math.isfinite(_number(value))]
     yield Check("finite_metrics", ", ".join(odd) or "all", "all finite", not odd)
-    recomputed = flatten(summarise(evidence.per_image))
+    recomputed = flatten(summarise_classes(evidence.per_image))
     differing = [
         name
         for name, value in recomputed.items()
@@ -213,21 +213,18 @@ def _against(
     candidate: pd.DataFrame,
     max_drop: float,
 ) -> Iterable[Check]:
-    both = candidate.merge(
-        champion.per_image[["image_id", "dice"]], on="image_id", suffixes=("", "_champion")
-    )
+    reference = champion.per_image[["image_id", "dice"]]
+    both = candidate.merge(reference, on="image_id", suffixes=("", "_champion"))
     both["gain"] = both["dice"] - both["dice_champion"]
-    gains = {
-        "": both["gain"].mean(),
-        **{f"_{name}": rows["gain"].mean() for name, rows in both.groupby("class_name")},
-    }
-    for suffix, gain in gains.items():
+    groups = [("", both), *((f"_{name}", rows) for name, rows in both.groupby("class_name"))]
+    for suffix, rows in groups:
+        gain = float(rows["gain"].mean())
         yield Check(
             f"dice_vs_champion{suffix}",
-            float(gain),
+            gain,
             f">= -{max_drop}",
-            bool(gain >= -max_drop) and len(both) == len(candidate),
-            f"version {champion.version}, {len(both)} same radiographs",
+            gain >= -max_drop and len(both) == len(candidate),
+            f"version {champion.version}, {len(rows)} same radiographs",
         )
 
 

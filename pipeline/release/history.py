@@ -43,7 +43,9 @@ def list_releases(settings: Settings, client: MlflowClient) -> tuple[list[Releas
     releases = [
         Release(
             str(one.version),
-            sorted(a for a, version in models[0].aliases.items() if version == str(one.version)),
+            sorted(
+                a for a, version in models[0].aliases.items() if str(version) == str(one.version)
+            ),
             dict(one.tags),
         )
         for one in sorted(versions, key=lambda one: int(one.version), reverse=True)
@@ -65,6 +67,8 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None) -> Move:
     name = settings.model_name
     champion = aliased_version(client, name, CHAMPION)
     target = to or _previous(client, name)
+    if not target.isdigit():
+        raise ReleaseError(f"--to {target}: expected the number of a version")
     if not client.search_model_versions(f"name = '{name}' and version_number = {int(target)}"):
         raise ReleaseError(f"{name}: has no version {target}; see `lungseg releases`")
     current = str(champion.version) if champion else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,8 +36,6 @@ def connect(settings: Settings) -> Iterator[MlflowClient]:
 
     Raises ServiceError when MLflow does not answer, ReleaseError when it refuses.
     """
-    # MLflow's own default keeps a dead server's caller waiting for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     import mlflow
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException

@@ -16,6 +16,7 @@ from rich.table import Table
 from pipeline.errors import ServiceError
 from pipeline.run import airflow_home
 from pipeline.run.airflow import Airflow, TaskState, connect
+from pipeline.run.tables import verdict_table
 from pipeline.run.tracking import Tracking
 from pipeline.settings import Settings
 
@@ -135,6 +136,8 @@ def follow(settings: Settings, run: str, console: Console | None = None) -> int:
             _say(console, f"no longer followed; it goes on. To stop it, mark it failed at {page}")
             return 130
         code, verdict = _verdict(watched, settings)
+        if checks := watched.reports.get("gate", {}).get("checks"):
+            console.print(verdict_table(checks))
         _say(console, verdict)
         for line in _addresses(watched, page, settings):
             _say(console, line)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console
 
 from pipeline.errors import WorkspaceError
 from pipeline.release.record import connect, create_record
 from pipeline.run.reproduce import stage_names
+from pipeline.run.tables import verdict_table
 from pipeline.run.task import open_workspace, run_task, task_names
 from pipeline.run.workspace import RunRequest, Workspace
 from pipeline.settings import Settings
@@ -22,11 +24,23 @@ def new_run_id(kind: str) -> str:
     return f"{kind}__{datetime.now(UTC).strftime('%Y-%m-%dT%H-%M-%S.%f')}"
 
 
-def run_locally(settings: Settings, request: RunRequest) -> Iterator[dict[str, Any]]:
-    """Do every task of a run one after the other, yielding each outcome."""
+def retrain_standalone(settings: Settings, request: RunRequest) -> int:
+    """Do every task of a run one after the other.
+
+    Returns the exit code: 0 released or unchanged, 2 refused by the gate.
+    """
+    request = replace(request, run_id=new_run_id("local"))
+    console = Console()
     workspace = open_workspace(settings, request)
+    outcomes = {}
     for name in task_names(workspace.folder):
-        yield run_task(settings, request, name)
+        outcomes[name] = run_task(settings, request, name)
+        done = outcomes[name]
+        console.print(f"{name}: {done['status']} {done['seconds']} s {done.get('reason', '')}")
+    console.print(verdict_table(outcomes["gate"]["checks"]))
+    console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
+    console.print(f"report: {workspace.folder / 'artifacts/report/index.html'}", soft_wrap=True)
+    return 0 if outcomes["gate"]["passed"] else 2
 
 
 def track(settings: Settings, project: Path) -> str:

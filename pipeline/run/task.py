@@ -129,6 +129,8 @@ class _Recording:
             record.log_cached(self.workspace, before=self.name)
             record.log_stage(self.workspace, self.name, "ran")
             record.log_artifact(self.workspace.folder / "dvc.lock", "")
+            # Logging the model ends MLflow's run; only the promotion ends ours.
+            client.update_run(record.run_id, status="RUNNING")
 
     def fail(self, error: LungsegError) -> None:
         """Record why the stage failed, and what a refused dataset looked like."""

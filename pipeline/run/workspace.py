@@ -141,6 +141,19 @@ def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
     return done.stdout.strip()
 
 
+def refuse_uncommitted(repo: str) -> None:
+    """Raise WorkspaceError when a run of HEAD would not see changes that lie in the folder."""
+    if not Path(repo).is_dir():
+        return
+    changed = _git(["status", "--porcelain", "--untracked-files=no"], Path(repo))
+    if changed:
+        files = ", ".join(line.split(maxsplit=1)[1] for line in changed.splitlines())
+        raise WorkspaceError(
+            f"{files}: changed and not committed, so a run of HEAD would not see it; commit it, or "
+            "name what to run with --revision",
+        )
+
+
 def _join_cache(settings: Settings, folder: Path) -> None:
     """Write .dvc/config.local: the deployment's own settings, and the cache that all runs share."""
     source = Path(settings.repo, ".dvc")

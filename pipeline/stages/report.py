@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.cases import Case, draw_cases, encode_png
-from pipeline.charts import draw_dice, draw_learning_curves
+from pipeline.charts import draw_curves, draw_dice
 from pipeline.errors import StageError
 from pipeline.evidence import (
     code_sha256,
@@ -47,6 +49,7 @@ class Evidence:
         """The first epoch with the lowest validation loss."""
         return int(self.history["epoch"].iloc[int(self.history["val_loss"].argmin())])
 
+    @cached_property
     def hashes(self) -> dict[str, str]:
         """What the report is about."""
         artifacts = self.root / "artifacts"
@@ -78,19 +81,30 @@ def read_evidence(root: Path) -> Evidence:
     """Read the inputs of the report; raises StageError when one is missing or they disagree."""
     split = read_split(root / "artifacts/split/split.csv")
     _demand(root / "artifacts/train/model.keras", "train")
-    history = pd.read_csv(_demand(root / "artifacts/train/history.csv", "train"))
-    per_image = pd.read_parquet(_demand(root / "artifacts/evaluate/per_image.parquet", "evaluate"))
-    metrics = read_json(_demand(root / "artifacts/evaluate/metrics.json", "evaluate"))
+    history = _read(pd.read_csv, root / "artifacts/train/history.csv", "train")
+    per_image = _read(pd.read_parquet, root / "artifacts/evaluate/per_image.parquet", "evaluate")
+    metrics = _read(read_json, root / "artifacts/evaluate/metrics.json", "evaluate")
     _refuse_other_split(per_image, select_test(split))
     _refuse_other_metrics(metrics, per_image)
     _refuse_history(history)
     return Evidence(root, split, per_image, metrics, history)
 
 
-def _demand(path: Path, stage: str) -> Path:
+def _demand(path: Path, stage: str) -> None:
     if not path.is_file():
         raise StageError(f"{path}: no such file, expected it from {stage}; run the stage {stage}")
-    return path
+
+
+def _read(reader: Callable[[Path], Any], path: Path, stage: str) -> Any:
+    _demand(path, stage)
+    try:
+        return reader(path)
+    except (OSError, ValueError) as error:
+        detail = " ".join(str(error).split())[:160]
+        raise StageError(
+            f"{path}: cannot be read ({detail}), expected what {stage} wrote; run the stage "
+            f"{stage} again",
+        ) from None
 
 
 def _refuse_other_split(per_image: pd.DataFrame, test: pd.DataFrame) -> None:
@@ -107,14 +121,18 @@ def _refuse_other_split(per_image: pd.DataFrame, test: pd.DataFrame) -> None:
 def _refuse_other_metrics(metrics: dict[str, Any], per_image: pd.DataFrame) -> None:
     expected, found = flatten(summarise_classes(per_image)), flatten(metrics)
     for key in sorted(expected.keys() | found.keys()):
-        # Not equality: another machine may add up in another order.
-        if not math.isclose(
-            expected.get(key, math.nan), found.get(key, math.nan), rel_tol=1e-9, abs_tol=1e-12
-        ):
+        if not _agree(expected.get(key), found.get(key)):
             raise StageError(
                 f"metrics.json: found {key} = {found.get(key)}, expected {expected.get(key)} from "
                 "per_image.parquet; run the stage evaluate again",
             )
+
+
+def _agree(expected: Any, found: Any) -> bool:
+    if not (isinstance(expected, int | float) and isinstance(found, int | float)):
+        return False
+    # Not equality: another machine may add up in another order.
+    return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _refuse_history(history: pd.DataFrame) -> None:
@@ -123,7 +141,7 @@ def _refuse_history(history: pd.DataFrame) -> None:
         raise StageError(
             f"history.csv: found no column {', '.join(missing)}; run the stage train again"
         )
-    if not np.isfinite(history["val_loss"]).any():
+    if not np.isfinite(pd.to_numeric(history["val_loss"], errors="coerce")).any():
         raise StageError(
             f"history.csv: found no finite val_loss in {len(history)} epochs, expected at least "
             "one; run the stage train again",
@@ -146,19 +164,27 @@ def render(evidence: Evidence, cases: list[Case], params: Params) -> str:
         worst_class=min(evidence.metrics["classes"].items(), key=lambda item: item[1]["dice"]),
         sides=pd.crosstab(evidence.split["class_name"], evidence.split["split"]).to_dict("index"),
         dice_chart=draw_dice(evidence.per_image),
-        learning_curves=draw_learning_curves(evidence.history, evidence.best_epoch),
+        curves=_curves(evidence),
         epochs=len(evidence.history),
         best_epoch=evidence.best_epoch,
         swatches=_swatches(),
         cases={kind: [case for case in cases if case.kind == kind] for kind in _kinds(cases)},
-        hashes=evidence.hashes(),
+        hashes=evidence.hashes,
         threshold=params.evaluate.threshold,
-        params=flatten(_shown(params)),
+        params=_shown(params),
     )
 
 
 def _kinds(cases: list[Case]) -> list[str]:
     return list(dict.fromkeys(case.kind for case in cases))
+
+
+def _curves(evidence: Evidence) -> dict[str, str]:
+    history, best_epoch = evidence.history, evidence.best_epoch
+    return {
+        "loss": draw_curves(history, "loss", best_epoch),
+        "dice": draw_curves(history, "dice", best_epoch),
+    }
 
 
 def _swatches() -> dict[str, bytes]:
@@ -179,12 +205,13 @@ def _svg_uri(chart: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    shown = "under 0.1" if 0 < share < 0.0005 else f"{100 * share:.1f}" if share else "0"
+    return f"{shown}\N{NO-BREAK SPACE}%"
 
 
 def _bind(evidence: Evidence, cases: list[Case], index: Path) -> dict[str, Any]:
     return {
-        **evidence.hashes(),
+        **evidence.hashes,
         "index_sha256": sha256_file(index),
         "test_cases": len(evidence.per_image),
         "cases": [_bind_case(case) for case in cases],

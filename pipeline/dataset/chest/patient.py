@@ -65,8 +65,8 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     """One more patient, of adult proportions."""
     return Patient(
         apex=rng.uniform(0.08, 0.15),
-        height=rng.uniform(0.63, 0.78),
-        width=rng.uniform(0.345, 0.405),
+        height=rng.uniform(0.65, 0.79),
+        width=rng.uniform(0.355, 0.41),
         heart=rng.uniform(0.8, 1.2),
         knob=rng.uniform(0.0, 1.0),
         dome=rng.uniform(0.12, 0.21),

@@ -39,7 +39,7 @@ def lung_mask(chest: Chest) -> Grey:
 
 def project(chest: Chest, opacity: Field, rng: np.random.Generator) -> Grey:
     """The radiograph as uint8 (299, 299), 0 dark to 255 bright; `opacity` is 0 clear to 1 dense."""
-    lung, depth = _lung_air(chest), rng.uniform(0.5, 0.72)
+    lung, depth = _lung_air(chest), rng.uniform(0.5, 0.78)
     density = _weighted(_area(chest.airways), -rng.uniform(0.12, 0.28))
     if rng.random() < 0.6:
         density -= _weighted(_area(chest.stomach), rng.uniform(0.2, 0.5))
@@ -62,9 +62,13 @@ def _pixels(points: Points, side: int) -> NDArray[np.int32]:
 def _area(outlines: Points, side: int = SIDE) -> Grey:
     """Filled outlines as uint8, 255 inside."""
     layer = np.zeros((side, side), np.uint8)
-    for outline in _pixels(outlines, side):
-        cv2.fillPoly(layer, [outline], 255, cv2.LINE_AA, SHIFT)
+    _fill(layer, outlines, 255)
     return layer
+
+
+def _fill(layer: Grey, outlines: Points, grey: int) -> None:
+    for outline in _pixels(outlines, len(layer)):
+        cv2.fillPoly(layer, [outline], grey, cv2.LINE_AA, SHIFT)
 
 
 def _line(layer: Grey, lines: Points, thickness: int, grey: int) -> None:
@@ -127,36 +131,41 @@ def _trunk(chest: Chest, rng: np.random.Generator) -> Field:
 
 
 def _bones(chest: Chest) -> Field:
-    density = _weighted(_area(chest.spine), 0.18)
-    density += _weighted(_area(chest.vertebrae), 0.06)
-    density += _weighted(_area(chest.processes), 0.05)
+    density = _weighted(_spine(chest), 0.29)
     density += _outlined(chest.ribs_back, 0.09, 0.06)
     density += _outlined(chest.ribs_front, 0.05, 0.03)
     density += _outlined(chest.clavicles, 0.11, 0.06)
-    density += _outlined(chest.scapulae, 0.05, 0.09)
-    density += _humeri(chest)
+    density += _outlined(chest.scapulae, 0.05, 0.05)
+    density += _weighted(_humeri(chest), 0.24)
     return density
+
+
+def _spine(chest: Chest) -> Grey:
+    layer = np.zeros((SIDE, SIDE), np.uint8)
+    _fill(layer, chest.spine, 155)
+    _fill(layer, chest.vertebrae, 210)
+    _fill(layer, chest.processes, 255)
+    return layer
 
 
 def _outlined(outlines: Points, marrow: float, cortex: float) -> Field:
     """A bone: its rim is denser than its inside."""
-    layer = _area(outlines)
-    layer //= 2
-    inside = round(255 * (marrow + cortex) / 2 / marrow)
-    cv2.polylines(layer, list(_pixels(outlines, SIDE)), True, inside, 1, cv2.LINE_AA, SHIFT)
-    return _weighted(layer, 2 * marrow)
+    layer = np.zeros((SIDE, SIDE), np.uint8)
+    _fill(layer, outlines, round(255 * marrow / (marrow + cortex)))
+    cv2.polylines(layer, list(_pixels(outlines, SIDE)), True, 255, 1, cv2.LINE_AA, SHIFT)
+    return _weighted(layer, marrow + cortex)
 
 
-def _humeri(chest: Chest) -> Field:
+def _humeri(chest: Chest) -> Grey:
     layer = np.zeros((SIDE, SIDE), np.uint8)
     _line(layer, chest.arms[:, 1:], 18, 130)
     _line(layer, chest.arms[:, :2], 27, 180)
-    return _weighted(layer, 0.24)
+    return layer
 
 
 def _vessels(chest: Chest) -> Field:
     layer = np.zeros((SIDE, SIDE), np.uint8)
-    _line(layer, chest.twigs, 1, 70)
+    _line(layer, chest.twigs[:, ::2], 1, 70)
     _line(layer, chest.boughs, 1, 130)
     _line(layer, chest.boughs[:, :6], 2, 140)
     _line(layer, chest.trunks, 2, 160)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ParamsError, ServiceError
+from pipeline.params import Params
+
+pytestmark = pytest.mark.slow
+
+
+def build(params: Params, image_size: int = 32, **changes: Any) -> Any:
+    from pipeline.model.unetpp import build_unetpp
+
+    return build_unetpp(
+        image_size, params.train.model_copy(update={"filters": [4, 6, 8], **changes})
+    )
+
+
+def test_unknown_encoder_is_refused_with_the_known_ones(params: Params) -> None:
+    with pytest.raises(ParamsError, match=r"train\.encoder: found 'resnet35'.*resnet34"):
+        build(params, encoder="resnet35")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "reason"),
+    [("densenet121", "cannot be built"), ("seresnet18", "holds Lambda, which cannot be loaded")],
+)
+def test_encoder_that_would_not_load_again_is_refused(
+    params: Params, encoder: str, reason: str
+) -> None:
+    with pytest.raises(ParamsError, match=rf"train\.encoder: {encoder} {reason}"):
+        build(params, encoder=encoder)
+
+
+def test_more_depths_than_a_backbone_has_are_refused(params: Params) -> None:
+    with pytest.raises(ParamsError, match=r"train\.filters: found 6 depths.*has 5"):
+        build(params, image_size=64, encoder="resnet18", filters=[4] * 6)
+
+
+@pytest.mark.parametrize("error", [URLError("no route"), Exception("URL fetch failure on x")])
+def test_unreachable_imagenet_weights_are_one_line(
+    params: Params, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    import keras
+
+    def unreachable(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(keras.utils, "get_file", unreachable)
+
+    with pytest.raises(ServiceError, match=r"weights of resnet18 cannot be fetched.*null") as info:
+        build(params, encoder="resnet18", encoder_weights="imagenet")
+    assert "\n" not in str(info.value)
+
+
+def test_a_fault_of_another_kind_is_not_hidden(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(keras.utils, "get_file", broken)
+
+    with pytest.raises(ZeroDivisionError):
+        build(params, encoder="resnet18", encoder_weights="imagenet")
+
+
+def test_grey_reaches_the_backbone_scaled_as_its_authors_scaled_it(params: Params) -> None:
+    import keras
+
+    network = build(params, encoder="mobilenetv2")
+    scaled = keras.Model(network.input, network.get_layer("scale").output)
+    radiograph = np.arange(32 * 32, dtype=np.float32).reshape(1, 32, 32, 1) % 256
+
+    found = scaled.predict_on_batch(radiograph)
+
+    expected = np.repeat(radiograph / 127.5 - 1, 3, axis=-1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def losses() -> Any:
+    from pipeline.model import losses
+
+    return losses
+
+
+@pytest.fixture
+def truth() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 2, (3, 8, 8, 1), np.uint8)
+
+
+@pytest.fixture
+def heads() -> np.ndarray:
+    return np.random.default_rng(2).uniform(0.01, 0.99, (3, 8, 8, 2)).astype(np.float32)
+
+
+def bce(truth: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    values = -np.where(truth, np.log(heads), np.log(1 - heads))
+    return np.asarray(values.mean(axis=(1, 2, 3)))
+
+
+def test_cross_entropy_is_the_mean_over_pixels_and_heads(
+    losses: Any, truth: np.ndarray, heads: np.ndarray
+) -> None:
+    found = losses.loss_function("binary_crossentropy")(truth, heads)
+
+    np.testing.assert_allclose(found, bce(truth, heads), rtol=1e-4)
+
+
+def test_bce_dice_adds_one_minus_soft_dice_of_each_radiograph(
+    losses: Any, truth: np.ndarray, heads: np.ndarray
+) -> None:
+    overlap = (truth * heads).sum(axis=(1, 2))
+    dice = (2 * overlap + 1) / (truth.sum(axis=(1, 2)) + heads.sum(axis=(1, 2)) + 1)
+
+    found = losses.loss_function("bce_dice")(truth, heads)
+
+    np.testing.assert_allclose(found, bce(truth, heads) + 1 - dice.mean(axis=-1), rtol=1e-4)
+
+
+def test_metrics_are_those_of_the_averaged_heads(
+    losses: Any, truth: np.ndarray, heads: np.ndarray
+) -> None:
+    mask = heads.mean(axis=-1, keepdims=True) >= 0.5
+    overlap = 2 * (mask & (truth > 0)).sum(axis=(1, 2, 3))
+    total = mask.sum(axis=(1, 2, 3)) + truth.sum(axis=(1, 2, 3))
+
+    np.testing.assert_allclose(losses.dice(truth, heads), overlap / total, rtol=1e-5)
+    right = (mask == truth).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(losses.accuracy(truth, heads), right, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("probability", "dice"), [(0.0, 1.0), (1.0, 0.0)])
+def test_dice_of_an_empty_mask_is_one_only_when_the_answer_is_empty(
+    losses: Any, probability: float, dice: float
+) -> None:
+    empty = np.zeros((1, 4, 4, 1), np.uint8)
+
+    found = losses.dice(empty, np.full((1, 4, 4, 1), probability, np.float32))
+
+    assert np.asarray(found).tolist() == [dice]

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import StageError
+from pipeline.files import write_json
+from pipeline.model.shards import crc32c, encode_record, find_shards, read_shards, write_shard
+
+
+def naive_crc32c(content: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def write_shards(folder: Path, side: int, records: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(3)
+    pairs = [
+        (
+            rng.integers(0, 256, (side, side), np.uint8),
+            rng.integers(0, 2, (side, side), dtype=np.uint8),
+        )
+        for _ in range(records)
+    ]
+    half = records // 2
+    encoded = [encode_record(f"A/{i}", *pair) for i, pair in enumerate(pairs)]
+    write_shard(folder / "train-00000-of-00002.tfrecord", encoded[:half])
+    write_shard(folder / "train-00001-of-00002.tfrecord", encoded[half:])
+    write_json(folder / "augment.json", {"image_size": side, "records": {"train": records}})
+    return pairs
+
+
+def test_crc32c_gives_the_check_value_of_the_standard() -> None:
+    assert crc32c(b"123456789") == 0xE3069283
+
+
+@pytest.mark.parametrize("length", [4, 8, 255, 256, 257, 5000])
+def test_crc32c_agrees_with_the_definition_at_every_length(length: int) -> None:
+    content = np.random.default_rng(length).bytes(length)
+
+    assert crc32c(content) == naive_crc32c(content)
+
+
+def test_missing_summary_of_the_augment_stage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"augment\.json: no such file; run the stage augment"):
+        find_shards(tmp_path, "train")
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "all"])
+def test_incomplete_shards_are_refused(tmp_path: Path, damage: str) -> None:
+    write_shards(tmp_path, 8, 6)
+    first, second = sorted(tmp_path.glob("*.tfrecord"))
+    if damage == "empty":
+        second.write_bytes(b"")
+    else:
+        second.unlink()
+    if damage == "all":
+        first.unlink()
+
+    with pytest.raises(StageError, match=r"shards train-\*\.tfrecord, some missing or empty"):
+        find_shards(tmp_path, "train")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [16, 18])  # 18 x 18 pixels do not fill their last byte of mask
+def test_records_come_back_from_tensorflow_as_they_were(tmp_path: Path, side: int) -> None:
+    pairs = write_shards(tmp_path, side, 7)
+
+    batches = list(read_shards(find_shards(tmp_path, "train"), 3).as_numpy_iterator())
+
+    assert [len(images) for images, _ in batches] == [3, 3, 1]
+    images = np.concatenate([images for images, _ in batches])[..., 0]
+    masks = np.concatenate([masks for _, masks in batches])[..., 0]
+    found = {image.tobytes(): mask.tobytes() for image, mask in zip(images, masks, strict=True)}
+    assert found == {image.tobytes(): mask.tobytes() for image, mask in pairs}
+
+
+@pytest.mark.slow
+def test_a_seed_decides_the_order_of_training(tmp_path: Path) -> None:
+    write_shards(tmp_path, 8, 20)
+    shards = find_shards(tmp_path, "train")
+
+    def order(seed: int | None) -> bytes:
+        return b"".join(i.tobytes() for i, _ in read_shards(shards, 20, seed).as_numpy_iterator())
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+    assert order(1) != order(None)

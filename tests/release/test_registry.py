@@ -1,0 +1,472 @@
+"""Record, gate, promotion and rollback against a real MLflow store."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+from PIL import Image
+
+from pipeline.errors import ReleaseError, ServiceError
+from pipeline.evidence import test_split_sha256 as split_sha256
+from pipeline.files import read_json, sha256_file, write_json
+from pipeline.predict import list_radiographs, load_released
+from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, verified_model
+from pipeline.release.gate import run_gate
+from pipeline.release.history import list_releases, rollback
+from pipeline.release.promotion import move_champion, run_promotion
+from pipeline.release.record import (
+    Record,
+    connect,
+    create_record,
+    download,
+    find_record,
+    latest_lock,
+    name_metrics,
+    open_record,
+)
+from pipeline.release.table import release_tables
+from pipeline.run.workspace import RunRequest, Workspace
+from pipeline.scores import summarise_classes
+from pipeline.settings import Settings
+from tests.conftest import PROJECT
+from tests.release.test_gate import CLASSES, make_evidence, score_table
+
+pytestmark = pytest.mark.slow
+
+DATA = {"outs": [{"md5": "0123abcd.dir", "size": 9, "nfiles": 4, "hash": "md5", "path": "data"}]}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
+    """Settings of a store of its own, without a server."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = Settings(repo=str(PROJECT), home=tmp_path / "home", local=True)
+    (settings.home / "local").mkdir(parents=True)
+    shutil.copy(store, settings.home / "local/mlflow.db")
+    return settings
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store; making its tables takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[MlflowClient]:
+    with connect(settings) as connected:
+        yield connected
+
+
+def make_run(
+    settings: Settings,
+    client: MlflowClient,
+    folder: Path,
+    dice: dict[str, list[float]] | None = None,
+    model: bytes = b"weights",
+) -> tuple[Record, Workspace]:
+    """A finished run's record and workspace, whose results are made up but belong together."""
+    per_image = score_table(dice or dict.fromkeys(CLASSES, [0.97] * 8))
+    results = folder / "artifacts"
+    for name in ("validate/data_docs", "split", "augment", "train", "evaluate/predictions"):
+        (results / name).mkdir(parents=True)
+    (results / "validate/quarantine.csv").write_text("path,reason,found\n")
+    (results / "validate/data_docs/index.html").write_text("<html>")
+    (results / "validate/manifest.parquet").touch()
+    write_json(results / "validate/validation.json", {"pairs": 16, "quarantined": 0})
+    test = per_image[["image_id", "class_name", "pixel_sha256"]].assign(split="test")
+    test.to_csv(results / "split/split.csv", index=False)
+    write_json(results / "split/split.json", {"test": 16, "classes": {"COVID": {"test": 8}}})
+    (results / "augment/preview.png").touch()
+    write_json(results / "augment/augment.json", {})
+    (results / "train/model.keras").write_bytes(model)
+    (results / "train/history.csv").write_text(
+        "epoch,loss,accuracy,dice,val_loss,val_accuracy,val_dice,learning_rate\n"
+        "1,0.5,0.8,0.7,0.4,0.9,0.8,0.001\n2,0.4,0.8,0.7,0.3,0.9,0.9,0.001\n",
+    )
+    write_json(results / "train/train.json", {"epochs": 2, "val_dice": 0.9})
+    per_image.to_parquet(results / "evaluate/per_image.parquet")
+    (results / "evaluate/per_class.csv").touch()
+    write_json(results / "evaluate/metrics.json", summarise_classes(per_image))
+    evidence = make_evidence(results / "report", None, per_image)  # type: ignore[arg-type]
+    assert evidence.report
+    report = {
+        **evidence.report,
+        "model_sha256": sha256_file(results / "train/model.keras"),
+        "metrics_sha256": sha256_file(results / "evaluate/metrics.json"),
+        "test_split_sha256": split_sha256(test),
+    }
+    write_json(results / "report/report.json", report)
+    for name in ("params.yaml", "dvc.yaml", "uv.lock"):
+        shutil.copy(PROJECT / name, folder / name)
+    shutil.copytree(PROJECT / "pipeline", folder / "pipeline")
+    (folder / "data.dvc").write_text(yaml.safe_dump(DATA))
+    (folder / "dvc.lock").write_text("schema: '2.0'\n")
+    workspace = Workspace(folder, "c0ffee", Path(sys.executable))
+    record = create_record(settings, client, RunRequest(folder.name), workspace)
+    record.log_cached(workspace)
+    return Record(settings, client, client.get_run(record.run_id)), workspace
+
+
+@pytest.fixture
+def run(settings: Settings, client: MlflowClient, tmp_path: Path) -> tuple[Record, Workspace]:
+    return make_run(settings, client, tmp_path / "first")
+
+
+def release(run: tuple[Record, Workspace]) -> dict[str, Any]:
+    run_gate(*run)
+    return run_promotion(*run)
+
+
+def test_a_run_from_the_cache_is_recorded_whole(run: tuple[Record, Workspace]) -> None:
+    record, _ = run
+    found = record.client.get_run(record.run_id)
+
+    metrics = found.data.metrics
+    history = record.client.get_metric_history(record.run_id, "val_loss")
+    assert metrics["test_dice_COVID"] == pytest.approx(0.97, abs=0.005)
+    assert metrics["split_test_COVID"] == 8
+    assert metrics["data_pairs"] == 16
+    assert [(point.step, point.value) for point in history] == [(1, 0.4), (2, 0.3)]
+    assert found.inputs.dataset_inputs[0].dataset.digest == "0123abcd.dir"
+    assert found.data.params["train.loss"] == "binary_crossentropy"
+    assert set(record.recorded().values()) == {"cached"}
+
+
+def test_recording_twice_changes_nothing(run: tuple[Record, Workspace]) -> None:
+    record, workspace = run
+
+    record.log_stage(workspace, "train", "cached")
+
+    models = record.client.search_logged_models([record.run.info.experiment_id])
+    assert len(models) == 1
+    assert len(record.client.get_metric_history(record.run_id, "val_loss")) == 2
+
+
+def test_the_logged_model_has_a_signature_and_a_short_list_of_requirements(
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    record, _ = run
+    model = record.client.search_logged_models([record.run.info.experiment_id])[0]
+
+    folder = Path(
+        mlflow.artifacts.download_artifacts(
+            f"models:/{model.model_id}", dst_path=str(tmp_path / "m")
+        )
+    )
+
+    requirements = (folder / "requirements.txt").read_text().split()
+    assert "tensor-spec" in (folder / "MLmodel").read_text()
+    assert len(requirements) < 10
+    assert not [line for line in requirements if "airflow" in line]
+
+
+def test_a_passing_candidate_is_released_with_its_evidence(run: tuple[Record, Workspace]) -> None:
+    record, _ = run
+
+    outcome = release(run)
+
+    champion = aliased_version(record.client, record.settings.model_name, CHAMPION)
+    assert outcome["status"] == "released"
+    assert outcome["version"] == "1"
+    assert outcome["metrics"]["dice"] == pytest.approx(0.97, abs=0.005)
+    assert champion
+    assert champion.tags["data_md5"] == "0123abcd.dir"
+    assert champion.tags["revision"] == "c0ffee"
+    assert champion.tags["threshold"] == "0.5"
+    assert record.client.get_run(record.run_id).info.status == "FINISHED"
+    verdict = read_json(download(record, "gate/verdict.json", record.settings.home))
+    assert verdict["passed"] is True
+    assert verdict["candidate"]["model_sha256"] == champion.tags["model_sha256"]
+
+
+def test_the_same_model_is_not_released_twice(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    release(run)
+
+    again = release(make_run(settings, client, tmp_path / "second"))
+
+    assert again["status"] == "skipped"
+    assert again["reason"] == "unchanged: version 1 is this very model"
+    assert len(client.search_model_versions(f"name = '{settings.model_name}'")) == 1
+
+
+def test_a_refused_candidate_changes_nothing_in_the_registry(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    release(run)
+    worse = {"COVID": [0.93] * 8, "Normal": [0.99] * 8}
+
+    second = make_run(settings, client, tmp_path / "second", worse, b"other weights")
+    outcome = release(second)
+
+    champion = aliased_version(client, settings.model_name, CHAMPION)
+    tags = client.get_run(second[0].run_id).data.tags
+    assert outcome == {"status": "skipped", "reason": "refused: dice_vs_champion_COVID"}
+    assert champion
+    assert str(champion.version) == "1"
+    assert "dice_vs_champion_COVID -0.0" in tags["gate.reasons"]
+    assert tags["release"] == "skipped"
+
+
+def test_a_better_candidate_moves_the_champion_and_keeps_the_previous(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    release(run)
+    better = dict.fromkeys(CLASSES, [0.98] * 8)
+
+    release(make_run(settings, client, tmp_path / "second", better, b"other weights"))
+
+    releases, moves = list_releases(settings, client)
+    assert [(one.version, one.aliases) for one in releases] == [
+        ("2", [CHAMPION]),
+        ("1", [PREVIOUS]),
+    ]
+    assert [(one.action, one.from_version, one.to_version) for one in moves] == [
+        ("promote", None, "1"),
+        ("promote", "1", "2"),
+    ]
+    assert [table.row_count for table in release_tables("lungs", releases, moves)] == [2, 2]
+
+
+def test_a_verdict_against_a_replaced_champion_is_judged_again(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    slow = make_run(settings, client, tmp_path / "slow", None, b"slow weights")
+    run_gate(*slow)
+    much_better = make_run(
+        settings, client, tmp_path / "fast", dict.fromkeys(CLASSES, [0.99] * 8), b"fast"
+    )
+    release(much_better)
+
+    outcome = run_promotion(*slow)
+
+    assert outcome["status"] == "skipped"
+    assert "dice_vs_champion" in outcome["reason"]
+
+
+def test_a_move_between_reading_and_writing_is_refused(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+) -> None:
+    release(run)
+
+    with pytest.raises(ReleaseError, match="champion became version 1 meanwhile, expected None"):
+        move_champion(client, settings.model_name, "1", None, "promote")
+
+
+def test_rollback_goes_back_and_forth_and_refuses_what_is_not_there(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ReleaseError, match="has no version before the champion"):
+        rollback(settings, client, None)
+    release(run)
+    better = dict.fromkeys(CLASSES, [0.98] * 8)
+    release(make_run(settings, client, tmp_path / "second", better, b"other weights"))
+
+    move = rollback(settings, client, None)
+
+    champion = aliased_version(client, settings.model_name, CHAMPION)
+    assert (move.action, move.from_version, move.to_version) == ("rollback", "2", "1")
+    assert champion
+    assert str(champion.version) == "1"
+    assert rollback(settings, client, "2").to_version == "2"
+    with pytest.raises(ReleaseError, match="version 2 is the champion already"):
+        rollback(settings, client, "2")
+    with pytest.raises(ReleaseError, match="has no version 7; see `lungseg releases`"):
+        rollback(settings, client, "7")
+    with pytest.raises(ReleaseError, match="--to newest: expected the number of a version"):
+        rollback(settings, client, "newest")
+
+
+def test_an_alias_whose_version_is_gone_is_one_line(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release(run)
+    monkeypatch.setattr(client, "search_model_versions", lambda _: [])
+
+    with pytest.raises(ReleaseError, match="alias champion points to version 1, which is gone"):
+        aliased_version(client, settings.model_name, CHAMPION)
+
+
+def test_a_swapped_model_file_is_refused_before_it_is_opened(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    release(run)
+    for stored in settings.home.rglob("model.keras"):
+        stored.write_bytes(b"swapped")
+    champion = aliased_version(client, settings.model_name, CHAMPION)
+    assert champion
+
+    with pytest.raises(ReleaseError, match="the model file is not the one released"):
+        verified_model(settings.model_name, champion, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("models:/lung-segmentation@champion", "nothing released under it"),
+        ("models:/lung-segmentation/3", "nothing released under it"),
+        ("models:/lung-segmentation/latest", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("s3://bucket/model", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
+    ],
+)
+def test_an_address_without_a_release_is_one_line(
+    settings: Settings,
+    client: MlflowClient,
+    uri: str,
+    message: str,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ReleaseError, match=message):
+        load_released(settings, client, uri, tmp_path)
+
+
+def test_a_run_without_a_model_or_a_record_is_one_line(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+) -> None:
+    record, workspace = run
+    empty = client.create_run(record.run.info.experiment_id)
+
+    with pytest.raises(ReleaseError, match="has no model, expected the one of its training"):
+        run_gate(Record(settings, client, empty), workspace)
+    with pytest.raises(ReleaseError, match=r"has no artifact gate/verdict.json"):
+        run_promotion(Record(settings, client, empty), workspace)
+    with pytest.raises(ReleaseError, match="run 'nowhere': not in experiment"):
+        open_record(settings, client, "nowhere")
+
+
+def test_a_record_is_found_by_either_id(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+) -> None:
+    record, _ = run
+
+    by_own = find_record(settings, client, "first")
+    by_mlflow = find_record(settings, client, record.run_id)
+
+    assert by_own
+    assert by_mlflow
+    assert by_own.run_id == by_mlflow.run_id == record.run_id
+    assert find_record(replace(settings, experiment="none"), client, "first") is None
+
+
+def test_a_new_workspace_starts_from_the_newest_finished_lock(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+) -> None:
+    record, workspace = run
+    assert latest_lock(settings, client, tmp_path) is None
+
+    record.log_artifact(workspace.folder / "dvc.lock", "")
+    release(run)
+
+    lock = latest_lock(settings, client, tmp_path)
+    assert lock
+    assert lock.read_text() == "schema: '2.0'\n"
+
+
+def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    settings = Settings()
+
+    with (
+        pytest.raises(ServiceError, match=r"http://127.0.0.1:9 does not answer .* `lungseg up`"),
+        connect(settings) as client,
+    ):
+        find_record(settings, client, "any")
+
+
+def test_metrics_are_named_for_comparison_and_only_finite_ones_are_kept() -> None:
+    content = {
+        "dice": 0.9,
+        "cases": 3,
+        "odd": float("nan"),
+        "text": "x",
+        "pooled": {"dice": 0.8},
+        "classes": {"COVID": {"dice": 0.7}, "Normal": 12},
+    }
+
+    assert name_metrics(content, "test_") == {
+        "test_dice": 0.9,
+        "test_cases": 3.0,
+        "test_dice_pooled": 0.8,
+        "test_dice_COVID": 0.7,
+        "test_Normal": 12.0,
+    }
+
+
+def test_radiographs_are_listed_with_the_names_of_their_masks(tmp_path: Path) -> None:
+    (tmp_path / "a/deep").mkdir(parents=True)
+    for name in ("a/one.png", "a/deep/two.JPG", "a/notes.txt", "one.png"):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name, format="PNG")
+
+    listed = list_radiographs([tmp_path / "a"])
+
+    assert [mask.as_posix() for _, mask in listed] == ["deep/two.png", "one.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["none.png"], "none.png: no such file or folder"),
+        (["empty"], "found no .png or .jpg radiograph"),
+        (["a/one.png", "b/one.jpg"], "both masks would be one.png; rename one"),
+    ],
+)
+def test_paths_that_cannot_be_predicted_are_one_line(
+    tmp_path: Path,
+    names: list[str],
+    message: str,
+) -> None:
+    from pipeline.errors import DatasetError
+
+    for folder in ("empty", "a", "b"):
+        (tmp_path / folder).mkdir()
+    for name in ("a/one.png", "b/one.jpg"):
+        (tmp_path / name).touch()
+
+    with pytest.raises(DatasetError, match=message):
+        list_radiographs([tmp_path / name for name in names])

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import csv
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.dataset.radiograph import pixel_sha256, read_mask, read_radiograph
+from pipeline.errors import StageError, UnreadableError
+from pipeline.files import read_json, sha256_file
+from pipeline.params import EvaluateParams, Params
+from pipeline.scores import SCORES, Counts, confusion, score
+from pipeline.stages.evaluate import run, score_images
+from tests.stages.evaluated import PARAMS, StandIn, write_split, write_training
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project after training, whose model is a StandIn."""
+    write_split(tmp_path, test=5, COVID=7, Normal=8)
+    write_training(tmp_path)
+    module = types.SimpleNamespace(Predictor=lambda path: StandIn())
+    monkeypatch.setitem(sys.modules, "pipeline.model.predictor", module)
+    return tmp_path
+
+
+def test_the_stage_scores_every_test_radiograph_and_only_those(
+    project: Path, params: Params
+) -> None:
+    line = run(params, project)
+
+    table = pd.read_parquet(project / "artifacts/evaluate/per_image.parquet")
+    split = pd.read_csv(project / "artifacts/split/split.csv")
+    assert table["image_id"].tolist() == split[split["split"] == "test"]["image_id"].tolist()
+    assert line.startswith("evaluate: 10 test radiographs, mean Dice 0.")
+    assert table.columns.tolist() == [
+        *("image_id", "class_name", "pixel_sha256", "tp", "fp", "fn", "tn"),
+        *SCORES,
+    ]
+
+
+def test_the_written_prediction_gives_the_written_counts(project: Path, params: Params) -> None:
+    run(params, project)
+
+    row = pd.read_parquet(project / "artifacts/evaluate/per_image.parquet").iloc[3]
+    path = project / f"artifacts/evaluate/predictions/{row['image_id']}.png"
+    truth = read_mask(project / f"data/COVID/masks/{row['image_id'].split('/')[1]}.png")
+    counts = confusion(read_mask(path), truth)
+    assert counts == Counts(row["tp"], row["fp"], row["fn"], row["tn"])
+    assert {name: row[name] for name in SCORES} == score(counts)
+    with Image.open(path) as picture:
+        assert (picture.mode, set(np.unique(np.asarray(picture)))) == ("L", {0, 255})
+
+
+def test_the_metrics_have_every_key_a_reader_relies_on(project: Path, params: Params) -> None:
+    run(params, project)
+
+    metrics = read_json(project / "artifacts/evaluate/metrics.json")
+    assert {"cases", *SCORES, "dice_p05", "dice_min", "pooled", "worst_class_dice"} < set(metrics)
+    assert metrics["cases"] == 10
+    assert set(metrics["pooled"]) == set(SCORES)
+    assert {name: means["cases"] for name, means in metrics["classes"].items()} == {
+        "COVID": 5,
+        "Normal": 5,
+    }
+    assert 0.5 < metrics["dice_min"] < metrics["dice"] < 1
+
+
+def test_the_table_by_class_repeats_the_metrics(project: Path, params: Params) -> None:
+    run(params, project)
+
+    classes = read_json(project / "artifacts/evaluate/metrics.json")["classes"]
+    with (project / "artifacts/evaluate/per_class.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class_name"] for row in rows] == ["COVID", "Normal"]
+    assert float(rows[0]["dice"]) == classes["COVID"]["dice"]
+    assert list(rows[0]) == ["class_name", "cases", *SCORES]
+
+
+def test_a_second_run_writes_the_same_bytes(project: Path, params: Params) -> None:
+    hashes = []
+    for _ in range(2):
+        run(params, project)
+        files = sorted((project / "artifacts/evaluate").rglob("*.*"))
+        hashes.append({file.name: sha256_file(file) for file in files if file.is_file()})
+
+    assert hashes[0] == hashes[1]
+    assert len(hashes[0]) == 13
+
+
+def test_a_split_without_test_rows_is_refused_and_nothing_is_written(
+    project: Path, params: Params
+) -> None:
+    path = project / "artifacts/split/split.csv"
+    path.write_text(path.read_text().replace(",test\n", ",train\n"))
+
+    with pytest.raises(StageError, match="found no test rows"):
+        run(params, project)
+
+    assert not (project / "artifacts/evaluate").exists()
+
+
+def test_a_missing_model_is_refused(project: Path, params: Params) -> None:
+    (project / "artifacts/train/model.keras").unlink()
+
+    with pytest.raises(StageError, match=r"model\.keras: no such file.*run the stage train"):
+        run(params, project)
+
+
+def test_masks_are_scored_at_their_own_size(tmp_path: Path) -> None:
+    rows = write_split(tmp_path, test=1, Normal=3)
+    path = tmp_path / "data" / rows.loc[0, "mask_path"]
+    with Image.open(path) as mask:
+        mask.resize((100, 90), Image.Resampling.NEAREST).save(path)
+
+    table = score_images(StandIn(), rows, tmp_path / "data", PARAMS, tmp_path / "predictions")
+
+    assert table.loc[0, ["tp", "fp", "fn", "tn"]].sum() == 100 * 90
+    assert read_mask(tmp_path / f"predictions/{rows.loc[0, 'image_id']}.png").shape == (90, 100)
+
+
+def test_scoring_holds_one_batch_at_a_time_and_keeps_the_order(tmp_path: Path) -> None:
+    rows = write_split(tmp_path, test=10, Normal=12)
+    predictor = StandIn()
+
+    table = score_images(predictor, rows[::-1], tmp_path / "data", PARAMS, None)
+
+    assert predictor.batches == [4, 4, 2]
+    assert table["image_id"].tolist() == rows["image_id"].tolist()[::-1]
+    assert not list(tmp_path.rglob("predictions"))
+
+
+class Even(StandIn):
+    """Gives every pixel the same probability."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def _segment(self, image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        return np.full(size, self.probability, np.float32)
+
+
+@pytest.mark.parametrize(("threshold", "recall"), [(0.4, 1), (0.5, 1), (0.6, 0)])
+def test_a_pixel_is_lung_from_the_threshold_on(
+    tmp_path: Path, threshold: float, recall: float
+) -> None:
+    rows = write_split(tmp_path, test=1, Normal=3)
+    params = EvaluateParams(threshold=threshold, batch_size=1)
+
+    assert score_images(Even(0.5), rows, tmp_path / "data", params, None).loc[0, "recall"] == recall
+
+
+def test_probabilities_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    rows = write_split(tmp_path, test=1, Normal=3)
+
+    with pytest.raises(StageError, match=r"Normal/Normal-1: .* not finite"):
+        score_images(Even(float("nan")), rows, tmp_path / "data", PARAMS, None)
+
+
+def test_a_radiograph_that_is_not_the_one_split_is_refused(tmp_path: Path) -> None:
+    rows = write_split(tmp_path, test=2, Normal=4)
+    images = tmp_path / "data/Normal/images"
+    (images / "Normal-4.png").replace(images / "Normal-2.png")
+
+    with pytest.raises(StageError, match=r"Normal-2\.png: pixels have SHA-256 .*run the stages"):
+        score_images(StandIn(), rows, tmp_path / "data", PARAMS, None)
+
+
+def test_a_missing_radiograph_is_refused_by_name(tmp_path: Path) -> None:
+    rows = write_split(tmp_path, test=1, Normal=3)
+    (tmp_path / "data" / rows.loc[0, "image_path"]).unlink()
+
+    with pytest.raises(UnreadableError, match=r"Normal-1\.png: no such file"):
+        score_images(StandIn(), rows, tmp_path / "data", PARAMS, None)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # Keras on NumPy 2
+def test_the_stage_runs_with_a_network_that_keras_loads(tmp_path: Path, params: Params) -> None:
+    import keras
+
+    rows = write_split(tmp_path, test=3, Normal=5)
+    write_training(tmp_path)
+    dark = keras.layers.Dense(1, "sigmoid")
+    network = keras.Sequential([keras.Input((32, 32, 1)), dark])
+    dark.set_weights([np.array([[-1.0]]), np.array([125.0])])
+    network.save(tmp_path / "artifacts/train/model.keras")
+
+    run(params, tmp_path)
+
+    table = pd.read_parquet(tmp_path / "artifacts/evaluate/per_image.parquet")
+    found = pixel_sha256(read_radiograph(tmp_path / "data" / rows.loc[0, "image_path"]))
+    assert table.loc[0, "pixel_sha256"] == found
+    assert table["dice"].min() > 0.9

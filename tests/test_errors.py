@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from pipeline import errors
+from pipeline.errors import LungsegError, RefusedError, ServiceError, UnreadableError
+
+TREE = [
+    kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)
+]
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_every_error_is_one_a_person_can_mend(kind: type[Exception]) -> None:
+    assert issubclass(kind, LungsegError)
+    assert kind.__doc__
+    assert kind.__name__ in str(errors.__doc__)
+
+
+def test_exit_codes_tell_refusal_and_retry_apart() -> None:
+    codes = {kind.__name__: getattr(kind, "exit_code", 0) for kind in TREE}
+
+    assert codes.pop("RefusedError") == RefusedError.exit_code == 2
+    assert codes.pop("ServiceError") == ServiceError.exit_code == 75
+    assert set(codes.values()) == {1}
+
+
+def test_an_unreadable_file_carries_its_reason() -> None:
+    error = UnreadableError("truncated", "a.png: cannot be decoded")
+
+    assert (error.reason, str(error)) == ("truncated", "a.png: cannot be decoded")

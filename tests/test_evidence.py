@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import evidence  # by module: pytest would collect test_split_sha256 as a test
+from pipeline.errors import StageError
+
+SPLIT = pd.DataFrame(
+    {
+        "image_id": ["NA/1", "NA/2", "NA/3"],
+        "class_name": ["NA", "NA", "NA"],
+        "pixel_sha256": ["aa", "bb", "cc"],
+        "split": ["train", "test", "test"],
+    }
+)
+
+
+def test_a_split_is_read_as_text_even_for_a_class_named_na(tmp_path: Path) -> None:
+    SPLIT.to_csv(tmp_path / "split.csv", index=False)
+
+    pd.testing.assert_frame_equal(
+        evidence.read_split(tmp_path / "split.csv").astype(object), SPLIT.astype(object)
+    )
+
+
+def test_a_missing_split_names_the_stage_to_run(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"split\.csv: no such file.*run the stage split"):
+        evidence.read_split(tmp_path / "split.csv")
+
+
+def test_the_test_rows_come_sorted_by_image_id() -> None:
+    assert evidence.select_test(SPLIT[::-1])["image_id"].tolist() == ["NA/2", "NA/3"]
+
+
+def test_a_split_without_test_rows_is_refused() -> None:
+    with pytest.raises(StageError, match="found no test rows among 1"):
+        evidence.select_test(SPLIT[:1])
+
+
+def test_the_hash_of_the_test_split_ignores_order_and_other_columns() -> None:
+    expected = evidence.test_split_sha256(SPLIT[1:])
+
+    assert evidence.test_split_sha256(SPLIT[:0:-1]) == expected
+    assert evidence.test_split_sha256(SPLIT[1:].assign(dice=0.5)) == expected
+
+
+@pytest.mark.parametrize("column", ["image_id", "pixel_sha256"])
+def test_the_hash_of_the_test_split_changes_with_a_radiograph(column: str) -> None:
+    other = SPLIT.copy()
+    other.loc[2, column] = "zz"
+
+    assert evidence.test_split_sha256(other[1:]) != evidence.test_split_sha256(SPLIT[1:])
+
+
+def test_the_hash_of_the_data_covers_all_rows() -> None:
+    assert evidence.data_sha256(SPLIT) != evidence.data_sha256(SPLIT[1:])
+
+
+def write_package(root: Path) -> Path:
+    for folder in evidence.CODE_FOLDERS:
+        (root / folder).mkdir(parents=True)
+        (root / folder / "module.py").write_text("A = 1\n")
+    return root
+
+
+def test_the_hash_of_the_code_changes_with_content_and_with_name(tmp_path: Path) -> None:
+    package = write_package(tmp_path / "one")
+    before = evidence.code_sha256(package)
+
+    (package / "stages/module.py").write_text("A = 2\n")
+    edited = evidence.code_sha256(package)
+    (package / "stages/module.py").rename(package / "stages/other.py")
+
+    assert len({before, edited, evidence.code_sha256(package)}) == 3
+
+
+def test_the_hash_of_the_code_is_that_of_an_equal_package_elsewhere(tmp_path: Path) -> None:
+    one, other = write_package(tmp_path / "one"), write_package(tmp_path / "other")
+    (other / "stages/__pycache__").mkdir()
+    (other / "stages/__pycache__/module.pyc").write_bytes(b"compiled")
+
+    assert evidence.code_sha256(one) == evidence.code_sha256(other)
+
+
+def test_the_hash_of_the_code_is_of_this_package_by_default() -> None:
+    assert evidence.code_sha256() == evidence.code_sha256(Path(evidence.__file__).parent)

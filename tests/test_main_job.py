@@ -1,0 +1,321 @@
+"""The main job on a small synthetic dataset, with real git, DVC, MLflow and Airflow."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from pipeline.dataset.phantom import write_dataset
+from pipeline.run import airflow
+from pipeline.settings import Settings, child_environment
+from tests.conftest import PROJECT, git
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("main job")]
+
+QUICK = {
+    "augment.image_size": 64,
+    "augment.copies": 0,
+    "train.filters": "[4, 8, 16]",
+    "train.epochs": 3,
+    "report.cases": 2,
+    "gate.min_accuracy": 0.2,
+    "gate.min_dice": 0.05,
+    "gate.min_worst_class_dice": 0.01,
+    "gate.min_report_cases": 3,
+    "gate.max_drop": 1.0,
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Site:
+    """A clone of the project with a dataset of its own and services on free ports."""
+
+    folder: Path
+    settings: Settings
+    environment: dict[str, str]
+
+    def lungseg(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["lungseg", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+
+    def retrain(self, **overrides: Any) -> subprocess.CompletedProcess[str]:
+        assignments = {**QUICK, **{key.replace("__", "."): v for key, v in overrides.items()}}
+        flags = [f"--set={key}={value}" for key, value in assignments.items()]
+        return self.lungseg("retrain", *flags)
+
+    def mlflow(self, path: str, **body: Any) -> Any:
+        url = f"{self.settings.tracking_uri}/api/2.0/mlflow/{path}"
+        answer = httpx.post(url, json=body) if body else httpx.get(url)
+        return answer.raise_for_status().json()
+
+    def newest_run(self) -> dict[str, Any]:
+        name = self.settings.experiment
+        experiment = self.mlflow(f"experiments/get-by-name?experiment_name={name}")["experiment"]
+        found = self.mlflow("runs/search", experiment_ids=[experiment["experiment_id"]])
+        return found["runs"][0]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site") / "project"
+    for name in git(PROJECT, "ls-files").splitlines():
+        if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PROJECT / name, folder / name)
+    write_dataset(folder / "data", 72, seed=3)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    environment = child_environment(
+        LUNGSEG_HOME=str(folder / ".lungseg"),
+        LUNGSEG_REPO=str(folder),
+        LUNGSEG_MLFLOW_PORT=str(free_port()),
+        LUNGSEG_AIRFLOW_PORT=str(free_port()),
+    )
+    subprocess.run(["dvc", "add", "--quiet", "data"], cwd=folder, env=environment, check=True)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=first")
+    settings = Settings(
+        repo=str(folder),
+        home=folder / ".lungseg",
+        mlflow_port=int(environment["LUNGSEG_MLFLOW_PORT"]),
+        airflow_port=int(environment["LUNGSEG_AIRFLOW_PORT"]),
+    )
+    made = Site(folder, settings, environment)
+    started = made.lungseg("up")
+    assert started.returncode == 0, started.stderr
+    yield made
+    made.lungseg("down")
+
+
+@pytest.fixture(scope="module")
+def first(site: Site) -> subprocess.CompletedProcess[str]:
+    return site.retrain()
+
+
+def test_the_main_job_ends_with_a_released_model(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "released: version 1" in first.stdout
+    champion = site.mlflow("registered-models/alias?name=lung-segmentation&alias=champion")
+    tags = {tag["key"]: tag["value"] for tag in champion["model_version"]["tags"]}
+    assert champion["model_version"]["version"] == "1"
+    assert tags["revision"] == git(site.folder, "rev-parse", "HEAD")
+    assert float(tags["dice"]) > 0.05
+
+
+def test_the_mlflow_run_holds_what_a_person_compares(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    run = site.newest_run()
+    metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
+    params = {param["key"]: param["value"] for param in run["data"]["params"]}
+    tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+    dataset = run["inputs"]["dataset_inputs"][0]["dataset"]
+    listing = site.mlflow(f"artifacts/list?run_id={run['info']['run_id']}")["files"]
+    curve = site.mlflow(
+        f"metrics/get-history?run_id={run['info']['run_id']}&metric_key=val_loss",
+    )["metrics"]
+
+    assert run["info"]["status"] == "FINISHED"
+    assert {"test_dice", "test_dice_pooled", "test_dice_COVID", "test_accuracy"} <= metrics.keys()
+    assert any(name.startswith("system/") for name in metrics)
+    assert params["train.epochs"] == "3"
+    assert [point["step"] for point in curve] == [1, 2, 3]
+    assert dataset["digest"] in (site.folder / "data.dvc").read_text()
+    assert {"code", "dvc.lock", "evaluate", "gate", "report", "split", "train", "validate"} <= {
+        file["path"] for file in listing
+    }
+    assert tags["gate"] == "passed"
+    assert {tags[f"lungseg.stage.{name}"] for name in ("validate", "train", "report")} == {"ran"}
+
+
+def test_the_release_is_an_asset_event(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    with airflow.connect(site.settings) as client:
+        events = client.asset_events()
+
+    assert len(events) == 1
+    assert events[0]["extra"]["version"] == "1"
+    assert events[0]["extra"]["metrics"]["dice"] > 0.05
+    assert events[0]["extra"]["run_id"] == site.newest_run()["info"]["run_id"]
+
+
+def test_dvc_repro_by_hand_finds_every_stage_cached(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+    tmp_path: Path,
+) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(site.folder), str(clone))
+    (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {site.folder}/.dvc/cache\n")
+    quick = [f"--set={key}={value}" for key, value in QUICK.items()]
+    code = "import sys; from pathlib import Path; from pipeline.params import override\n"
+    code += "override(Path('params.yaml'), [one[6:] for one in sys.argv[1:]])"
+    subprocess.run(["python", "-c", code, *quick], cwd=clone, env=site.environment, check=True)
+
+    def repro() -> str:
+        command = ["dvc", "repro", "--pull"]
+        done = subprocess.run(
+            command, cwd=clone, env=site.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    unchanged = repro()
+    text = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text(text.replace("epochs: 3", "epochs: 2"))
+    changed = repro()
+
+    assert "Running stage" not in unchanged
+    assert unchanged.count("is cached - skipping run") == 6
+    assert [line for line in changed.splitlines() if line.startswith("Running stage")] == [
+        "Running stage 'train':",
+        "Running stage 'evaluate':",
+        "Running stage 'report':",
+    ]
+
+
+def test_the_same_again_is_cached_and_not_released_twice(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    again = site.retrain()
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "unchanged: version 1 is this very model" in again.stdout
+    assert [line for line in again.stdout.splitlines() if ": ran" in line] == []
+    metrics = {metric["key"] for metric in site.newest_run()["data"]["metrics"]}
+    assert {"test_dice", "val_loss", "train_loss"} <= metrics
+
+
+def test_a_killed_training_is_retried_and_a_refused_candidate_changes_nothing(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    flags = [f"--set={key}={value}" for key, value in QUICK.items()]
+    flags += ["--set=train.seed=8", "--set=gate.min_dice=0.999"]
+    with subprocess.Popen(
+        ["lungseg", "retrain", *flags],
+        cwd=site.folder,
+        env=site.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as following:
+        kill_training(site.folder, patience=180)
+        output, _ = following.communicate()
+
+    registered = site.mlflow("registered-models/alias?name=lung-segmentation&alias=champion")
+    assert following.returncode == 2, output
+    assert "refused by the gate" in output
+    assert "dice" in output
+    assert registered["model_version"]["version"] == "1"
+    versions = site.mlflow("model-versions/search?filter=name%3D'lung-segmentation'")
+    assert len(versions["model_versions"]) == 1
+    tags = {tag["key"]: tag["value"] for tag in site.newest_run()["data"]["tags"]}
+    assert tags["gate"] == "refused"
+    assert "dice" in tags["gate.reasons"]
+
+
+def kill_training(folder: Path, patience: float) -> None:
+    """Send SIGKILL to the training of a run below `folder` as soon as there is one."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            command = process.info["cmdline"] or []
+            inside = (process.info["cwd"] or "").startswith(str(folder))
+            if inside and command[-3:] == ["pipeline", "stage", "train"]:
+                os.kill(process.pid, signal.SIGKILL)
+                return
+        time.sleep(0.1)
+    pytest.fail("no training was seen")
+
+
+def test_the_champion_predicts_and_a_bad_image_is_reported(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+    tmp_path: Path,
+) -> None:
+    radiograph = site.folder / "data/COVID/images/COVID-1.png"
+    picture = Image.open(radiograph).resize((500, 420))
+    picture.save(tmp_path / "large.png")
+    (tmp_path / "bad.png").write_text("<html>")
+
+    done = site.lungseg(
+        "predict",
+        str(tmp_path / "bad.png"),
+        str(tmp_path / "large.png"),
+        f"--out={tmp_path / 'out'}",
+    )
+
+    assert done.returncode == 1
+    assert "1 radiographs have no mask; first: " in done.stderr
+    with (tmp_path / "out/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    mask = np.asarray(Image.open(tmp_path / "out/large.png"))
+    assert mask.shape == (420, 500)
+    assert set(np.unique(mask)) <= {0, 255}
+    assert "not_an_image" in rows[0]["error"] or "no PNG" in rows[0]["error"]
+    assert float(rows[1]["lung_area"]) == pytest.approx((mask > 0).mean(), abs=1e-3)
+    assert 0.5 <= float(rows[1]["mean_confidence"]) <= 1
+
+
+def test_releases_and_rollback_tell_what_they_know(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    listed = site.lungseg("releases")
+    back = site.lungseg("rollback")
+    same = site.lungseg("rollback", "--to", "1")
+
+    assert "champion" in listed.stdout
+    assert "promote" in listed.stdout
+    assert back.returncode == 1
+    assert "has no version before the champion" in back.stderr
+    assert "version 1 is the champion already" in same.stderr
+
+
+def test_uncommitted_changes_are_not_silently_left_out(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    params = site.folder / "params.yaml"
+    text = params.read_text()
+    params.write_text(text + "\n")
+    try:
+        done = site.retrain()
+    finally:
+        params.write_text(text)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: params.yaml: changed and not committed")

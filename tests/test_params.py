@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import ParamsError
+from pipeline.params import check_params, flatten, load_params, override, read_yaml
+
+SHIPPED = Path(__file__).parents[1] / "params.yaml"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    target = tmp_path / "params.yaml"
+    target.write_bytes(SHIPPED.read_bytes())
+    return target
+
+
+def refusal(path: Path, **changes: Any) -> str:
+    """What load_params says of the shipped parameters with `section__key` set to a value."""
+    content = read_yaml(SHIPPED)
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        content[section][key] = value
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_shipped_parameters_are_sound() -> None:
+    params = load_params(SHIPPED)
+
+    assert params.validate_.max_quarantined == 0.05
+    assert params.train.filters == [8, 16, 32, 64]
+    assert isinstance(params.augment.rotate, float)
+
+
+def test_parameters_cannot_be_changed_after_loading() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(load_params(SHIPPED).train, "epochs", 3)  # noqa: B010 - mypy refuses it too
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("train__epoch", 3, "train.epoch: unknown key, remove it or correct its name"),
+        ("train__epochs", "8", "train.epochs: found '8'; input should be a valid integer"),
+        ("train__epochs", 8.5, "train.epochs: found 8.5"),
+        ("train__epochs", True, "train.epochs: found True"),
+        ("train__epochs", 0, "train.epochs: found 0; input should be greater than or equal to 1"),
+        ("train__epochs", None, "train.epochs: found None"),
+        ("train__deterministic", 1, "train.deterministic: found 1"),
+        ("train__learning_rate", -0.1, "train.learning_rate: found -0.1"),
+        ("train__learning_rate", 0, "train.learning_rate: found 0"),
+        ("train__learning_rate", float("nan"), "train.learning_rate: found nan"),
+        ("train__learning_rate", float("inf"), "train.learning_rate: found inf"),
+        ("train__loss", "dice", "train.loss: found 'dice'"),
+        ("train__encoder", 34, "train.encoder: found 34"),
+        ("train__encoder_weights", "noisy", "train.encoder_weights: found 'noisy'"),
+        ("train__filters", [8], "train.filters: found [8]"),
+        ("train__filters", [8, 0], "train.filters.1: found 0"),
+        ("train__filters", 8, "train.filters: found 8"),
+        ("augment__rotate", float("nan"), "augment.rotate: found nan"),
+        ("augment__scale", float("nan"), "augment.scale: found nan"),
+        ("augment__shift", 1, "augment.shift: found 1"),
+        ("augment__image_size", 16, "augment.image_size: found 16"),
+        ("augment__seed", -1, "augment.seed: found -1"),
+        ("evaluate__threshold", 1.0, "evaluate.threshold: found 1.0"),
+        ("evaluate__threshold", float("nan"), "evaluate.threshold: found nan"),
+        ("gate__min_dice", 1.1, "gate.min_dice: found 1.1"),
+        ("split__val", 0.0, "val and test must be above 0 and leave something to train on"),
+        ("split__test", 0.9, "val and test must be above 0 and leave something to train on"),
+        ("validate__min_lung_area", 0.7, "min_lung_area must be below max_lung_area"),
+    ],
+)
+def test_an_unacceptable_value_is_named(path: Path, name: str, value: Any, said: str) -> None:
+    assert said in refusal(path, **{name: value})
+
+
+def test_every_problem_is_named_in_one_line(path: Path) -> None:
+    message = refusal(path, train__epochs=0, gate__min_dice="high", augment__colour=1)
+
+    assert "train.epochs: found 0" in message
+    assert "gate.min_dice: found 'high'" in message
+    assert "augment.colour: unknown key" in message
+
+
+def test_missing_keys_and_sections_are_named(path: Path) -> None:
+    content = read_yaml(SHIPPED)
+    del content["train"]["epochs"], content["gate"]
+
+    with pytest.raises(ParamsError, match=r"train\.epochs: missing, add it; gate: missing, add it"):
+        check_params(content, path)
+
+
+def test_an_unknown_section_is_named(path: Path) -> None:
+    with pytest.raises(ParamsError, match="serve: unknown key"):
+        check_params({**read_yaml(SHIPPED), "serve": {}}, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: [1", "not readable as YAML"),
+        ("train: !!python/object/apply:os.system ['touch owned']", "not readable as YAML"),
+        ("train: 2024-13-45", "not readable as YAML: month must be in 1..12"),
+        ("train: {epochs: 1, epochs: 2}", "key 'epochs' stands twice; remove one"),
+        ("a: 1\na: 2", "key 'a' stands twice; remove one"),
+        ("- train", "found list, expected sections of keys"),
+        ("", "found NoneType, expected sections of keys"),
+    ],
+)
+def test_what_is_no_parameter_file_is_refused(
+    path: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    path.write_text(text)
+
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (path.parent / "owned").exists()
+
+
+def test_undecodable_bytes_are_refused(path: Path) -> None:
+    path.write_bytes(b"train: \xff\xfe")
+
+    with pytest.raises(ParamsError, match="not readable as YAML"):
+        load_params(path)
+
+
+def test_a_missing_file_says_where_to_run_from(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="no such file; run from the project's root"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_overrides_are_written_and_nothing_else_changes(path: Path) -> None:
+    params = override(
+        path,
+        ["train.filters=[8, 16]", "train.learning_rate=1e-3", "train.encoder = resnet18"],
+    )
+
+    expected = copy.deepcopy(read_yaml(SHIPPED))
+    expected["train"] |= {"filters": [8, 16], "learning_rate": 0.001, "encoder": "resnet18"}
+    assert read_yaml(path) == expected
+    assert params == load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("train.epochs", "expected section.key=value"),
+        ("epochs=3", "expected section.key=value"),
+        ("train.=3", "expected section.key=value"),
+        ("train.epoch=3", "params.yaml has no key train.epoch"),
+        ("serve.port=3", "params.yaml has no key serve.port"),
+        ("train.filters=[8", "'[8' is not a YAML value"),
+        ("train.encoder=2024-13-45", "'2024-13-45' is not a YAML value"),
+        ("train.encoder=!!python/object/apply:os.getcwd []", "is not a YAML value"),
+        ("train.epochs=many", "train.epochs: found 'many'"),
+        ("train.epochs=", "train.epochs: found None"),
+        ("train.learning_rate=.nan", "train.learning_rate: found nan"),
+    ],
+)
+def test_a_refused_override_leaves_the_file_alone(path: Path, assignment: str, said: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        override(path, ["train.batch_size=4", assignment])
+
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == SHIPPED.read_bytes()
+    assert [entry.name for entry in path.parent.iterdir()] == ["params.yaml"]
+
+
+def test_sections_are_flattened_to_dotted_keys() -> None:
+    content = {"train": {"filters": [8, 16], "deep": {"er": 1}}, "seed": 7}
+
+    assert flatten(content) == {"train.filters": [8, 16], "train.deep.er": 1, "seed": 7}
