@@ -90,6 +90,13 @@ def _configuration(settings: Settings) -> dict[str, dict[str, str]]:
             "base_url": f"http://127.0.0.1:{settings.airflow_port}",
             "workers": "1",
         },
+        "workers": {
+            # A task may start before the API server answers, and a busy machine is slow to answer;
+            # with the defaults (5 s, 5 times) that costs the task one of its retries.
+            "execution_api_timeout": "60",
+            "execution_api_retries": "10",
+            "execution_api_retry_wait_max": "15",
+        },
         "logging": {"colored_console_log": "False"},
         "scheduler": {
             # A task whose processes died with nobody to tell is retried within this time.

@@ -76,7 +76,8 @@ def _airflow(settings: Settings) -> list[Service]:
         return Daemon(f"airflow-{name}", settings.home, command)
 
     def answers(_: psutil.Process) -> bool:
-        return _get(f"{url}/api/v2/monitor/health") is not None
+        people, tasks = "api/v2/monitor/health", "execution/health/ping"
+        return all(_get(f"{url}/{path}") is not None for path in (people, tasks))
 
     def beats(component: str) -> Health:
         return lambda process: _beats(url, component, process)

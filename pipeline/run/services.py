@@ -74,7 +74,7 @@ def down(settings: Settings) -> int:
         known = [service.daemon.process() for service in services(settings) if service.port]
         servers = {process.pid for process in known if process}
         end([process for process in running if process.pid not in servers], patience=10)
-        end(descendants(settings.home), patience=10)
+        end(descendants(settings.home), patience=3)
         return len(running)
 
 
