@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,9 +26,6 @@ Grey = NDArray[np.uint8]
 
 SHUFFLE_BUFFER = 512
 """Records in memory; the shards are already in random order."""
-
-CRC_BLOCK = 256
-CASTAGNOLI = np.uint32(0x82F63B78)
 
 
 @dataclass(frozen=True)
@@ -131,40 +128,6 @@ def _varint(value: int) -> bytes:
 
 
 def _masked_crc(content: bytes) -> bytes:
-    crc = crc32c(content)
+    """CRC-32C with the rotation and offset of the TFRecord format."""
+    crc = google_crc32c.value(content)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def crc32c(content: bytes) -> int:
-    """CRC-32C (Castagnoli), RFC 3720, of at least four bytes.
-
-    A CRC is linear: each byte is looked up by its distance to the end of its block, all blocks at
-    once, and then the blocks are joined: 0.25 ms for 18 kB, where a loop over bytes takes 3 ms.
-    """
-    distance, ahead = _tables()
-    # Zeros in front change nothing while the register is zero; the ones that it starts with are
-    # the same as inverting the first four bytes.
-    padded = np.zeros(-len(content) % CRC_BLOCK + len(content), np.uint8)
-    message = padded[-len(content) :]
-    message[:] = np.frombuffer(content, np.uint8)
-    message[:4] ^= 0xFF
-    blocks = distance[np.arange(CRC_BLOCK), padded.reshape(-1, CRC_BLOCK)]
-    crc = 0
-    for part in np.bitwise_xor.reduce(blocks, axis=1).tolist():
-        low = ahead[0][crc & 0xFF] ^ ahead[1][crc >> 8 & 0xFF]
-        crc = low ^ ahead[2][crc >> 16 & 0xFF] ^ ahead[3][crc >> 24] ^ part
-    return crc ^ 0xFFFFFFFF
-
-
-@cache
-def _tables() -> tuple[NDArray[np.uint32], list[list[int]]]:
-    """The register after a byte at each place of a block, and a register a whole block later."""
-    single: NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        single = np.asarray(single >> 1 ^ (single & 1) * CASTAGNOLI, np.uint32)
-    distance = [single]
-    ahead = np.arange(256, dtype=np.uint32) << np.arange(0, 32, 8, dtype=np.uint32)[:, None]
-    for _ in range(CRC_BLOCK):
-        distance.insert(0, single[distance[0] & 0xFF] ^ distance[0] >> 8)
-        ahead = single[ahead & 0xFF] ^ ahead >> 8
-    return np.stack(distance[1:]), ahead.tolist()

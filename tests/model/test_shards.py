@@ -7,16 +7,7 @@ import pytest
 
 from pipeline.errors import StageError
 from pipeline.files import write_json
-from pipeline.model.shards import crc32c, encode_record, find_shards, read_shards, write_shard
-
-
-def naive_crc32c(content: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
+from pipeline.model.shards import encode_record, find_shards, read_shards, write_shard
 
 
 def write_shards(folder: Path, side: int, records: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -34,17 +25,6 @@ def write_shards(folder: Path, side: int, records: int) -> list[tuple[np.ndarray
     write_shard(folder / "train-00001-of-00002.tfrecord", encoded[half:])
     write_json(folder / "augment.json", {"image_size": side, "records": {"train": records}})
     return pairs
-
-
-def test_crc32c_gives_the_check_value_of_the_standard() -> None:
-    assert crc32c(b"123456789") == 0xE3069283
-
-
-@pytest.mark.parametrize("length", [4, 8, 255, 256, 257, 5000])
-def test_crc32c_agrees_with_the_definition_at_every_length(length: int) -> None:
-    content = np.random.default_rng(length).bytes(length)
-
-    assert crc32c(content) == naive_crc32c(content)
 
 
 def test_missing_summary_of_the_augment_stage_is_named(tmp_path: Path) -> None:
