@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import cli
+from pipeline.errors import DatasetError, ServiceError, WorkspaceError
+from pipeline.run import standalone, task
+from pipeline.run.workspace import RunRequest, refuse_uncommitted
+from pipeline.settings import Settings
+from tests.conftest import PROJECT, git
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def lungseg(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line in this process; returns its exit code."""
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["lungseg", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    return run
+
+
+def test_importing_the_command_line_loads_no_heavy_library() -> None:
+    code = "import sys, pipeline.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = set(done.stdout.split())
+
+    assert not loaded & {"tensorflow", "mlflow", "great_expectations", "albumentations", "pandas"}
+
+
+def test_an_unknown_stage_is_one_line_that_names_the_known_ones(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = lungseg("stage", "nope")
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert error.startswith("error: stage 'nope': unknown, expected one of augment, evaluate")
+    assert error.count("\n") == 1
+
+
+def test_a_stage_without_params_yaml_says_where_to_run_it(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert lungseg("stage", "split") == 1
+    assert "params.yaml: no such file; run from the project's root" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "line"),
+    [
+        (DatasetError("a\nb"), 1, "error: a b"),
+        (ServiceError("silent"), 75, "error: silent"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "error: x: No space left"),
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+    ],
+)
+def test_a_problem_ends_with_one_line_and_its_exit_code(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    problem: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def fail() -> None:
+        raise problem
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setenv("LUNGSEG_ERROR_FILE", str(tmp_path / "error.json"))
+
+    assert lungseg() == code
+    assert capsys.readouterr().err.startswith(line)
+    assert json.loads((tmp_path / "error.json").read_text())["exit_code"] == code
+
+
+def test_a_defect_is_not_dressed_up_as_a_users_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(cli, "app", fail)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        cli.main()
+
+
+@pytest.mark.parametrize("overrides", ["{", '{"a": 1}', "[1]"])
+def test_overrides_that_are_no_list_of_assignments_are_refused(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    overrides: str,
+) -> None:
+    assert lungseg("task", "train", "--run-id", "x", "--overrides", overrides) == 1
+    assert "expected a JSON list of section.key=value" in capsys.readouterr().err
+
+
+def test_a_task_takes_its_request_from_the_environment_and_prints_json(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+
+    def run_task(settings: Settings, request: RunRequest, name: str) -> dict[str, Any]:
+        seen.extend([request, name])
+        return {"stage": name, "status": "ran"}
+
+    monkeypatch.setattr(task, "run_task", run_task)
+    for name, value in {
+        "RUN_ID": "manual:1",
+        "REVISION": "main",
+        "OVERRIDES": '["train.epochs=3"]',
+        "FORCE": "true",
+    }.items():
+        monkeypatch.setenv(f"LUNGSEG_{name}", value)
+
+    assert lungseg("task", "train") == 0
+    assert seen == [RunRequest("manual:1", "main", ("train.epochs=3",), force=True), "train"]
+    assert json.loads(capsys.readouterr().out) == {"stage": "train", "status": "ran"}
+
+
+def test_a_wrong_parameter_is_refused_before_a_run_starts(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(PROJECT)
+
+    assert lungseg("retrain", "--revision", "HEAD~0", "--set", "train.epochs=many") == 1
+    assert "train.epochs: found 'many'" in capsys.readouterr().err
+
+
+def test_the_settings_for_real_radiographs_are_valid() -> None:
+    from pipeline.params import check_override, read_assignments
+
+    content = check_override(
+        PROJECT / "params.yaml",
+        read_assignments(PROJECT / "params.real.yaml"),
+    )
+
+    assert content["gate"]["min_dice"] == 0.94
+
+
+def test_uncommitted_changes_are_named(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "params.yaml").write_text("a")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message=first")
+    refuse_uncommitted(str(tmp_path))
+    refuse_uncommitted("https://example.org/project.git")
+    (tmp_path / "params.yaml").write_text("b")
+
+    with pytest.raises(WorkspaceError, match=r"^params\.yaml: changed and not committed"):
+        refuse_uncommitted(str(tmp_path))
+
+
+def test_results_that_are_not_up_to_date_are_not_recorded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = {"dvc": None, "git": "c0ffee"}
+    monkeypatch.setattr(standalone, "_output", lambda command, _: answers[command[0]])
+
+    with pytest.raises(WorkspaceError, match="results are not up to date; run `dvc repro` first"):
+        standalone.track(Settings(local=True), tmp_path)
+
+    answers.update(dvc="", git=None)  # type: ignore[dict-item]
+    with pytest.raises(WorkspaceError, match="not a git repository with a commit"):
+        standalone.track(Settings(local=True), tmp_path)
+
+
+@pytest.mark.parametrize("port", ["0", "http", "65536"])
+def test_a_port_that_is_none_is_refused(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    port: str,
+) -> None:
+    monkeypatch.setenv("LUNGSEG_MLFLOW_PORT", port)
+
+    with pytest.raises(Exception, match=f"LUNGSEG_MLFLOW_PORT={port}: not a port"):
+        Settings()
