@@ -75,18 +75,23 @@ def find_shards(folder: Path, split: str) -> Shards:
 
 
 def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
-    """Batches of uint8 (N, S, S, 1) images 0..255 and masks 0/1; shuffled when `seed` is given."""
+    """Batches of uint8 (N, S, S, 1) images 0..255 and masks 0/1.
+
+    With a `seed`, for training, they are shuffled and of full size: a last batch of one or two
+    radiographs would spoil the normalisation's means. The rest takes part in another epoch.
+    """
     import tensorflow as tf
 
     records = tf.data.TFRecordDataset(
         [str(path) for path in shards.paths],
         num_parallel_reads=min(len(shards.paths), 4),
     )
+    full = seed is not None and shards.records >= batch_size
+    batches = shards.records // batch_size if full else -(-shards.records // batch_size)
     if seed is not None:
         records = records.shuffle(SHUFFLE_BUFFER, seed=seed)
-    batches = -(-shards.records // batch_size)
     return (
-        records.batch(batch_size)
+        records.batch(batch_size, drop_remainder=full)
         .map(lambda batch: _decode(batch, shards.image_size), num_parallel_calls=tf.data.AUTOTUNE)
         .apply(tf.data.experimental.assert_cardinality(batches))
         .prefetch(tf.data.AUTOTUNE)

@@ -72,3 +72,17 @@ def test_a_seed_decides_the_order_of_training(tmp_path: Path) -> None:
     assert order(1) == order(1)
     assert order(1) != order(2)
     assert order(1) != order(None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch_size", "sizes"), [(8, [8, 8]), (20, [20]), (32, [20])])
+def test_training_takes_full_batches_where_there_are_any(
+    tmp_path: Path, batch_size: int, sizes: list[int]
+) -> None:
+    write_shards(tmp_path, 8, 20)
+    shards = find_shards(tmp_path, "train")
+
+    batches = read_shards(shards, batch_size, seed=1)
+
+    assert [len(images) for images, _ in batches.as_numpy_iterator()] == sizes
+    assert len(batches) == len(sizes)

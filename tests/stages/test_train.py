@@ -142,7 +142,7 @@ def test_a_validation_loss_that_is_no_number_stops_the_training(params: Params) 
     [
         ("cut", "truncated record"),
         ("other size", "reshape"),
-        ("fewer records", "expected to contain 25 elements but contained only 5"),
+        ("fewer records", "expected to contain 24 elements but contained only 4"),
     ],
 )
 def test_damaged_shards_are_refused(params: Params, root: Path, damage: str, reason: str) -> None:
