@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from pipeline import errors
-from pipeline.errors import LungsegError, RefusedError, ServiceError, UnreadableError
+from pipeline.errors import CrashedError, LungsegError, RefusedError, ServiceError, UnreadableError
 
 TREE = [
     kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)
@@ -24,6 +24,7 @@ def test_exit_codes_tell_refusal_and_retry_apart() -> None:
 
     assert codes.pop("RefusedError") == RefusedError.exit_code == 2
     assert codes.pop("ServiceError") == ServiceError.exit_code == 75
+    assert codes.pop("CrashedError") == CrashedError.exit_code == 70
     assert set(codes.values()) == {1}
 
 

@@ -143,7 +143,7 @@ def test_a_missing_file_says_where_to_run_from(tmp_path: Path) -> None:
 
 
 def test_overrides_are_written_and_nothing_else_changes(path: Path) -> None:
-    params = override(
+    override(
         path,
         ["train.filters=[8, 16]", "train.learning_rate=1e-3", "train.encoder = resnet18"],
     )
@@ -151,7 +151,7 @@ def test_overrides_are_written_and_nothing_else_changes(path: Path) -> None:
     expected = copy.deepcopy(read_yaml(SHIPPED))
     expected["train"] |= {"filters": [8, 16], "learning_rate": 0.001, "encoder": "resnet18"}
     assert read_yaml(path) == expected
-    assert params == load_params(path)
+    assert load_params(path).train.encoder == "resnet18"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from deliveries import Deliver, shell, write_pair
+
+from tests.dataset.deliveries import Deliver, shell, write_pair
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deliveries import Deliver, add_text, refusal, snapshot, write_pair, write_sheet
 from filelock import FileLock
 from PIL import Image
 
 from pipeline.dataset import staging
+from tests.dataset.deliveries import Deliver, add_text, refusal, snapshot, write_pair, write_sheet
 
 
 def test_radiograph_without_mask_is_refused(deliver: Deliver, project: Path) -> None:

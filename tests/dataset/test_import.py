@@ -8,13 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from deliveries import Deliver, add_text, refusal, shell, snapshot, write_pair, write_sheet
 from openpyxl import load_workbook
 
 from pipeline.dataset.delivery import import_dataset
 from pipeline.dataset.layout import list_dataset
 from pipeline.errors import DatasetError
 from pipeline.settings import child_environment
+from tests.dataset.deliveries import (
+    Deliver,
+    add_text,
+    refusal,
+    shell,
+    snapshot,
+    write_pair,
+    write_sheet,
+)
 
 
 @pytest.fixture(scope="session")

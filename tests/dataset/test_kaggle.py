@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from deliveries import Deliver, write_pair
 
 from pipeline.settings import child_environment
+from tests.dataset.deliveries import Deliver, write_pair
 
 SCRIPT = """
 import sys

@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deliveries import write_sheet
 from openpyxl import Workbook
 
 from pipeline.dataset.metadata import merge_sheets, read_sheet
 from pipeline.errors import DatasetError
 from pipeline.files import sha256_file
+from tests.dataset.deliveries import write_sheet
 
 
 def refusal(path: Path) -> str:
