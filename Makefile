@@ -32,9 +32,9 @@ format: setup  ## Format the code
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-setup: .tools/installed  ## Install what uv.lock names, and uv itself when it is missing
+setup: .venv/installed  ## Install what uv.lock names, and uv itself when it is missing
 
-.tools/installed: uv.lock pyproject.toml | .tools/uv-ready
+.venv/installed: uv.lock pyproject.toml | .tools/uv-ready
 	@$(UV) sync --frozen --quiet
 	@touch $@
 

@@ -122,13 +122,13 @@ class Record:
         self.client.log_batch(self.run_id, metrics=entries)
 
     def _log_curves(self, history: Path) -> None:
-        """Fill in the epochs that a training which came from the cache did not log live."""
-        if self.client.get_metric_history(self.run_id, "val_loss"):
-            return
+        """Fill in the epochs that were not logged live: all of a training from the cache."""
+        live = {point.step for point in self.client.get_metric_history(self.run_id, "val_loss")}
         with history.open(encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 values = {key: float(value) for key, value in row.items()}
-                self._log_metrics(epoch_metrics(values), int(values["epoch"]))
+                if int(values["epoch"]) not in live:
+                    self._log_metrics(epoch_metrics(values), int(values["epoch"]))
 
     def _log_model(self, workspace: Workspace, model: Path) -> None:
         from pipeline.model.packaging import log_model
