@@ -51,5 +51,5 @@ data: setup
 services-down: setup  ## Stop the local MLflow and Airflow
 	@$(RUN) lungseg down
 
-clean:  ## Remove results and local services' state (never data/ or the DVC cache)
+clean: services-down  ## Stop the services, remove their state and results (never data/ or the cache)
 	@rm -rf artifacts .lungseg
