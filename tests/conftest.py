@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from pipeline.params import Params, load_params
@@ -15,6 +16,10 @@ from pipeline.settings import quiet_libraries
 PROJECT = Path(__file__).parents[1]
 
 quiet_libraries()
+
+# How long an example takes says more about the machine's load than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
