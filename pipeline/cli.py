@@ -16,7 +16,7 @@ import typer
 from pipeline.errors import DatasetError, LungsegError, ParamsError
 from pipeline.files import write_json
 from pipeline.params import check_override, load_params, read_assignments
-from pipeline.settings import Settings, quiet_libraries
+from pipeline.settings import Settings, error_file, quiet_libraries
 
 if TYPE_CHECKING:
     from pipeline.run.services import Status
@@ -53,9 +53,9 @@ def main() -> None:
 
 def _leave(message: str, exit_code: int) -> None:
     line = " ".join(message.split())
-    error_file = Settings().error_file
-    if error_file:
-        write_json(error_file, {"message": line, "exit_code": exit_code})
+    target = error_file()
+    if target:
+        write_json(target, {"message": line, "exit_code": exit_code})
     typer.echo(f"error: {line}", err=True)
     sys.exit(exit_code)
 

@@ -71,11 +71,11 @@ class Settings:
         """The MLflow run that a training logs its epochs into; None when run by hand."""
         return os.environ.get("MLFLOW_RUN_ID")
 
-    @property
-    def error_file(self) -> Path | None:
-        """Where a stage leaves the line of its refusal for the task that started it."""
-        path = os.environ.get("LUNGSEG_ERROR_FILE")
-        return Path(path) if path else None
+
+def error_file() -> Path | None:
+    """Where a stage leaves its refusal; no Settings needed, for they may be what is wrong."""
+    path = os.environ.get("LUNGSEG_ERROR_FILE")
+    return Path(path) if path else None
 
 
 LIBRARIES = {

@@ -23,7 +23,8 @@ from pathlib import Path
 import mlflow
 from pipeline.model.packaging import log_model
 
-with mlflow.start_run() as run:
+experiment = mlflow.create_experiment("packaging", artifact_location=sys.argv[3])
+with mlflow.start_run(experiment_id=experiment) as run:
     pass
 model_id = log_model(Path(sys.argv[1]), Path(sys.argv[2]), run.info.run_id)
 print(json.dumps([model_id, "tensorflow" in sys.modules, run.info.run_id]))
@@ -74,7 +75,9 @@ def test_logged_model_predicts_where_the_project_is_not_installed(
     np.save(empty / "radiographs.npy", radiographs)
     tracking = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
 
-    model_id, tensorflow, run_id = last_line(LOG, model, PROJECT, cwd=PROJECT, **tracking)
+    model_id, tensorflow, run_id = last_line(
+        LOG, model, PROJECT, tmp_path / "artifacts", cwd=PROJECT, **tracking
+    )
     (used,) = last_line(PREDICT, model_id, PROJECT, cwd=empty, **tracking)
 
     assert not tensorflow
