@@ -20,7 +20,7 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 	@$(RUN) lungseg retrain $(ARGS)
 
 test: setup  ## All tests, the slow ones with real services included
-	@$(RUN) pytest -n 2 --dist loadgroup
+	@$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## What every commit must pass: ruff, mypy --strict, the fast tests
 	@$(RUN) ruff format --check .
