@@ -105,8 +105,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT / name, folder / name)
-    write_dataset(folder / "data", 200, seed=3)
-    thin_out(folder / "data", {"train": 11, "val": 4, "test": 4})
+    write_dataset(folder / "data", 1000, seed=3)
+    thin_out(folder / "data", {"train": 12, "val": 3, "test": 3})
     git(folder, "init", "--quiet", "--initial-branch=main")
     environment = child_environment(
         MLFLOW_TRACKING_URI="",
