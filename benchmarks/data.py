@@ -1,0 +1,206 @@
+"""The data stages on synthetic datasets of growing size: seconds and peak memory of each.
+
+    python benchmarks/data.py [--pairs 5000 10000 21165] [--repeats 1] [--no-dvc]
+
+Settings are those of params.yaml with 256 x 256 pixels and two copies. `memory` is the largest
+proportional set size of a stage's whole process tree, so that pages which processes share count
+once; `largest` is its largest process. The last rows read the shards as training does, and bring an
+unchanged dataset up to date with `dvc repro`. The largest set takes 15 GB of disk below the
+temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+PROJECT = Path(__file__).parents[1]
+STAGES = ("validate", "split", "augment")
+LOOKS = 0.2  # seconds between two looks at the memory
+
+JUDGE = """
+import sys, tempfile, time
+from pathlib import Path
+import pandas as pd
+from pipeline.dataset.expectations import judge
+from pipeline.params import load_params
+made = Path("artifacts/validate")
+manifest, quarantine = pd.read_parquet(made / "manifest.parquet"), pd.read_csv(
+    made / "quarantine.csv", dtype=str, keep_default_na=False)
+with tempfile.TemporaryDirectory() as folder:
+    judge(manifest, quarantine, load_params(Path("params.yaml")).validate_, Path(folder, "docs"))
+"""
+READ = """
+import sys, time
+from pathlib import Path
+from pipeline.model.shards import find_shards, read_shards
+shards = find_shards(Path("artifacts/augment"), "train")
+for _ in range(int(sys.argv[1]) + 1):
+    started = time.perf_counter()
+    count = sum(int(image.shape[0]) for image, _ in read_shards(shards, 16, seed=7))
+    print(count / (time.perf_counter() - started))
+"""
+
+
+@dataclass
+class Use:
+    """What a command took."""
+
+    seconds: float = 0.0
+    memory: float = 0.0
+    """Largest sum over its processes, MB."""
+    largest: float = 0.0
+    """Its largest process, MB."""
+    output: str = ""
+
+
+def run(command: list[str], folder: Path) -> Use:
+    """Run a command that must succeed and watch its process tree."""
+    use = Use()
+    started = time.monotonic()
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(command, cwd=folder, stdout=output, env=environment()) as child,
+    ):
+        with watched(child, use):
+            code = child.wait()
+        use.seconds = time.monotonic() - started
+        output.seek(0)
+        use.output = output.read()
+    if code:
+        raise SystemExit(f"{' '.join(command[:4])}: failed in {folder}")
+    return use
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child: this environment's programs first, libraries quiet."""
+    from pipeline.settings import child_environment
+
+    return child_environment(PYTHONPATH=str(PROJECT))
+
+
+@contextmanager
+def watched(child: subprocess.Popen[bytes], use: Use) -> Iterator[None]:
+    """Look at the memory of a process and its descendants until the block ends."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOKS):
+            sizes = list(tree_sizes(child.pid))
+            use.memory = max(use.memory, sum(sizes))
+            use.largest = max(use.largest, *sizes, 0.0)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def tree_sizes(pid: int) -> Iterator[float]:
+    """Proportional set size of a process and of each descendant, MB."""
+    try:
+        root = psutil.Process(pid)
+        processes = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in processes:
+        try:
+            yield process.memory_full_info().pss / 1e6
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+
+def make_project(folder: Path, pairs: int) -> None:
+    """A project with a synthetic dataset of so many pairs."""
+    shutil.copytree(PROJECT / "pipeline", folder / "pipeline")
+    for name in ("dvc.yaml", "params.yaml", "data.previous.json"):
+        shutil.copyfile(PROJECT / name, folder / name)
+    change = (
+        "from pathlib import Path; from pipeline.params import override; "
+        "override(Path('params.yaml'), ['augment.image_size=256', 'augment.copies=2'])"
+    )
+    run([sys.executable, "-c", change], folder)
+    show(
+        pairs, "phantom", run([*LUNGSEG, "data", "phantom", "data", "--pairs", str(pairs)], folder)
+    )
+
+
+LUNGSEG = [sys.executable, "-m", "pipeline"]
+
+
+def show(pairs: int, what: str, use: Use) -> None:
+    """Print a row of the table."""
+    print(
+        f"| {pairs} | {what} | {use.seconds:.1f} | {use.memory:.0f} | {use.largest:.0f} |",
+        flush=True,
+    )
+
+
+def measure(pairs: int, repeats: int, with_dvc: bool) -> None:
+    """Print the rows of one dataset."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_project(folder, pairs)
+        for name in STAGES:
+            uses = [run([*LUNGSEG, "stage", name], folder) for _ in range(repeats)]
+            show(pairs, name, median(uses))
+            if name == "validate":
+                judged = [run([sys.executable, "-c", JUDGE], folder) for _ in range(repeats)]
+                show(pairs, "of it Great Expectations", median(judged))
+        read = run([sys.executable, "-c", READ, "5"], folder)
+        speeds = sorted(map(float, read.output.split()[1:]))  # the first pass warms up
+        show(pairs, f"input, {statistics.median(speeds):.0f} pairs/s", read)
+        if with_dvc:
+            measure_dvc(pairs, folder)
+
+
+def median(uses: list[Use]) -> Use:
+    """The use of the median duration."""
+    return sorted(uses, key=lambda use: use.seconds)[len(uses) // 2]
+
+
+def measure_dvc(pairs: int, folder: Path) -> None:
+    """Record the dataset and its results with DVC, then bring the unchanged project up to date."""
+    for command in (
+        ["git", "init", "--quiet"],
+        ["dvc", "init", "--quiet"],
+        ["dvc", "config", "cache.type", "reflink,hardlink,copy"],
+    ):
+        run(command, folder)
+    show(pairs, "dvc add data", run(["dvc", "add", "--quiet", "data"], folder))
+    run(["dvc", "commit", "--force", "--quiet", *STAGES], folder)
+    show(pairs, "dvc repro, unchanged", run(["dvc", "repro", STAGES[-1]], folder))
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--pairs", type=int, nargs="+", default=[5000, 10000, 21165])
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each stage; the median")
+    parser.add_argument("--no-dvc", action="store_true", help="leave out the rows of DVC")
+    options = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print("\n| pairs | step | seconds | memory, MB | largest, MB |\n|---|---|---|---|---|")
+    for pairs in options.pairs:
+        measure(pairs, options.repeats, not options.no_dvc)
+
+
+if __name__ == "__main__":
+    main()
