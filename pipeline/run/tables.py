@@ -26,7 +26,7 @@ def verdict_table(checks: Iterable[Mapping[str, Any]]) -> Table:
     """Return a row per check of the gate: whether it passed, what was found and required."""
     table = Table(box=None, padding=(0, 2, 0, 0), title="gate", title_justify="left")
     for heading in ("", "check", "found", "required"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("", "check"))
     for check in checks:
         mark = "[green]pass[/]" if check["passed"] else "[red]FAIL[/]"
         value = check["value"]
