@@ -53,23 +53,32 @@ def reproduce(
 ) -> Status:
     """Bring the stage up to date; `started` is called when it really runs.
 
+    What it reads is known from data.dvc and dvc.lock (`--allow-missing`), so a run that finds
+    everything cached never checks the radiographs out. The stages before it are compared too: with
+    `--single-item` DVC takes an input that is not checked out for unchanged, whatever data.dvc
+    says of it now. They do not run here, unless this host's dvc.lock knows less than their own
+    tasks and no cache holds their results.
+
     Raises the stage's own refusal, or CrashedError when it died without giving a reason.
     """
     with tempfile.TemporaryDirectory() as temporary:
         error_file = Path(temporary, "error.json")
-        # --allow-missing: what the stage's inputs hash to is known from dvc.lock and data.dvc, so
-        # a run that finds everything cached never checks the radiographs out.
-        arguments = ["repro", "--single-item", name, "--pull", "--allow-missing"]
-        ran, code, errors = _follow(
-            workspace,
-            [*arguments, *(["--force"] if force else [])],
-            f"Running stage '{name}'",
-            started,
-            {**environment, "LUNGSEG_ERROR_FILE": str(error_file)},
-        )
-        if code:
-            raise _failure(name, error_file, errors)
+        environment["LUNGSEG_ERROR_FILE"] = str(error_file)
+        for arguments in _commands(workspace.folder, name, force):
+            marker = f"Running stage '{name}'"
+            ran, code, errors = _follow(workspace, arguments, marker, started, environment)
+            if code:
+                raise _failure(name, error_file, errors)
     return "ran" if ran else "cached"
+
+
+def _commands(folder: Path, name: str, force: bool) -> list[list[str]]:
+    if not force:
+        return [["repro", name, "--pull", "--allow-missing"]]
+    names = stage_names(folder)
+    before = names[: names.index(name)]
+    forced = ["repro", name, "--pull", "--allow-missing", "--single-item", "--force"]
+    return [["repro", *before, "--pull", "--allow-missing"], forced] if before else [forced]
 
 
 def materialise(workspace: Workspace, name: str) -> None:

@@ -131,6 +131,62 @@ def test_another_host_takes_results_from_the_remote_without_the_data(project: Pa
     assert (second.folder / "data/text.txt").read_text() == "lungs"
 
 
+def test_a_new_version_of_the_data_is_seen_though_it_is_not_checked_out(project: Path) -> None:
+    first = checkout(project, "one")
+    for name in ("upper", "twice"):
+        reproduce(first, name)
+    (project / "data/text.txt").write_text("lungs and heart")
+    dvc(project, "add", "--quiet", "data")
+    dvc(project, "push", "--quiet", "data")
+    commit(project)
+    second = checkout(project, "two")
+    shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
+
+    statuses = [reproduce(second, name) for name in ("upper", "twice")]
+
+    assert statuses == ["ran", "ran"]
+    assert (second.folder / "artifacts/twice.json").read_text() == '{"length": 30}'
+
+
+def test_a_host_whose_lock_is_older_takes_what_the_others_pushed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = checkout(project, "old")
+    for name in ("upper", "twice"):
+        reproduce(old, name)
+    (project / "data/text.txt").write_text("lungs and heart")
+    dvc(project, "add", "--quiet", "data")
+    dvc(project, "push", "--quiet", "data")
+    commit(project)
+    first, second = checkout(project, "one"), checkout(project, "two")
+    reproduce(first, "upper")
+    push_results(first, "upper")
+    shutil.copyfile(old.folder / "dvc.lock", second.folder / "dvc.lock")
+
+    starts: list[int] = []
+    capsys.readouterr()
+    status = reproduce(second, "twice", started=lambda: starts.append(1))
+
+    assert (status, starts) == ("ran", [1])
+    assert "Running stage 'upper'" not in capsys.readouterr().err
+    assert (second.folder / "artifacts/twice.json").read_text() == '{"length": 30}'
+
+
+def test_force_runs_the_stage_again_and_none_before_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = checkout(project, "one")
+    for name in ("upper", "twice"):
+        reproduce(workspace, name)
+    capsys.readouterr()
+
+    status = reproduce(workspace, "twice", force=True)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert status == "ran"
+    assert [line for line in lines if "Running" in line] == ["Running stage 'twice':"]
+
+
 def test_a_result_that_nobody_holds_is_one_line(project: Path) -> None:
     first = checkout(project, "one")
     reproduce(first, "upper")
