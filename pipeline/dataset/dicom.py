@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from openjpeg.utils import decode as decode_codestream
 from pydicom import Dataset, dcmread, uid
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
 from pipeline.dataset.jpeg import parse_jpeg
+from pipeline.dataset.jpeg2000 import parse_codestream
 from pipeline.dataset.shades import Display, Lookup, Window, check_lookup, check_window
 from pipeline.dataset.stored import Stored, damaged, refuse_large
 from pipeline.errors import UnreadableError
@@ -65,7 +65,6 @@ SYNTAXES = (
 MODALITIES = ("CR", "DX", "RG")
 CHEST = re.compile("CHEST|THORAX|TORAX|LUNG")
 FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "POSTERO", "ANTERO"}
-MAX_TILES = 10_000  # of a JPEG 2000 codestream; radiographs have one, or a few hundred
 LOW = 2**14
 # What pydicom and its decoders raise for elements and pixels that make no sense.
 UNDECODABLE = (
@@ -133,9 +132,9 @@ class Dicom:
             self._expect_size(jpeg.width, jpeg.height)
             return jpeg.decode().levels
         if syntax in J2K:
-            frame = self._frame()
-            self._expect_size(*_codestream_size(frame))
-            return np.asarray(decode_codestream(frame))
+            codestream = parse_codestream(self._frame())
+            self._expect_size(codestream.width, codestream.height)
+            return codestream.decode()
         # Bits beyond the declared ones are to be seen, not to be dropped.
         return pixel_array(self.header, raw=True, correct_unused_bits=False)
 
@@ -292,18 +291,3 @@ def _text(header: Dataset, keyword: str) -> str:
 def _plain(text: str) -> str:
     """Upper case, one line: a header's text as a message may show it."""
     return re.sub(r"[^A-Z0-9 ,:/()_-]", "?", text.upper())[:64]
-
-
-def _codestream_size(frame: bytes) -> tuple[int, int]:
-    """Width and height of a whole JPEG 2000 codestream (ISO/IEC 15444-1, A.5.1)."""
-    if not frame.startswith(b"\xff\x4f\xff\x51") or not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise damaged("the JPEG 2000 codestream breaks off")
-    right, bottom, left, top, across, down, components, precision = struct.unpack_from(
-        ">6I8xHB", frame, 8
-    )
-    tiles = math.ceil(right / across) * math.ceil(bottom / down)
-    if tiles > MAX_TILES:
-        raise UnreadableError("too_large", f"has {tiles} tiles, expected at most {MAX_TILES}")
-    if components != 1 or precision % 128 >= 16:  # the highest bit says signed, the others bits - 1
-        raise damaged("the JPEG 2000 codestream is not of one channel of 16 bits at most")
-    return right - left, bottom - top

@@ -31,9 +31,11 @@ DEPTHS = {
     COLOUR_ALPHA: (8, 16),
 }
 NAMES = {GREY: "L", COLOUR: "RGB", PALETTE: "P", GREY_ALPHA: "LA", COLOUR_ALPHA: "RGBA"}
-# Adam7's seven passes: first column and row, step of columns and rows.
-PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
-PASSES += [(0, 1, 1, 2)]
+# First column and row, step of columns and rows: of the one pass, and of Adam7's seven.
+STRAIGHT = [(0, 0, 1, 1)]
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
+ADAM7 += [(0, 1, 1, 2)]
+MAX_FILTER = 4
 NO_GREY = b"\xff\x00\x00"
 
 
@@ -62,23 +64,39 @@ class Png:
 
     @property
     def inflated(self) -> int:
-        """Bytes of the rows, each with its filter's byte."""
+        """Bytes of all rows."""
+        return sum(rows * length for rows, length in self._passes)
+
+    @property
+    def _passes(self) -> list[tuple[int, int]]:
+        """The number of rows and their bytes, the filter's included, of each pass."""
         bits = self.depth * CHANNELS[self.colour]
-        if not self.interlaced:
-            return self.height * (1 + (self.width * bits + 7) // 8)
         sizes = [
-            ((self.width - x + dx - 1) // dx, (self.height - y + dy - 1) // dy)
-            for x, y, dx, dy in PASSES
+            ((self.width - x + across - 1) // across, (self.height - y + down - 1) // down)
+            for x, y, across, down in (ADAM7 if self.interlaced else STRAIGHT)
         ]
-        return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns)
+        return [(rows, 1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns]
 
     def decode(self) -> Stored:
         """Decode the pixels; raises UnreadableError."""
-        content = b"".join(self._plain_chunks(_inflate(self.pixels, self.inflated)))
-        levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        rows = _inflate(self.pixels, self.inflated)
+        levels = None
+        if self._known_filters(rows):
+            content = b"".join(self._plain_chunks(rows))
+            levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if levels is None:
             raise damaged("rows are not filtered as PNG's are")
         return Stored(levels, self.mode, self.significant)
+
+    def _known_filters(self, rows: bytes) -> bool:
+        """Whether each row begins with one of PNG's filters; libpng would print its complaint."""
+        start = 0
+        for count, length in self._passes:
+            end = start + count * length
+            if max(rows[start:end:length], default=0) > MAX_FILTER:
+                return False
+            start = end
+        return True
 
     def _plain_chunks(self, rows: bytes) -> Iterator[bytes]:
         yield SIGNATURE

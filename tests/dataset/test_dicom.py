@@ -386,6 +386,7 @@ def test_a_declared_expansion_that_no_radiograph_has_is_refused(tmp_path: Path) 
         ("truncated", 40, struct.pack(">H", 3)),  # three components
         ("truncated", 42, struct.pack(">B", 31)),  # of 32 bits
         ("truncated", 24, struct.pack(">I", 0)),  # tiles of no pixel
+        ("truncated", 4, b"\xff\xd9" + b"\0" * 5000),  # the end at once
     ],
 )
 def test_a_codestream_of_absurd_header_is_refused(
