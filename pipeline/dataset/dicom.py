@@ -28,7 +28,7 @@ from pydicom.pixels.utils import pixel_array
 from pipeline.dataset.jpeg import parse_jpeg
 from pipeline.dataset.jpeg2000 import parse_codestream
 from pipeline.dataset.shades import Display, Lookup, Window, check_lookup, check_window
-from pipeline.dataset.stored import Stored, damaged, refuse_large
+from pipeline.dataset.stored import LOW, Stored, damaged, refuse_large
 from pipeline.errors import UnreadableError
 
 TAGS = [
@@ -65,7 +65,6 @@ SYNTAXES = (
 MODALITIES = ("CR", "DX", "RG")
 CHEST = re.compile("CHEST|THORAX|TORAX|LUNG")
 FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "POSTERO", "ANTERO"}
-LOW = 2**14
 # What pydicom and its decoders raise for elements and pixels that make no sense.
 UNDECODABLE = (
     ArithmeticError,
@@ -249,6 +248,7 @@ def _display(header: Dataset, bits: int, signed: bool, inverted: bool) -> Displa
             "mode", "declares RescaleSlope 0, which makes it even; export it anew"
         )
     voi: Lookup | Window | None = _lookup(header, "VOILUTSequence")
+    # A width of 0 is how some devices say that there is no window.
     if voi is None and header.get("WindowCenter") is not None and header.get("WindowWidth"):
         centre, width = _number(header, "WindowCenter", 0), _number(header, "WindowWidth", 0)
         voi = check_window(Window(centre, width, _text(header, "VOILUTFunction") or "LINEAR"))

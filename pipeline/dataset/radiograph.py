@@ -7,7 +7,6 @@ is what its pixels are, in every viewer and every stage.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset import jpeg, png
-from pipeline.dataset.stored import MAX_FILE, Container, Stored
+from pipeline.dataset.stored import LOW, MAX_FILE, Container, Stored
 from pipeline.errors import DatasetError, UnreadableError
 
 log = logging.getLogger(__name__)
@@ -33,8 +32,6 @@ MIN_SIDE = 64
 MAX_ASPECT = 3
 FLAT = 2.0
 """A standard deviation below this, of 0..255, is no radiograph."""
-LOW = 2**14
-"""16-bit files whose levels all lie below this hold fewer bits than they declare."""
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".dcm": "DICOM"}
 DICOM_SIGNATURE = b"DICM"  # after a preamble of 128 bytes
@@ -123,10 +120,9 @@ def _content(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise UnreadableError("missing", "no such file; restore it") from None
+        raise UnreadableError("missing", "no such file") from None
     except OSError as error:
-        reason = error.strerror or errno.errorcode.get(error.errno or 0, "cannot be opened")
-        raise UnreadableError("path", f"{reason}; expected a readable file") from None
+        raise UnreadableError("path", f"{error.strerror}; expected a readable file") from None
     try:
         status = os.fstat(descriptor)
         _refuse_file(status)

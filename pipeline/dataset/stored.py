@@ -19,6 +19,8 @@ MAX_EXPANSION = 1000
 """Decoded bytes per compressed one; no picture with a lung in it comes near."""
 SMALL = 5_000_000
 """Up to so many decoded bytes the expansion does not matter: an even mask packs as tightly."""
+LOW = 2**14
+"""16-bit files whose levels all lie below this hold fewer bits than they declare."""
 
 
 @dataclass(frozen=True)

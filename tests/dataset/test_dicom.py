@@ -363,6 +363,12 @@ def test_rle_of_another_size_is_damaged(tmp_path: Path) -> None:
     assert reason(tmp_path, dataset) == "truncated"
 
 
+def test_colours_compressed_within_a_grey_file_are_damaged(tmp_path: Path) -> None:
+    colours = encoded(np.dstack([GREY, GREY, GREY]), "JPEG")
+
+    assert reason(tmp_path, with_frame(dicom(GREY), JPEGBaseline8Bit, colours)) == "truncated"
+
+
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGBaseline8Bit])
 def test_compressed_pixels_that_break_off_are_damaged(tmp_path: Path, syntax: str) -> None:
     dataset = compressed(GREY, 8, syntax)

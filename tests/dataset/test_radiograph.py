@@ -279,7 +279,8 @@ FAULTS: list[tuple[str, str, str, bytes]] = [
     ("10 white, 16 bits", "a.png", "constant", encoded(np.full((64, 64), 65535, np.uint16))),
     ("10 black, 16 bits", "a.png", "constant", encoded(np.zeros((64, 64), np.uint16))),
     ("10 nearly even", "a.png", "constant", encoded(100 + NOISE % 4)),
-    ("19 a second picture within", "a.png", "truncated", png_of([*chunks_of(PNG)[:2] * 2])),
+    ("20 colour, DICOM", "a.dcm", "mode", dicom_bytes(dicom(GREY, SamplesPerPixel=3))),
+    ("2 chunks repeated", "a.png", "truncated", png_of([*chunks_of(PNG)[:2] * 2])),
 ]
 
 
@@ -373,6 +374,7 @@ SOF, SOS = b"\xff\xc0", b"\xff\xda"
         ("truncated", jpeg_with(SOF, 2, 0xFF)),
         ("truncated", jpeg_with(SOF, 8, 0)),
         ("truncated", jpeg_with(SOS, 0, 0)),
+        ("truncated", JPEG.replace(SOF, b"\xff\xc0\0\5\x08\0\x40\xff\xfe")),
         ("truncated", jpeg_with(b"\xff\xc4", 5, 255)),
         ("truncated", JPEG[:2] + JPEG[JPEG.index(SOF) :].replace(SOF, b"\xff\xfe") + b"\xff\xd9"),
         ("too_large", JPEG[:-2] + JPEG[JPEG.index(SOS) : -2] * 100 + b"\xff\xd9"),
