@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.radiograph import Grey, read_radiograph
+from pipeline.dataset.radiograph import SUFFIXES, Grey, read_radiograph
 from pipeline.errors import DatasetError, ReleaseError, UnreadableError
 from pipeline.files import atomic_path
 from pipeline.release.champion import aliased_version, verified_model
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
 COLUMNS = ["path", "mask", "width", "height", "lung_area", "mean_confidence", "error"]
 
 
@@ -71,14 +70,15 @@ def predict_files(
 
 
 def list_radiographs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return each radiograph with the relative path of its mask; folders are searched.
+    """Return each radiograph with the relative path of its mask.
 
-    Raises DatasetError for a path that does not exist, for none at all, or when two radiographs
+    Folders are searched for PNG, JPEG and DICOM files, by suffix in either case. Raises
+    DatasetError for a path that does not exist, for none at all, or when two radiographs
     would share one mask.
     """
     files = [pair for path in paths for pair in _expand(path)]
     if not files:
-        raise DatasetError(f"{', '.join(map(str, paths))}: found no .png or .jpg radiograph")
+        raise DatasetError(f"{', '.join(map(str, paths))}: found no .png, .jpg or .dcm radiograph")
     by_mask: dict[Path, Path] = {}
     for path, mask in files:
         if by_mask.setdefault(mask, path) != path:

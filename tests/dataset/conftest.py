@@ -17,7 +17,7 @@ def deliver(tmp_path: Path) -> Deliver:
     """Make a folder of `count` pairs per class, numbered from `first`."""
 
     def make(
-        *classes: str, name: str = "delivery", count: int = 2, first: int = 1, side: int = 48
+        *classes: str, name: str = "delivery", count: int = 2, first: int = 1, side: int = 64
     ) -> Path:
         for class_name in classes:
             for number in range(first, first + count):

@@ -19,7 +19,7 @@ from pipeline.settings import child_environment
 Deliver = Callable[..., Path]
 
 
-def write_pair(root: Path, class_name: str, name: str, seed: int, side: int = 48) -> None:
+def write_pair(root: Path, class_name: str, name: str, seed: int, side: int = 64) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
     mask = np.zeros((256, 256, 3), np.uint8)
     mask[60:200, 40 + seed % 20 : 110] = 255

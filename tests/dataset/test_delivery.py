@@ -47,9 +47,9 @@ def test_twins_by_case_in_one_folder_are_refused(deliver: Deliver, project: Path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "found no PNG or JPEG content"),
-        (b"<!doctype html><title>Log in</title>", "found no PNG or JPEG content"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "found no PNG or JPEG content"),
+        (b"", "file is empty"),
+        (b"<!doctype html><title>Log in</title>", "found a web page, no PNG content"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "a chunk's checksum is wrong"),
     ],
 )
 def test_one_unreadable_radiograph_refuses_the_delivery(
@@ -69,13 +69,13 @@ def test_truncated_mask_is_refused(deliver: Deliver, project: Path) -> None:
     mask = source / "COVID/masks/COVID-1.png"
     mask.write_bytes(mask.read_bytes()[:-60])
 
-    assert "COVID/masks/COVID-1.png: cannot be decoded" in refusal(source, project)
+    assert "COVID/masks/COVID-1.png: ends within a chunk" in refusal(source, project)
 
 
 def test_smoothed_mask_is_refused(deliver: Deliver, project: Path) -> None:
     source = deliver("COVID")
     mask = source / "COVID/masks/COVID-1.png"
-    Image.open(mask).resize((48, 48), Image.Resampling.BILINEAR).convert("L").save(mask)
+    Image.open(mask).resize((64, 64), Image.Resampling.BILINEAR).convert("L").save(mask)
 
     assert "expected only 0 and 255" in refusal(source, project)
 
@@ -85,7 +85,7 @@ def test_mask_of_another_size_is_refused(deliver: Deliver, project: Path) -> Non
     mask = source / "COVID/masks/COVID-1.png"
     Image.open(mask).resize((50, 40), Image.Resampling.NEAREST).save(mask)
 
-    assert "size 50x40, expected the radiograph's 48x48 or 256x256" in refusal(source, project)
+    assert "size 50x40, expected the radiograph's 64x64 or 256x256" in refusal(source, project)
 
 
 def test_links_and_pipes_are_refused_and_not_followed(deliver: Deliver, project: Path) -> None:
@@ -154,7 +154,7 @@ def test_problems_are_found_by_other_processes_too(
     source = deliver("COVID", count=40)
     (source / "COVID/images/COVID-40.png").write_bytes(b"")
 
-    assert "COVID/images/COVID-40.png: found no PNG" in refusal(source, project)
+    assert "COVID/images/COVID-40.png: file is empty" in refusal(source, project)
 
 
 def test_metadata_of_an_unknown_class_is_refused(deliver: Deliver, project: Path) -> None:

@@ -440,19 +440,19 @@ def test_metrics_are_named_for_comparison_and_only_finite_ones_are_kept() -> Non
 
 def test_radiographs_are_listed_with_the_names_of_their_masks(tmp_path: Path) -> None:
     (tmp_path / "a/deep").mkdir(parents=True)
-    for name in ("a/one.png", "a/deep/two.JPG", "a/notes.txt", "one.png"):
+    for name in ("a/one.png", "a/deep/two.JPG", "a/notes.txt", "a/three.DCM", "one.png"):
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name, format="PNG")
 
     listed = list_radiographs([tmp_path / "a"])
 
-    assert [mask.as_posix() for _, mask in listed] == ["deep/two.png", "one.png"]
+    assert [mask.as_posix() for _, mask in listed] == ["deep/two.png", "one.png", "three.png"]
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (["none.png"], "none.png: no such file or folder"),
-        (["empty"], "found no .png or .jpg radiograph"),
+        (["empty"], "found no .png, .jpg or .dcm radiograph"),
         (["a/one.png", "b/one.jpg"], "both masks would be one.png; rename one"),
     ],
 )
