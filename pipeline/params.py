@@ -49,10 +49,16 @@ class ValidateParams(Section):
 
 
 class SplitParams(Section):
-    """Shares of the radiographs; the rest trains."""
+    """Shares of the radiographs, the rest trains; and what keeps radiographs together."""
 
     val: Share
     test: Share
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=396)]
+    """Bits of 396 in which the perceptual hashes of one picture may differ."""
+    max_source_pairs: Count
+    """Radiographs that may share one source before it must be said what it is."""
+    collections: list[Annotated[str, Field(min_length=1)]]
+    """Sources of many patients; with * at the end, all that begin so."""
 
     @model_validator(mode="after")
     def _leaves_training(self) -> Self:

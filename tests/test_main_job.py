@@ -20,13 +20,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipeline.dataset.layout import class_folders, list_dataset
+from pipeline.dataset.layout import class_folders
 from pipeline.dataset.phantom import write_dataset
-from pipeline.dataset.radiograph import pixel_sha256, read_radiograph
 from pipeline.params import load_params
 from pipeline.run import airflow
 from pipeline.settings import Settings, child_environment
-from pipeline.stages.split import side
+from pipeline.stages.split import assign_sides
+from pipeline.stages.validate import inspect_dataset
 from tests.conftest import PROJECT, git
 
 pytestmark = pytest.mark.slow
@@ -87,14 +87,14 @@ class Site:
 
 def thin_out(data: Path, wanted: dict[str, int]) -> None:
     """Keep so many pairs of each class on each side: small sets do not always have all sides."""
-    params = load_params(PROJECT / "params.yaml").split
+    manifest, _ = inspect_dataset(data)
+    rows, _ = assign_sides(manifest, load_params(PROJECT / "params.yaml").split)
     left = {folder.name: dict(wanted) for folder in class_folders(data)}
-    for pair in list_dataset(data).pairs:
-        where = side(pixel_sha256(read_radiograph(data / pair.image)), params)
-        left[pair.class_name][where] -= 1
-        if left[pair.class_name][where] < 0:
-            (data / pair.image).unlink()
-            (data / pair.mask).unlink()
+    for row in rows.to_dict("records"):
+        left[row["class_name"]][row["split"]] -= 1
+        if left[row["class_name"]][row["split"]] < 0:
+            (data / row["image_path"]).unlink()
+            (data / row["mask_path"]).unlink()
     assert max(count for sides in left.values() for count in sides.values()) <= 0
 
 

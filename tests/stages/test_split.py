@@ -1,108 +1,268 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.dataset.layout import list_dataset
+from pipeline.dataset.metadata import read_sheet
+from pipeline.dataset.radiograph import pixel_sha256, read_radiograph
+from pipeline.dataset.similarity import perceptual_hash
 from pipeline.errors import StageError
 from pipeline.files import read_json
 from pipeline.params import Params, SplitParams
-from pipeline.stages.split import run, side
+from pipeline.stages import split
+from pipeline.stages.split import assign_sides, run, side
+from tests.manifests import digest, look, make_manifest, write_manifest
 
-SHARES = SplitParams(val=0.15, test=0.15)
+SHARES = SplitParams(
+    val=0.25,
+    test=0.25,
+    near_duplicate_distance=6,
+    max_source_pairs=1000,
+    collections=["collection"],
+)
 
 
-def digest(number: int) -> str:
-    return hashlib.sha256(str(number).encode()).hexdigest()
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [(0.0, "test"), (0.2499, "test"), (0.25, "val"), (0.4999, "val"), (0.5, "train")],
+)
+def test_a_position_has_the_side_whose_share_it_is_in(position: float, expected: str) -> None:
+    assert side(position, SHARES) == expected
 
 
-def write_manifest(root: Path, classes: dict[str, list[str]]) -> None:
-    rows = [
+def test_sides_come_in_the_shares_asked_for(params: Params) -> None:
+    rows, _ = assign_sides(make_manifest({} for _ in range(5000)), params.split)
+
+    shares = rows["split"].value_counts(normalize=True)
+
+    assert shares["train"] == pytest.approx(0.70, abs=0.02)
+    assert shares["val"] == pytest.approx(0.15, abs=0.02)
+    assert shares["test"] == pytest.approx(0.15, abs=0.02)
+
+
+@st.composite
+def manifests_that_grow(draw: st.DrawFn) -> list[pd.DataFrame]:
+    """Versions of one dataset, each with the rows of the one before and some more, shuffled."""
+    row = st.fixed_dictionaries(
         {
-            "image_id": f"{name}/{name}-{number}",
-            "class_name": name,
-            "image_path": f"{name}/images/{name}-{number}.png",
-            "mask_path": f"{name}/masks/{name}-{number}.png",
-            "pixel_sha256": sha256,
-        }
-        for name, digests in classes.items()
-        for number, sha256 in enumerate(digests)
-    ]
-    (root / "artifacts/validate").mkdir(parents=True)
-    pd.DataFrame(rows).to_parquet(root / "artifacts/validate/manifest.parquet")
+            "class_name": st.sampled_from(["COVID", "Normal"]),
+            "patient": st.sampled_from(["", "", "1", "2", "3", "4"]),
+            "source": st.sampled_from(["", "collection", "u", "v", "w"]),
+            "pixel_sha256": st.sampled_from([digest(number) for number in range(12)]),
+            "perceptual_hash": st.builds(
+                look,
+                st.integers(0, 8),
+                st.integers(0, 24),
+            ),
+        },
+    )
+    rows = make_manifest(draw(st.lists(row, min_size=2, max_size=24)))
+    ends = draw(st.lists(st.integers(1, len(rows)), min_size=1, max_size=4).map(sorted))
+    return [rows.iloc[draw(st.permutations(range(end)))] for end in ends]
 
 
-def test_sides_come_in_the_shares_asked_for() -> None:
-    sides = pd.Series([side(digest(number), SHARES) for number in range(20_000)])
-
-    shares = sides.value_counts(normalize=True)
-
-    assert shares["train"] == pytest.approx(0.70, abs=0.01)
-    assert shares["val"] == pytest.approx(0.15, abs=0.01)
-    assert shares["test"] == pytest.approx(0.15, abs=0.01)
-
-
-@given(st.binary(min_size=32, max_size=32), st.floats(0.01, 0.5), st.floats(0.01, 0.4))
-def test_a_larger_test_share_keeps_every_test_radiograph_in_test(
-    content: bytes,
-    share: float,
-    more: float,
+@given(manifests_that_grow())
+@settings(max_examples=300)
+def test_a_test_radiograph_stays_in_test_however_the_dataset_grows(
+    versions: list[pd.DataFrame],
 ) -> None:
-    if side(content.hex(), SplitParams(val=0.05, test=share)) == "test":
-        assert side(content.hex(), SplitParams(val=0.05, test=share + more)) == "test"
+    sides = [assign_sides(rows, SHARES)[0].set_index("image_id")["split"] for rows in versions]
+
+    for former, later in pairwise(sides):
+        in_test = former.index[former == "test"]
+        assert (later[in_test] == "test").all()
 
 
-def test_a_radiograph_keeps_its_side_when_the_dataset_grows(tmp_path: Path, params: Params) -> None:
-    digests = [digest(number) for number in range(400)]
-    write_manifest(tmp_path / "small", {"Normal": digests[:100]})
-    write_manifest(
-        tmp_path / "large",
-        {"COVID": digests[200:], "Normal": digests[100:200][::-1] + digests[:100]},
+@given(manifests_that_grow())
+@settings(max_examples=200)
+def test_no_patient_picture_or_near_duplicate_is_on_two_sides(
+    versions: list[pd.DataFrame],
+) -> None:
+    rows, _ = assign_sides(versions[-1], SHARES)
+
+    for column in ("group", "pixel_sha256", "perceptual_hash"):
+        assert (rows.groupby(column)["split"].nunique() == 1).all()
+    known = rows[rows["patient"] != ""]
+    assert (known.groupby("patient")["split"].nunique() == 1).all()
+    hashes = [int(one, 16) for one in rows["perceptual_hash"]]
+    assert all(
+        first_side == second_side
+        for first, first_side in zip(hashes, rows["split"], strict=True)
+        for second, second_side in zip(hashes, rows["split"], strict=True)
+        if (first ^ second).bit_count() <= SHARES.near_duplicate_distance
     )
 
-    for name in ("small", "large"):
-        run(params, tmp_path / name)
 
-    small, large = (
-        pd.read_csv(tmp_path / name / "artifacts/split/split.csv") for name in ("small", "large")
+@given(manifests_that_grow(), st.randoms())
+@settings(max_examples=100)
+def test_the_order_of_the_rows_does_not_matter(versions: list[pd.DataFrame], random: Any) -> None:
+    rows = versions[-1]
+    order = list(range(len(rows)))
+    random.shuffle(order)
+
+    one, merges = assign_sides(rows, SHARES)
+    other, other_merges = assign_sides(rows.iloc[order].reset_index(drop=True), SHARES)
+
+    key = ["image_id", "group", "split"]
+    pd.testing.assert_frame_equal(
+        one[key].sort_values("image_id", ignore_index=True),
+        other[key].sort_values("image_id", ignore_index=True),
     )
-    both = small.merge(large, on="pixel_sha256")
-    assert len(both) == 100
-    assert (both["split_x"] == both["split_y"]).all()
+    assert merges == other_merges
 
 
-def test_equal_pictures_in_two_classes_share_a_side(tmp_path: Path, params: Params) -> None:
-    digests = [digest(number) for number in range(100)]
-    write_manifest(tmp_path, {"COVID": digests, "Normal": digests})
+def test_the_side_follows_the_record_and_not_the_pixels() -> None:
+    patients = [str(number) for number in range(40)]
+    rows = [{"patient": patient} for patient in patients for _ in range(3)]
 
-    run(params, tmp_path)
+    table, _ = assign_sides(make_manifest(rows), SHARES)
 
-    rows = pd.read_csv(tmp_path / "artifacts/split/split.csv")
-    assert (rows.groupby("pixel_sha256")["split"].nunique() == 1).all()
+    by_hash = [
+        int(hashlib.sha256(f"patient {patient}".encode()).hexdigest()[:13], 16) / 16**13
+        for patient in patients
+    ]
+    found = table.groupby("patient")["split"].first()
+    assert [found[patient] for patient in patients] == [side(one, SHARES) for one in by_hash]
 
 
-def test_the_summary_counts_sides_by_class(tmp_path: Path, params: Params) -> None:
-    write_manifest(tmp_path, {"COVID": [digest(n) for n in range(200)]})
+def test_split_csv_has_the_columns_that_later_stages_read(tmp_path: Path, params: Params) -> None:
+    write_manifest(tmp_path, make_manifest({} for _ in range(100)))
 
     line = run(params, tmp_path)
 
-    summary = read_json(tmp_path / "artifacts/split/split.json")
-    assert summary["classes"]["COVID"]["test"] == summary["test"]
-    assert summary["train"] + summary["val"] + summary["test"] == 200
-    assert line == f"split: {summary['train']} train, {summary['val']} val, {summary['test']} test"
+    rows = pd.read_csv(tmp_path / "artifacts/split/split.csv")
+    assert list(rows.columns) == [
+        "image_id",
+        "class_name",
+        "image_path",
+        "mask_path",
+        "image_sha256",
+        "mask_sha256",
+        "pixel_sha256",
+        "group",
+        "split",
+    ]
+    sizes = rows["split"].value_counts()
+    sides = f"{sizes['train']} train, {sizes['val']} val, {sizes['test']} test"
+    assert line == f"split: {sides} in 100 groups"
+
+
+def test_the_summary_says_how_good_the_split_is(tmp_path: Path, params: Params) -> None:
+    singles: list[dict[str, str]] = [{"class_name": "COVID"} for _ in range(94)]
+    linked = [
+        {"patient": "1", "image_id": "COVID/a", "class_name": "COVID"},
+        {"patient": "1", "image_id": "Normal/b"},
+        {"pixel_sha256": digest("c"), "image_id": "Normal/c"},
+        {"pixel_sha256": digest("c"), "image_id": "Normal/d", "perceptual_hash": look("d")},
+        {"patient": "2", "image_id": "Normal/e", "perceptual_hash": look("d", 9)},
+        {"patient": "3", "image_id": "Normal/f", "perceptual_hash": look("d", 4)},
+    ]
+    normal: list[dict[str, str]] = [{} for _ in range(100)]
+    write_manifest(tmp_path, make_manifest([*singles, *linked, *normal]))
+
+    run(params, tmp_path)
+
+    found = read_json(tmp_path / "artifacts/split/split.json")
+    assert found["groups"] == 196
+    assert found["merges"] == {"record": 1, "pixels": 1, "near_duplicates": 2}
+    assert found["largest_group"] == 4
+    assert found["group_sizes"] == [
+        {"radiographs": 1, "groups": 194},
+        {"radiographs": 2, "groups": 1},
+        {"radiographs": 4, "groups": 1},
+    ]
+    assert found["groups_of_several_classes"] == [
+        {"group": "COVID/a", "radiographs": ["COVID/a", "Normal/b"]},
+    ]
+    assert found["groups_of_several_patients"] == [
+        {"group": "Normal/c", "radiographs": ["Normal/e", "Normal/f"]},
+    ]
+    covid = found["classes"]["COVID"]
+    assert covid["train"] + covid["val"] + covid["test"] == 95
+    assert covid["test_share"] == pytest.approx(covid["test"] / 95, abs=1e-4)
+    assert covid["test_deviation"] == pytest.approx(covid["test_share"] - 0.15, abs=2e-4)
+    # 196 radiographs with a position each, 4 in a group of three positions.
+    expected = (196 * 0.15 + 4 * (1 - 0.85**3)) / 200
+    assert found["test_expected"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_class_of_two_radiographs_is_refused_and_nothing_is_written(
     tmp_path: Path,
     params: Params,
 ) -> None:
-    write_manifest(tmp_path, {"COVID": [digest(1), digest(2)]})
+    write_manifest(tmp_path, make_manifest([{"class_name": "COVID"}] * 2))
 
     with pytest.raises(StageError, match="class COVID has 2 radiographs and none in"):
         run(params, tmp_path)
 
     assert not (tmp_path / "artifacts/split").exists()
+
+
+def test_a_leak_in_the_written_table_is_refused_and_nothing_is_written(
+    tmp_path: Path,
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_manifest(tmp_path, make_manifest([{"patient": str(n // 2)} for n in range(200)]))
+
+    def careless(manifest: pd.DataFrame, params: SplitParams) -> Any:
+        rows, merges = assign_sides(manifest, params)
+        return rows.assign(split=["train", "val", "test", "train"] * 50), merges
+
+    monkeypatch.setattr(split, "assign_sides", careless)
+
+    with pytest.raises(StageError, match="found 100 patients or sources on more than one side"):
+        run(params, tmp_path)
+
+    assert not (tmp_path / "artifacts/split").exists()
+
+
+def real_manifest(dataset: Path) -> pd.DataFrame:
+    """What the stage validate finds out about identity in a dataset's folder."""
+    sheets: dict[str, dict[str, dict[str, Any]]] = {}
+    rows = []
+    for pair in list_dataset(dataset).pairs:
+        if pair.class_name not in sheets:
+            sheet = read_sheet(dataset / f"{pair.class_name}.metadata.xlsx")
+            sheets[pair.class_name] = {name.lower(): row for name, row in sheet.items()}
+        row = sheets[pair.class_name][pair.name.lower()]
+        image = read_radiograph(dataset / pair.image)
+        rows.append(
+            {
+                "image_id": pair.image_id,
+                "class_name": pair.class_name,
+                "patient": str(row.get("PATIENT") or ""),
+                "source": str(row["URL"] or ""),
+                "pixel_sha256": pixel_sha256(image),
+                "perceptual_hash": perceptual_hash(image),
+            },
+        )
+    return make_manifest(rows)
+
+
+def test_real_patients_are_on_one_side_and_test_stays_test_after_a_delivery(
+    real_data: Path,
+    params: Params,
+) -> None:
+    first = real_manifest(real_data / "COVID-19_Radiography_Dataset")
+    delivery = real_manifest(real_data / "increment_COVID")
+
+    before, merges = assign_sides(first, params.split)
+    after, later_merges = assign_sides(pd.concat([delivery, first]), params.split)
+
+    in_test = before.loc[before["split"] == "test", "image_id"]
+    later = after.set_index("image_id")["split"]
+    known = after[after["patient"] != ""]
+    assert len(in_test) > 50
+    assert (later[in_test] == "test").all()
+    assert known.groupby("patient")["split"].nunique().max() == 1
+    assert sum(merges.values()) == 0  # these are different patients, a radiograph each
+    assert later_merges["near_duplicates"] == 1  # one person under two numbers; the picture tells
