@@ -59,6 +59,34 @@ def _strip(axes: Axes, row: int, dice: NDArray[np.float64]) -> None:
     axes.vlines(np.median(dice), row - 0.36, row + 0.36, color=INK, linewidth=2.5)
 
 
+def draw_distributions(table: pd.DataFrame, column: str, label: str) -> str:
+    """Histograms of a column of the manifest, a row per class on a common axis, median marked."""
+    classes = sorted(table["class_name"].unique())
+    edges = np.histogram_bin_edges(table[column], bins=min(40, max(12, len(table) // 10)))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 0.75 + 0.6 * len(classes)), layout="constrained")
+        axes = figure.subplots()
+        for row, name in enumerate(classes):
+            values = table.loc[table["class_name"] == name, column].to_numpy()
+            share, _ = np.histogram(values, edges)
+            axes.stairs(
+                row + 0.35 - 0.75 * share / share.max(),
+                edges,
+                baseline=row + 0.35,
+                fill=True,
+                color=BLUE,
+                alpha=0.55,
+            )
+            axes.vlines(np.median(values), row - 0.42, row + 0.38, color=INK, linewidth=2)
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set_ylim(len(classes) - 0.45, -0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel(label)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        return _svg(figure)
+
+
 def draw_curves(history: pd.DataFrame, name: Literal["loss", "dice"], best_epoch: int) -> str:
     """Training and validation `name` over the epochs of history.csv, `best_epoch` marked."""
     with rc_context(STYLE):

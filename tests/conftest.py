@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.params import Params, load_params
 from pipeline.settings import quiet_libraries
+from tests.browser import browser as browser
 
 PROJECT = Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.charts import MANY, draw_curves, draw_dice
+from pipeline.charts import MANY, draw_curves, draw_dice, draw_distributions
 
 
 def scores_of(count: int, name: str = "Normal") -> pd.DataFrame:
@@ -53,3 +53,19 @@ def test_thousands_of_radiographs_do_not_swell_the_chart() -> None:
 
 def test_a_training_of_one_epoch_can_be_drawn() -> None:
     assert draw_curves(HISTORY[:1], "loss", 1).rstrip().endswith("</svg>")
+
+
+def test_distributions_show_a_class_beside_another() -> None:
+    table = pd.DataFrame({"class_name": ["A"] * 30 + ["B"], "area": [*range(30), 4]})
+
+    chart = draw_distributions(table, "area", "Area")
+
+    assert chart.rstrip().endswith("</svg>")
+    assert chart == draw_distributions(table, "area", "Area")
+    assert chart != draw_distributions(table[:30], "area", "Area")
+
+
+def test_equal_values_have_a_distribution() -> None:
+    table = pd.DataFrame({"class_name": ["A", "A"], "area": [0.3, 0.3]})
+
+    assert draw_distributions(table, "area", "Area").rstrip().endswith("</svg>")

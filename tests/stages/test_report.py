@@ -5,7 +5,6 @@ import hashlib
 import io
 import re
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from pipeline.errors import StageError
 from pipeline.files import read_json, sha256_file, write_json
 from pipeline.params import Params, ReportParams
 from pipeline.stages.report import run
+from tests.browser import open_page, overhang, resize
 from tests.stages.evaluated import write_evaluated, write_scores, write_split, write_training
 
 VOID = {"meta", "img", "br", "link"}
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -344,38 +343,14 @@ def test_a_prediction_that_was_not_scored_is_refused(
         run(params, project)
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-sync"
-    for flag in (*flags.split(), "disable-background-networking", "disable-component-update"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 420])
 def test_the_page_opens_from_a_file_without_errors(browser: Any, report: Path, width: int) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get((report / "index.html").as_uri())
+    resize(browser, width)
+    open_page(browser, report / "index.html")
 
-    broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
     assert browser.execute_script("return document.images.length") == 26
-    assert browser.execute_script(broken) == 0
-    overhang = "const page = document.documentElement; return page.scrollWidth - page.clientWidth"
-    assert browser.execute_script(overhang) == 0
-    assert browser.get_log("browser") == []
+    assert overhang(browser) == 0
 
 
 @pytest.mark.slow
