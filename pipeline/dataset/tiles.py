@@ -23,7 +23,7 @@ from pipeline.overlay import COLOURS, draw_overlay
 
 SIDE = 224  # pixels: some 10 kB, and a stray part of a mask can still be seen
 QUALITY = 80
-AVERAGED = 150  # pairs of which a mean is made; more do not change it visibly
+AVERAGED = 100  # pairs of which a mean is made; more do not change it visibly
 MEAN_SIDE = 256
 NEVER_OPENED = {"path", "missing", "too_large"}
 # Refused as a radiograph or mask, but a picture all the same, and its looks say why.
