@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.errors import ParamsError
 from pipeline.files import atomic_path
+from pipeline.transforms import AnyTransform
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -73,20 +74,18 @@ class AugmentParams(Section):
     seed: Seed
     image_size: Annotated[int, Field(ge=32, le=1024)]
     """Side of the square training images, pixels."""
-    copies: Annotated[int, Field(ge=0)]
+    copies: Annotated[int, Field(ge=0, le=50)]
     """Augmented copies of each training pair, beside the original."""
-    flip: Share
-    """Probability of a horizontal flip."""
-    rotate: Annotated[float, Field(ge=0, le=180)]
-    """Largest rotation, degrees either way."""
-    scale: Annotated[float, Field(ge=0, lt=1)]
-    """Largest relative change of size, either way."""
-    shift: Annotated[float, Field(ge=0, lt=1)]
-    """Largest shift, share of the image's side, either way."""
-    brightness: Share
-    contrast: Share
+    transforms: list[AnyTransform]
+    """The random changes of a copy, in this order."""
     workers: Annotated[int, Field(ge=0)]
-    """Processes; 0 means one per core. Does not change the result."""
+    """Processes; 0 means one per core, fewer for little work. Does not change the result."""
+
+    @model_validator(mode="after")
+    def _changes_its_copies(self) -> Self:
+        if self.copies and not self.transforms:
+            raise ValueError("copies without transforms are all alike; list some or make no copies")
+        return self
 
 
 class TrainParams(Section):

@@ -38,7 +38,7 @@ def test_the_shipped_parameters_are_sound() -> None:
 
     assert params.validate_.max_quarantined == 0.05
     assert params.train.filters == [8, 16, 32, 64]
-    assert isinstance(params.augment.rotate, float)
+    assert isinstance(params.augment.transforms[0].p, float)
 
 
 def test_parameters_cannot_be_changed_after_loading() -> None:
@@ -66,9 +66,9 @@ def test_parameters_cannot_be_changed_after_loading() -> None:
         ("train__filters", [8], "train.filters: found [8]"),
         ("train__filters", [8, 0], "train.filters.1: found 0"),
         ("train__filters", 8, "train.filters: found 8"),
-        ("augment__rotate", float("nan"), "augment.rotate: found nan"),
-        ("augment__scale", float("nan"), "augment.scale: found nan"),
-        ("augment__shift", 1, "augment.shift: found 1"),
+        ("augment__copies", 51, "augment.copies: found 51"),
+        ("augment__transforms", [], "copies without transforms are all alike"),
+        ("augment__transforms", {"name": "Rotate"}, "augment.transforms: found {'name': 'Rotate'}"),
         ("augment__image_size", 16, "augment.image_size: found 16"),
         ("augment__seed", -1, "augment.seed: found -1"),
         ("evaluate__threshold", 1.0, "evaluate.threshold: found 1.0"),

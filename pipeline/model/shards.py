@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
 Grey = NDArray[np.uint8]
 
-SHUFFLE_BUFFER = 512
-"""Records in memory; the shards are already in random order."""
+SHUFFLE_BYTES = 64 * 2**20
+"""Of records that wait in memory; shards and their records are already in random order, so this
+has only to spread the copies of a pair, which share a shard."""
+
+PARALLEL_READS = 4
+"""Shards that are open at once, their records taken in turn."""
+
+READ_BYTES = 2**20  # read at once from a shard
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ def encode_record(image_id: str, image: Grey, mask: Grey) -> bytes:
             "mask": np.packbits(mask).tobytes(),
         },
     )
+
+
+def record_size(side: int) -> int:
+    """About how many bytes a record of images (side, side) has: its image and its packed mask."""
+    return side**2 + -(-(side**2) // 8)
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> None:
@@ -77,19 +88,26 @@ def find_shards(folder: Path, split: str) -> Shards:
 def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
     """Batches of uint8 (N, S, S, 1) images 0..255 and masks 0/1.
 
-    With a `seed`, for training, they are shuffled and of full size: a last batch of one or two
-    radiographs would spoil the normalisation's means. The rest takes part in another epoch.
+    With a `seed`, for training, they are in a random order that is another in every epoch and the
+    same in every run, and of full size: a last batch of one or two radiographs would spoil the
+    normalisation's means. The rest takes part in another epoch.
     """
     import tensorflow as tf
 
-    records = tf.data.TFRecordDataset(
-        [str(path) for path in shards.paths],
-        num_parallel_reads=min(len(shards.paths), 4),
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in shards.paths])
+    if seed is not None:
+        files = files.shuffle(len(shards.paths), seed=seed)
+    records = files.interleave(
+        lambda path: tf.data.TFRecordDataset(path, buffer_size=READ_BYTES),
+        cycle_length=PARALLEL_READS,
+        num_parallel_calls=PARALLEL_READS,
+        deterministic=True,
     )
+    if seed is not None:
+        buffered = max(1, SHUFFLE_BYTES // record_size(shards.image_size))
+        records = records.shuffle(min(buffered, shards.records), seed=seed)
     full = seed is not None and shards.records >= batch_size
     batches = shards.records // batch_size if full else -(-shards.records // batch_size)
-    if seed is not None:
-        records = records.shuffle(SHUFFLE_BUFFER, seed=seed)
     return (
         records.batch(batch_size, drop_remainder=full)
         .map(lambda batch: _decode(batch, shards.image_size), num_parallel_calls=tf.data.AUTOTUNE)

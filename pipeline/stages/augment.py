@@ -1,56 +1,67 @@
 """Turn the train and val pairs into shards of training images, with augmented copies for train.
 
-Every random choice depends only on the seed, the pair and the number of the copy, so that the
-bytes depend neither on the number of processes nor on their order.
+Every pair is decoded once, and all its records go into one shard. Pairs come in random order and so
+do the records of a shard, both by a hash of seed and name, so that the bytes depend neither on the
+number of processes nor on which is first.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from pipeline.dataset.augmentation import FAULTS, Copier, Grey, Original, digest
 from pipeline.dataset.radiograph import read_mask, read_radiograph
-from pipeline.errors import StageError, UnreadableError
+from pipeline.errors import CrashedError, DatasetError, StageError
 from pipeline.files import atomic_folder, write_json
 from pipeline.model.predictor import fit_radiograph
-from pipeline.model.shards import encode_record, write_shard
+from pipeline.model.shards import encode_record, record_size, write_shard
 from pipeline.params import AugmentParams, Params
+from pipeline.preview import (
+    COLUMNS,
+    Group,
+    Tile,
+    describe,
+    draw_preview,
+    settings_of,
+)
 
-Grey = NDArray[np.uint8]
+SHARD_SIZE = 32 * 2**20
+"""Bytes. Enough to be read at full speed from a disk or an object store, little enough that every
+worker can hold one, and that there are many to spread over workers and to shuffle."""
 
-SHARD_RECORDS = 128
-"""2.4 MB at 128 x 128."""
+MIN_SHARDS = 4
+"""Of a split with so many pairs: few pairs too are spread over workers."""
 
-MIN_LUNG_KEPT = 0.5
-"""Share of the lungs' area that a copy must still show."""
+WORKER_RECORDS = 1000
+"""Fewer are made sooner than a process has started."""
 
-MAX_DRAWS = 20
-
-PREVIEW_COPIES = 4
-TILE, GAP, CAPTION = 240, 8, 26  # pixels of preview.png
-OUTLINE = (60, 220, 120)
+PREVIEW_PAIRS = 2  # of each class; more when they fit into a row
+PREVIEW_COPIES = COLUMNS - 1
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One record to make: a pair as it is (copy 0) or an augmented copy of it (from 1)."""
+class Pair:
+    """A row of split.csv."""
 
     image_id: str
+    class_name: str
     image: Path
     mask: Path
-    copy: int
+    image_sha256: str
+    mask_sha256: str
 
 
 @dataclass(frozen=True)
@@ -58,203 +69,173 @@ class Shard:
     """What a process needs to write one shard."""
 
     path: Path
-    draws: list[Draw]
+    pairs: Sequence[Pair]
+    copies: int
     params: AugmentParams
 
 
 def run(params: Params, root: Path) -> str:
     """Write artifacts/augment: shards of train and val, augment.json and preview.png.
 
-    Raises StageError when a split is empty, a file cannot be read, or the parameters push the
-    lungs out of the frame.
+    Raises StageError when a split is empty, a file cannot be read or is not the validated one, or
+    the parameters push the lungs out of the frame.
     """
-    pairs = {split: _pairs(root, split) for split in ("train", "val")}
     copies = {"train": params.augment.copies, "val": 0}
-    draws = {split: _shuffled(pairs[split], n, params.augment) for split, n in copies.items()}
+    pairs = {split: _shuffled(_pairs(root, split), params.augment) for split in copies}
+    records = {split: len(pairs[split]) * (n + 1) for split, n in copies.items()}
     with atomic_folder(root / "artifacts/augment") as folder:
         shards = [
-            shard for split in draws for shard in _shards(folder, split, draws[split], params)
+            Shard(folder / name, part, copies[split], params.augment)
+            for split in copies
+            for name, part in _parts(split, pairs[split], copies[split], params.augment.image_size)
         ]
-        redrawn = sum(_write_all(shards, params.augment.workers))
-        _preview(pairs["train"], params.augment).save(folder / "preview.png")
-        counts = {split: len(records) for split, records in draws.items()}
-        write_json(folder / "augment.json", _summary(params.augment, pairs, counts, redrawn))
+        redrawn = _write_all(shards, _processes(params.augment.workers, sum(records.values())))
+        summary = _summary(params.augment, pairs, records, redrawn)
+        write_json(folder / "augment.json", summary)
+        _preview(pairs["train"], params.augment, redrawn.total()).save(folder / "preview.png")
     return (
-        f"augment: {counts['train']} train and {counts['val']} val records of "
+        f"augment: {records['train']} train and {records['val']} val records of "
         f"{params.augment.image_size}x{params.augment.image_size} pixels in {len(shards)} shards, "
-        f"{redrawn} redrawn"
+        f"{redrawn.total()} redrawn"
     )
 
 
-def _pairs(root: Path, split: str) -> list[Draw]:
+def _pairs(root: Path, split: str) -> list[Pair]:
     path = root / "artifacts/split/split.csv"
     if not path.is_file():
         raise StageError(f"{path}: no such file; run the stage split first")
-    data = root / "data"
     with path.open(newline="", encoding="utf-8") as file:
-        pairs = [
-            Draw(row["image_id"], data / row["image_path"], data / row["mask_path"], 0)
-            for row in csv.DictReader(file)
-            if row["split"] == split
-        ]
-    if not pairs:
+        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    if not rows:
         raise StageError(
             f"{path}: found no {split} pairs, expected at least one; raise the share of {split} "
             "in params.yaml or add radiographs",
         )
-    return pairs
+    return [_pair(row, root / "data") for row in rows]
 
 
-def _shuffled(pairs: list[Draw], copies: int, params: AugmentParams) -> list[Draw]:
-    """All records of a split in random order, so that training can read shards one by one."""
-    draws = [
-        Draw(pair.image_id, pair.image, pair.mask, copy)
-        for pair in pairs
-        for copy in range(copies + 1)
-    ]
-    return sorted(draws, key=lambda draw: _digest(params.seed, draw.image_id, draw.copy))
-
-
-def _shards(folder: Path, split: str, draws: list[Draw], params: Params) -> Iterator[Shard]:
-    count = -(-len(draws) // SHARD_RECORDS)
-    for i in range(count):
-        path = folder / f"{split}-{i:05d}-of-{count:05d}.tfrecord"
-        part = draws[i * SHARD_RECORDS : (i + 1) * SHARD_RECORDS]
-        yield Shard(path, part, params.augment)
-
-
-def _write_all(shards: list[Shard], workers: int) -> list[int]:
-    processes = min(workers or len(os.sched_getaffinity(0)), len(shards))
-    if processes == 1:
-        return [_write(shard) for shard in shards]
-    # Forking would copy the threads' locks of OpenCV in whatever state they are.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-        return list(pool.map(_write, shards))
-
-
-def _write(shard: Shard) -> int:
-    """Write one shard; gives the number of copies that were drawn again."""
-    transforms = _transforms(shard.params)
-    redrawn = 0
-
-    def records() -> Iterator[bytes]:
-        nonlocal redrawn
-        for draw in shard.draws:
-            image, mask, draws = _make(draw, transforms, shard.params)
-            redrawn += draws - 1
-            yield encode_record(draw.image_id, image, mask)
-
-    write_shard(shard.path, records())
-    return redrawn
-
-
-def _make(draw: Draw, transforms: Any, params: AugmentParams) -> tuple[Grey, Grey, int]:
-    """Image (S, S) 0..255 and mask (S, S) 0/1 of a record, and how many draws it took."""
-    image, mask = _read(draw, params.image_size)
-    if draw.copy == 0:
-        return image, mask, 1
-    for attempt in range(1, MAX_DRAWS + 1):
-        digest = _digest(params.seed, draw.image_id, draw.copy, attempt)
-        transforms.set_random_seed(int.from_bytes(digest[:4], "little"))
-        copy = transforms(image=image, mask=mask)
-        if _shows_lungs(copy["mask"], mask):
-            return copy["image"], copy["mask"], attempt
-    raise StageError(
-        f"{draw.image_id}: {MAX_DRAWS} random copies all lost half of the lungs or more; lower "
-        "augment.shift, augment.scale or augment.rotate",
+def _pair(row: dict[str, str], data: Path) -> Pair:
+    return Pair(
+        row["image_id"],
+        row["class_name"],
+        data / row["image_path"],
+        data / row["mask_path"],
+        row["image_sha256"],
+        row["mask_sha256"],
     )
 
 
-def _read(draw: Draw, side: int) -> tuple[Grey, Grey]:
+def _shuffled(pairs: list[Pair], params: AugmentParams) -> list[Pair]:
+    return sorted(pairs, key=lambda pair: digest(params.seed, pair.image_id))
+
+
+def _parts(
+    split: str, pairs: list[Pair], copies: int, side: int
+) -> Iterator[tuple[str, list[Pair]]]:
+    """Names of the shards of a split and their pairs, about equally many in each."""
+    size = record_size(side) * (copies + 1) * len(pairs)
+    count = min(len(pairs), max(MIN_SHARDS, -(-size // SHARD_SIZE)))
+    ends = [len(pairs) * i // count for i in range(count + 1)]
+    for i in range(count):
+        yield f"{split}-{i:05d}-of-{count:05d}.tfrecord", pairs[ends[i] : ends[i + 1]]
+
+
+def _processes(workers: int, records: int) -> int:
+    return workers or min(len(os.sched_getaffinity(0)), -(-records // WORKER_RECORDS))
+
+
+def _write_all(shards: list[Shard], processes: int) -> Counter[str]:
+    """Write all shards; gives how many copies were drawn again, by fault."""
+    if processes == 1:
+        return sum(map(_write, shards), Counter())
+    # A fork of this process would copy the locks of its threads in whatever state they are.
+    workers = multiprocessing.get_context("forkserver")
+    workers.set_forkserver_preload(["albumentations"])  # once for all of them: it takes a second
     try:
-        image, mask = read_radiograph(draw.image), read_mask(draw.mask)
-    except UnreadableError as error:
+        with ProcessPoolExecutor(min(processes, len(shards)), workers) as pool:
+            return sum(pool.map(_write, shards), Counter())
+    except BrokenProcessPool:
+        raise CrashedError(
+            f"augment: one of {processes} worker processes was killed, perhaps for want of memory; "
+            "lower augment.workers or try again",
+        ) from None
+
+
+def _write(shard: Shard) -> Counter[str]:
+    cv2.setNumThreads(1)  # the processes share the cores
+    copier = Copier(shard.params)
+    records = [record for pair in shard.pairs for record in _records(pair, shard, copier)]
+    write_shard(shard.path, (record for _, record in sorted(records)))
+    return copier.redrawn
+
+
+def _records(pair: Pair, shard: Shard, copier: Copier) -> Iterator[tuple[bytes, bytes]]:
+    """The serialised original and copies of a pair, each after the key of its place."""
+    seed = shard.params.seed
+    image, mask = read_pair(pair, shard.params.image_size)
+    yield digest(seed, pair.image_id, 0), encode_record(pair.image_id, image, mask)
+    if shard.copies:
+        original = Original.of(pair.image_id, image, mask)
+        for number in range(1, shard.copies + 1):
+            copy = copier.draw(original, number)
+            record = encode_record(pair.image_id, copy.image, copy.mask)
+            yield digest(seed, pair.image_id, number), record
+
+
+def read_pair(pair: Pair, side: int) -> tuple[Grey, Grey]:
+    """Image (side, side) 0..255 and mask (side, side) 0/1; a pixel is lung if half of it is."""
+    try:
+        image = read_radiograph(pair.image, pair.image_sha256)
+        mask = read_mask(pair.mask, pair.mask_sha256)
+    except DatasetError as error:
         # It was readable when it was validated. A plain error crosses process borders.
         raise StageError(f"{error}; then run the stage validate again") from None
     share = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     return fit_radiograph(image, side), (share >= 0.5).astype(np.uint8)
 
 
-def _shows_lungs(mask: Grey, before: Grey) -> bool:
-    """Whether a copy's mask holds only 0 and 1 and enough of the lungs."""
-    return bool(mask.max() <= 1 and mask.sum() >= MIN_LUNG_KEPT * before.sum())
-
-
-def _transforms(params: AugmentParams) -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network at import
-    import albumentations as A
-
-    affine = A.Affine(
-        scale=(1 - params.scale, 1 + params.scale),
-        rotate=(-params.rotate, params.rotate),
-        translate_percent=(-params.shift, params.shift),
-        keep_ratio=True,
-        interpolation=cv2.INTER_LINEAR,
-        mask_interpolation=cv2.INTER_NEAREST,
-        border_mode=cv2.BORDER_CONSTANT,
-        fill=0,
-        fill_mask=0,
-        p=1,
-    )
-    light = A.RandomBrightnessContrast(params.brightness, params.contrast, p=1)
-    return A.Compose([A.HorizontalFlip(p=params.flip), affine, light])
-
-
-def _digest(*key: object) -> bytes:
-    return hashlib.sha256("/".join(map(str, key)).encode()).digest()
-
-
 def _summary(
     params: AugmentParams,
-    pairs: dict[str, list[Draw]],
+    pairs: dict[str, list[Pair]],
     records: dict[str, int],
-    redrawn: int,
+    redrawn: Counter[str],
 ) -> dict[str, Any]:
-    serialised = _transforms(params).to_dict()
     return {
         "image_size": params.image_size,
         "pairs": {split: len(found) for split, found in pairs.items()},
         "records": records,
-        "redrawn": redrawn,
-        "transforms": serialised["transform"],
-        "albumentations": serialised["__version__"],
+        "redrawn": {fault: redrawn[fault] for fault in FAULTS},
+        **Copier(params).serialised(),
     }
 
 
-def _preview(pairs: list[Draw], params: AugmentParams) -> Image.Image:
-    """The first pair of each class and its first copies, with outlined lungs."""
-    firsts = {pair.image_id.partition("/")[0]: pair for pair in reversed(pairs)}
-    columns = 1 + min(params.copies, PREVIEW_COPIES)
-    size = (GAP + columns * (TILE + GAP), len(firsts) * (TILE + CAPTION + GAP) + GAP)
-    canvas = Image.new("RGB", size, "white")
-    write = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(14)
-    transforms = _transforms(params)
-    for row, (_, pair) in enumerate(sorted(firsts.items())):
-        top = GAP + row * (TILE + CAPTION + GAP)
-        for copy in range(columns):
-            left = GAP + copy * (TILE + GAP)
-            draw = Draw(pair.image_id, pair.image, pair.mask, copy)
-            caption = f"copy {copy}" if copy else pair.image_id
-            write.text((left, top + 4), _shortened(caption, font), "black", font)
-            tile = _tile(*_make(draw, transforms, params)[:2])
-            canvas.paste(Image.fromarray(tile), (left, top + CAPTION))
-    return canvas
+def _preview(pairs: list[Pair], params: AugmentParams, redrawn: int) -> Image.Image:
+    """The first pairs of each class with their copies, as the shards hold them."""
+    copier = Copier(params, tell=True)
+    in_a_row = COLUMNS // (1 + min(params.copies, PREVIEW_COPIES))
+    of_class: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        of_class.setdefault(pair.class_name, []).append(pair)
+    groups = {
+        name: [
+            _group(pair, params, copier) for pair in of_class[name][: max(PREVIEW_PAIRS, in_a_row)]
+        ]
+        for name in sorted(of_class)
+    }
+    return draw_preview(groups, settings_of(params, len(pairs), redrawn))
 
 
-def _shortened(caption: str, font: Any) -> str:
-    while font.getlength(caption) > TILE:
-        caption = caption[: len(caption) - 2] + "…"
-    return caption
-
-
-def _tile(image: Grey, mask: Grey) -> Grey:
-    """A picture (TILE, TILE, 3) of an image with the outline of its mask."""
-    picture = cv2.cvtColor(
-        cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
+def _group(pair: Pair, params: AugmentParams, copier: Copier) -> Group:
+    image, mask = read_pair(pair, params.image_size)
+    original = Original.of(pair.image_id, image, mask)
+    copies = (
+        copier.draw(original, number) for number in range(1, min(params.copies, PREVIEW_COPIES) + 1)
     )
-    shape = cv2.resize(mask, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
-    outlines, _ = cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, outlines, -1, OUTLINE, 1)
-    return np.asarray(picture)
+    name = pair.image_id.rpartition("/")[2]
+    return [
+        Tile(image, mask, f"{name}, original"),
+        *(
+            Tile(copy.image, copy.mask, f"copy {number}: {describe(copy.applied)}")
+            for number, copy in enumerate(copies, 1)
+        ),
+    ]

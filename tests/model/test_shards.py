@@ -7,7 +7,14 @@ import pytest
 
 from pipeline.errors import StageError
 from pipeline.files import write_json
-from pipeline.model.shards import encode_record, find_shards, read_shards, write_shard
+from pipeline.model import shards as shards_module
+from pipeline.model.shards import (
+    encode_record,
+    find_shards,
+    read_shards,
+    record_size,
+    write_shard,
+)
 
 
 def write_shards(folder: Path, side: int, records: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -72,6 +79,50 @@ def test_a_seed_decides_the_order_of_training(tmp_path: Path) -> None:
     assert order(1) == order(1)
     assert order(1) != order(2)
     assert order(1) != order(None)
+
+
+@pytest.mark.slow
+def test_epochs_differ_and_come_again_with_the_same_seed(tmp_path: Path) -> None:
+    write_shards(tmp_path, 8, 40)
+
+    first, again = (three_epochs(tmp_path) for _ in range(2))
+
+    assert first == again
+    assert len({tuple(epoch) for epoch in first}) == 3
+    assert len({tuple(sorted(epoch)) for epoch in first}) == 1
+
+
+def three_epochs(folder: Path) -> list[list[bytes]]:
+    """The records of three epochs, in the order in which a training reads them."""
+    import tensorflow as tf
+
+    tf.random.set_seed(3)
+    batches = read_shards(find_shards(folder, "train"), 5, seed=3)
+    return [
+        [image.tobytes() for images, _ in batches.as_numpy_iterator() for image in images]
+        for _ in range(3)
+    ]
+
+
+@pytest.mark.slow
+def test_a_small_buffer_still_gives_every_record_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards_module, "SHUFFLE_BYTES", 3 * 72)
+    pairs = write_shards(tmp_path, 8, 20)
+
+    batches = read_shards(find_shards(tmp_path, "train"), 5, seed=1).as_numpy_iterator()
+
+    found = sorted(image.tobytes() for images, _ in batches for image in images)
+    assert found == sorted(image.tobytes() for image, _ in pairs)
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 72), (18, 365), (256, 73728)])
+def test_a_record_is_little_more_than_its_image_and_its_packed_mask(side: int, size: int) -> None:
+    record = encode_record("A/1", *(np.zeros((2, side, side), np.uint8)))
+
+    assert record_size(side) == size
+    assert 0 < len(record) - size < 80
 
 
 @pytest.mark.slow

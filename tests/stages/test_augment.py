@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import StageError
-from pipeline.files import read_json, write_csv
+from pipeline.errors import CrashedError, StageError
+from pipeline.files import read_json, sha256_file, write_csv
+from pipeline.model.shards import encode_record
 from pipeline.params import Params
+from pipeline.preview import OUTLINE, TILE
 from pipeline.stages import augment
 from tests.conftest import write_dataset
 
 
 def with_augment(params: Params, **changes: Any) -> Params:
-    changed = params.augment.model_copy(update={"image_size": 32, "workers": 1, **changes})
-    return params.model_copy(update={"augment": changed})
+    changed = params.augment.model_dump() | {"image_size": 32, "workers": 1, **changes}
+    return params.model_copy(update={"augment": type(params.augment).model_validate(changed)})
 
 
 def write_split(root: Path, train: int, val: int) -> None:
@@ -29,6 +32,8 @@ def write_split(root: Path, train: int, val: int) -> None:
             "class_name": name,
             "image_path": f"{name}/images/{name}-{i}.png",
             "mask_path": f"{name}/masks/{name}-{i}.png",
+            "image_sha256": sha256_file(root / f"data/{name}/images/{name}-{i}.png"),
+            "mask_sha256": sha256_file(root / f"data/{name}/masks/{name}-{i}.png"),
             "pixel_sha256": "",
             "split": "train" if i <= train else "val",
         }
@@ -41,6 +46,18 @@ def write_split(root: Path, train: int, val: int) -> None:
 def hashes(root: Path) -> dict[str, str]:
     files = sorted((root / "artifacts/augment").iterdir())
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def records(root: Path, split: str) -> list[bytes]:
+    """The serialised examples of a split, as they lie in its shards."""
+    found = []
+    for path in sorted((root / "artifacts/augment").glob(f"{split}-*.tfrecord")):
+        content = path.read_bytes()
+        while content:
+            length = int.from_bytes(content[:8], "little")
+            found.append(content[12 : 12 + length])
+            content = content[12 + length + 4 :]
+    return found
 
 
 @pytest.fixture
@@ -56,98 +73,173 @@ def test_train_gets_copies_and_val_gets_none(params: Params, root: Path) -> None
     assert made["pairs"] == {"train": 6, "val": 4}
     assert made["records"] == {"train": 18, "val": 4}
     assert made["image_size"] == 32
-    assert made["redrawn"] == 0
-    assert "18 train and 4 val records of 32x32 pixels in 2 shards" in line
+    assert made["redrawn"] == {"mask_values": 0, "lungs_lost": 0, "lung_missing": 0}
+    assert made["albumentations"] == "2.0.8"
+    assert made["transforms"]["transforms"][0]["__class_fullname__"] == "HorizontalFlip"
+    assert "18 train and 4 val records of 32x32 pixels in 8 shards, 0 redrawn" in line
+    assert len(records(root, "train")) == 18
+    assert len(set(records(root, "val"))) == 4
 
 
-def test_bytes_do_not_depend_on_the_number_of_processes(
-    params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(augment, "SHARD_RECORDS", 4)
-
-    augment.run(with_augment(params, workers=1), root)
+def test_bytes_do_not_depend_on_the_number_of_processes(params: Params, root: Path) -> None:
+    augment.run(with_augment(params, copies=2, workers=1), root)
     alone = hashes(root)
-    augment.run(with_augment(params, workers=2), root)
 
-    assert len([name for name in alone if name.endswith("of-00003.tfrecord")]) == 3
-    assert hashes(root) == alone
+    for workers in (2, 3):
+        augment.run(with_augment(params, copies=2, workers=workers), root)
+        assert hashes(root) == alone
 
 
-def test_another_seed_gives_other_copies(params: Params, root: Path) -> None:
+def test_another_seed_gives_another_order_and_other_copies(params: Params, root: Path) -> None:
     augment.run(with_augment(params, seed=1), root)
-    first = hashes(root)
+    train, val = records(root, "train"), records(root, "val")
     augment.run(with_augment(params, seed=2), root)
 
-    assert hashes(root)["train-00000-of-00001.tfrecord"] != first["train-00000-of-00001.tfrecord"]
+    assert records(root, "val") != val
+    assert sorted(records(root, "val")) == sorted(val)
+    assert len(set(records(root, "train")) & set(train)) == 6  # the originals
 
 
-def test_summary_names_the_transforms_and_their_strength(params: Params, root: Path) -> None:
-    augment.run(with_augment(params, rotate=5.0), root)
+def test_the_order_of_the_split_does_not_matter(params: Params, root: Path) -> None:
+    augment.run(with_augment(params), root)
+    first = hashes(root)
+    table = root / "artifacts/split/split.csv"
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    write_csv(table, list(rows[0]), rows[::-1])
+    augment.run(with_augment(params), root)
 
-    made = read_json(root / "artifacts/augment/augment.json")
-    flip, affine, light = made["transforms"]["transforms"]
-    assert flip["__class_fullname__"] == "HorizontalFlip"
-    assert affine["rotate"] == [-5, 5]
-    assert (affine["interpolation"], affine["mask_interpolation"], affine["fill_mask"]) == (1, 0, 0)
-    assert light["__class_fullname__"] == "RandomBrightnessContrast"
-    assert made["albumentations"]
-
-
-def test_preview_shows_each_class_with_outlined_lungs(params: Params, root: Path) -> None:
-    augment.run(with_augment(params, copies=2), root)
-
-    preview = np.asarray(Image.open(root / "artifacts/augment/preview.png"))
-    tile = augment.TILE + augment.GAP
-    assert preview.shape == (2 * (tile + augment.CAPTION) + augment.GAP, 3 * tile + augment.GAP, 3)
-    for row in range(2):
-        for column in range(3):
-            top = augment.GAP + row * (tile + augment.CAPTION) + augment.CAPTION
-            left = augment.GAP + column * tile
-            shown = preview[top : top + augment.TILE, left : left + augment.TILE]
-            assert (shown == augment.OUTLINE).all(axis=-1).sum() > 100
+    assert hashes(root) == first
 
 
-def test_lungs_pushed_out_of_the_frame_are_drawn_again(params: Params, root: Path) -> None:
-    augment.run(with_augment(params, shift=0.6, copies=8), root)
-
-    assert read_json(root / "artifacts/augment/augment.json")["redrawn"] > 0
-
-
-def test_lungs_that_stay_out_of_the_frame_stop_the_stage(
+def test_shards_are_bounded_in_size_and_hold_all_records_of_their_pairs(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(augment, "MIN_LUNG_KEPT", 9.0)
+    monkeypatch.setattr(augment, "SHARD_SIZE", 2500)  # two records of 32 x 32 pixels
+
+    augment.run(with_augment(params, copies=1), root)
+
+    shards = sorted((root / "artifacts/augment").glob("train-*.tfrecord"))
+    assert [path.name for path in shards] == [f"train-{i:05d}-of-00006.tfrecord" for i in range(6)]
+    assert all(3000 > path.stat().st_size > 2000 for path in shards)
+
+
+@pytest.mark.parametrize(
+    ("workers", "records", "processes"),
+    [(0, 1, 1), (0, 1000, 1), (0, 10**6, len(os.sched_getaffinity(0))), (3, 1, 3), (1, 10**6, 1)],
+)
+def test_little_work_is_done_by_few_processes_unless_told_otherwise(
+    workers: int, records: int, processes: int
+) -> None:
+    assert augment._processes(workers, records) == processes
+
+
+def test_a_killed_worker_is_a_crash_that_is_worth_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "_write", os._exit)  # by name, which the workers know
 
     with pytest.raises(
-        StageError, match=r"^(COVID|Normal)/.*lost half of the lungs.*augment\.shift"
+        CrashedError, match=r"one of 2 worker processes was killed.*augment\.worker"
     ):
-        augment.run(with_augment(params), root)
+        augment._write_all([9, 9], 2)  # type: ignore[list-item]
+
+
+def test_redrawn_copies_are_counted_by_kind(params: Params, root: Path) -> None:
+    strong = {
+        "name": "Affine",
+        "scale": [1.3, 1.35],
+        "rotate": [-30, 30],
+        "translate_percent": [-0.25, 0.25],
+        "p": 1,
+    }
+
+    line = augment.run(with_augment(params, copies=8, transforms=[strong, strong]), root)
+
+    redrawn = read_json(root / "artifacts/augment/augment.json")["redrawn"]
+    assert redrawn["lung_missing"] > 0
+    assert redrawn["mask_values"] == 0
+    assert f"{sum(redrawn.values())} redrawn" in line
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_lungs_that_stay_out_of_the_frame_stop_the_stage(
+    params: Params, root: Path, workers: int
+) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:10, :10] = 255
+    path = root / "data/COVID/masks/COVID-1.png"
+    Image.fromarray(mask).save(path)
+    set_hash(root, "mask_sha256", path)
+    away = {
+        "name": "Affine",
+        "scale": [1, 1],
+        "rotate": [0, 0],
+        "translate_percent": [-0.25, -0.24],
+        "p": 1,
+    }
+
+    with pytest.raises(StageError, match=r"^COVID/COVID-1: .*; narrow Affine in augment\.transf"):
+        augment.run(with_augment(params, transforms=[away], workers=workers), root)
     assert not (root / "artifacts/augment").exists()
 
 
-def test_a_copy_keeps_image_and_mask_together(params: Params, root: Path) -> None:
-    pair = augment._pairs(root, "train")[0]
-    changed = with_augment(params, image_size=64, rotate=30.0, flip=1.0).augment
-    transforms = augment._transforms(changed)
-
-    draw = augment.Draw(pair.image_id, pair.image, pair.mask, copy=1)
-    image, mask, _ = augment._make(draw, transforms, changed)
-
-    original = augment._make(pair, transforms, changed)[1]
-    assert set(np.unique(mask)) == {0, 1}
-    assert (mask != original).any()
-    assert image[mask == 1].mean() < 120 < image[(mask == 0) & (image > 0)].mean()
+def set_hash(root: Path, column: str, path: Path) -> None:
+    """Let split.csv expect the present bytes of a file."""
+    table = root / "artifacts/split/split.csv"
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if path == root / "data" / row[column.replace("sha256", "path")]:
+            row[column] = sha256_file(path)
+    write_csv(table, list(rows[0]), rows)
 
 
-def test_a_mask_pixel_is_lung_when_half_of_its_area_is(params: Params, root: Path) -> None:
+def test_a_mask_pixel_is_lung_when_half_of_its_area_is(root: Path) -> None:
     pair = augment._pairs(root, "train")[0]
     mask = np.zeros((64, 64), np.uint8)
     mask[:, :33] = 255  # column 16 of 32 covers columns 32 and 33: one half
     Image.fromarray(mask).save(pair.mask)
+    set_hash(root, "mask_sha256", pair.mask)
 
-    _, small, _ = augment._make(pair, None, with_augment(params).augment)
+    _, small = augment.read_pair(augment._pairs(root, "train")[0], 32)
 
     assert small[0].tolist() == [1] * 17 + [0] * 15
+
+
+@pytest.mark.parametrize("copies", [0, 1, 2, 7])
+def test_the_preview_shows_each_class_with_outlined_lungs(
+    params: Params, root: Path, copies: int
+) -> None:
+    augment.run(with_augment(params, copies=copies), root)
+
+    preview = np.asarray(Image.open(root / "artifacts/augment/preview.png"))
+    rows = 1 if copies <= 2 else 2  # of each class
+    assert preview.shape[0] > 2 * rows * TILE
+    outlined = (np.abs(preview.astype(int) - OUTLINE).max(axis=-1) < 40).sum()
+    tiles = min(3, 6 // (copies + 1)) if copies <= 2 else 2
+    assert outlined > 2 * tiles * (1 + min(copies, 5)) * 200
+
+
+def test_the_preview_shows_what_the_shards_hold(
+    params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    draw = augment.draw_preview
+    monkeypatch.setattr(
+        augment, "draw_preview", lambda groups, text: shown.append(groups) or draw(groups, text)
+    )
+
+    augment.run(with_augment(params, copies=2), root)
+
+    stored = records(root, "train")
+    for groups in shown[0].values():
+        for tiles in groups:
+            image_id = next(
+                f"{name}/{tiles[0].caption.partition(',')[0]}"
+                for name in ("COVID", "Normal")
+                if tiles[0].caption.startswith(name)
+            )
+            for tile in tiles:
+                assert encode_record(image_id, tile.image, tile.mask) in stored
 
 
 def test_missing_split_is_named(params: Params, tmp_path: Path) -> None:
@@ -168,9 +260,20 @@ def test_a_split_without_pairs_is_refused(params: Params, root: Path, split: str
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_went_bad_since_validation_is_named(
-    params: Params, root: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    params: Params, root: Path, workers: int
 ) -> None:
     (root / "data/COVID/images/COVID-1.png").write_bytes(b"gone")
 
     with pytest.raises(StageError, match=r"COVID-1\.png.*then run the stage validate again"):
         augment.run(with_augment(params, workers=workers), root)
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_file_that_was_exchanged_since_validation_is_named(
+    params: Params, root: Path, kind: str
+) -> None:
+    path = root / f"data/Normal/{kind}/Normal-2.png"
+    path.write_bytes((root / f"data/Normal/{kind}/Normal-1.png").read_bytes())
+
+    with pytest.raises(StageError, match=r"Normal-2\.png: .*; then run the stage validate again"):
+        augment.run(with_augment(params), root)
