@@ -41,6 +41,10 @@ class ValidateParams(Section):
     min_lung_area: Share
     """Smallest plausible share of the mask that is lung."""
     max_lung_area: Share
+    max_area_shift: Positive
+    """Largest shift of a class's lung area before a warning, robust standard deviations (drift)."""
+    max_intensity_shift: Positive
+    """The same for the mean grey value."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
