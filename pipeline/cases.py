@@ -28,7 +28,7 @@ class Case:
     rank: int
     """1 is the first that the report shows of its kind."""
     row: dict[str, Any]
-    """Its row of per_image.parquet, with image_path and mask_path of split.csv."""
+    """Its row of per_image.parquet, with the paths and the files' hashes of split.csv."""
     radiograph: bytes
     """A grey PNG."""
     overlay: bytes
@@ -76,10 +76,11 @@ def choose_cases(per_image: pd.DataFrame, count: int) -> dict[str, list[str]]:
 def draw_cases(root: Path, per_image: pd.DataFrame, split: pd.DataFrame, count: int) -> list[Case]:
     """Choose the cases and draw them from data/ and artifacts/evaluate/predictions below `root`.
 
-    Raises StageError when a prediction is missing or is not the one that was scored.
+    Raises StageError when a prediction is missing or is not the one that was scored, DatasetError
+    when a radiograph or mask is not the one that was split.
     """
-    paths = split[["image_id", "image_path", "mask_path"]]
-    rows = {row["image_id"]: row for row in per_image.merge(paths).to_dict("records")}
+    files = split[["image_id", "image_path", "mask_path", "image_sha256", "mask_sha256"]]
+    rows = {row["image_id"]: row for row in per_image.merge(files).to_dict("records")}
     return [
         _draw_case(root, kind, rank, rows[image_id])
         for kind, image_ids in choose_cases(per_image, count).items()
@@ -88,8 +89,8 @@ def draw_cases(root: Path, per_image: pd.DataFrame, split: pd.DataFrame, count: 
 
 
 def _draw_case(root: Path, kind: str, rank: int, row: dict[Any, Any]) -> Case:
-    radiograph = read_radiograph(root / "data" / row["image_path"])
-    truth = read_mask(root / "data" / row["mask_path"])
+    radiograph = read_radiograph(root / "data" / row["image_path"], row["image_sha256"])
+    truth = read_mask(root / "data" / row["mask_path"], row["mask_sha256"])
     prediction = _read_prediction(root, row, truth)
     overlay = draw_overlay(radiograph, truth, prediction)
     return Case(kind, rank, row, encode_png(shrink_radiograph(radiograph)), encode_png(overlay))

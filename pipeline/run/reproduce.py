@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from configobj import ConfigObj
 
+from pipeline.dataset.objects import find_damage
 from pipeline.errors import CrashedError, LungsegError, ParamsError, StageError, WorkspaceError
 from pipeline.files import read_json
 from pipeline.params import read_yaml
-from pipeline.run.workspace import Workspace
+from pipeline.run.workspace import Workspace, shared_cache
+from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ def reproduce(
             marker = f"Running stage '{name}'"
             ran, code, errors = _follow(workspace, arguments, marker, started, environment)
             if code:
-                raise _failure(name, error_file, errors)
+                raise _failure(workspace, name, error_file, errors)
     return "ran" if ran else "cached"
 
 
@@ -87,11 +89,28 @@ def materialise(workspace: Workspace, name: str) -> None:
     if all((workspace.folder / path).exists() for path in paths):
         return
     code, errors = dvc(workspace, ["pull", "--quiet", name])
-    if code:
-        raise WorkspaceError(
-            f"{name}: neither the DVC cache nor the remote holds its result ({errors}); run it "
-            "again with --force, or push it from where it was made",
-        )
+    # DVC takes a damaged list of files from a remote for a folder with fewer files, and succeeds.
+    damage = _find_damage(workspace.folder, paths, files=bool(code))
+    if code or damage:
+        again = "" if name == "data" else "; or run it again with --force"
+        causes = "; DVC says: ".join(filter(None, [damage, errors]))
+        raise WorkspaceError(f"{name}: cannot be pulled: {causes}{again}")
+
+
+def _find_damage(folder: Path, paths: Sequence[Path], *, files: bool = True) -> str | None:
+    """Return a sentence on what DVC's cache lacks, or holds damaged, of these paths."""
+    recorded = _recorded(folder)
+    wanted = {name: recorded[name] for name in map(str, paths) if name in recorded}
+    return find_damage(shared_cache(Settings(repo=str(folder))), wanted, files=files)
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """Return the MD5 of the dataset and of every output that dvc.lock knows, by path."""
+    lock, data = folder / "dvc.lock", folder / "data.dvc"
+    stages = read_yaml(lock)["stages"].values() if lock.exists() else []
+    outs = [out for stage in stages for out in stage.get("outs", [])]
+    outs += read_yaml(data)["outs"] if data.exists() else []
+    return {out["path"]: out["md5"] for out in outs}
 
 
 def push_results(workspace: Workspace, name: str) -> None:
@@ -147,10 +166,15 @@ def _follow(
     return seen, child.returncode, "; ".join(errors)
 
 
-def _failure(name: str, error_file: Path, errors: str) -> LungsegError:
+def _failure(workspace: Workspace, name: str, error_file: Path, errors: str) -> LungsegError:
+    deps = [Path(dep) for dep in stage_definition(workspace.folder, name).get("deps", [])]
+    damage = _find_damage(workspace.folder, deps)
     if error_file.exists():
         content = read_json(error_file)
-        refusal = StageError(content["message"])
+        refusal = StageError("; ".join(filter(None, [content["message"], damage])))
         refusal.exit_code = content["exit_code"]
         return refusal
+    if damage:
+        # When a file of a folder is missing, DVC keeps no list either but names the file's object.
+        return WorkspaceError("; DVC says: ".join(filter(None, [f"{name}: {damage}", errors])))
     return CrashedError(f"{name}: stopped without giving a reason: {errors}")

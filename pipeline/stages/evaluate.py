@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.dataset.radiograph import Grey, pixel_sha256, read_mask, read_radiograph
+from pipeline.dataset.radiograph import Grey, read_mask, read_radiograph
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder, write_csv, write_json
 from pipeline.fingerprints import read_split, select_test
@@ -68,8 +68,8 @@ def score_images(
     `rows` are rows of split.csv, their paths are below `data`. The result has a row per image
     with the columns of per_image.parquet, in the order of `rows`. Predicted masks are written
     below `predictions` as <image_id>.png, unless it is None. One batch is in memory at a time.
-    Raises StageError when a radiograph is not the one that was split or a probability is not
-    finite, UnreadableError when a file cannot be read.
+    Raises DatasetError when a file is not the one that was split or cannot be read, StageError when
+    a probability is not finite.
     """
     scored: list[dict[str, Any]] = []
     for start in range(0, len(rows), params.batch_size):
@@ -85,8 +85,8 @@ def _score_batch(
     params: EvaluateParams,
     predictions: Path | None,
 ) -> Iterator[dict[str, Any]]:
-    images = [_read_checked(data / row["image_path"], row["pixel_sha256"]) for row in rows]
-    truths = [read_mask(data / row["mask_path"]) for row in rows]
+    images = [read_radiograph(data / row["image_path"], row["image_sha256"]) for row in rows]
+    truths = [read_mask(data / row["mask_path"], row["mask_sha256"]) for row in rows]
     sizes = [(truth.shape[0], truth.shape[1]) for truth in truths]
     probabilities = predictor.predict(images, sizes, params.batch_size)
     for row, truth, lung in zip(rows, truths, probabilities, strict=True):
@@ -95,17 +95,6 @@ def _score_batch(
             _write_mask(predictions / f"{row['image_id']}.png", mask)
         counts = confusion(mask, truth)
         yield {name: row[name] for name in IDENTITY} | counts._asdict() | score(counts)
-
-
-def _read_checked(path: Path, expected: str) -> Grey:
-    image = read_radiograph(path)
-    found = pixel_sha256(image)
-    if found != expected:
-        raise StageError(
-            f"{path}: pixels have SHA-256 {found[:12]}, the split has {expected[:12]}; run the "
-            "stages validate and split again on these data",
-        )
-    return image
 
 
 def _binarise(lung: NDArray[np.float32], threshold: float, image_id: str) -> NDArray[np.uint8]:

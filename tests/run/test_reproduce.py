@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pipeline.errors import CrashedError, ParamsError, StageError, WorkspaceError
+from pipeline.errors import CrashedError, LungsegError, ParamsError, StageError, WorkspaceError
 from pipeline.run.reproduce import (
     materialise,
     push_results,
@@ -193,8 +196,115 @@ def test_a_result_that_nobody_holds_is_one_line(project: Path) -> None:
     second = checkout(project, "two")
     shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
 
-    with pytest.raises(WorkspaceError, match="upper: neither the DVC cache nor the remote holds"):
+    with pytest.raises(WorkspaceError) as refusal:
         materialise(second, "upper")
+
+    message = str(refusal.value)
+    assert message.startswith(
+        f"upper: cannot be pulled: artifacts/upper.txt: object {md5('LUNGS')}"
+    )
+    assert "drop the cache entry if there is one and pull again" in message
+    assert message.endswith("or run it again with --force")
+    assert "\n" not in message
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def overwrite(path: Path, text: str) -> None:
+    """As root does through a hard link, or a failing disk."""
+    path.chmod(0o644)
+    path.write_text(text)
+    path.chmod(0o444)
+
+
+def stored(root: Path, digest: str) -> Path:
+    return root / "files/md5" / digest[:2] / digest[2:]
+
+
+def listing(project: Path) -> str:
+    """The object that lists the files of data/."""
+    recorded = yaml.safe_load((project / "data.dvc").read_text())["outs"][0]["md5"]
+    return str(recorded)
+
+
+def spoil_file(project: Path, store: Path) -> str:
+    overwrite(stored(store, md5("lungs")), "LUNG?")
+    return f"data/text.txt: object {md5('lungs')} is not in the cache"
+
+
+def lose_file(project: Path, store: Path) -> str:
+    stored(store, md5("lungs")).unlink()
+    return f"data: object {listing(project)} is not in the cache"
+
+
+def spoil_listing(project: Path, store: Path) -> str:
+    overwrite(stored(store, listing(project)), "[]")
+    return f"data: object {project.parent}/one/.dvc/cache/files/md5/"
+
+
+def lose_listing(project: Path, store: Path) -> str:
+    stored(store, listing(project)).unlink()
+    return f"data: object {listing(project)} is not in the cache"
+
+
+@pytest.mark.parametrize("spoil", [spoil_file, lose_file, spoil_listing, lose_listing])
+def test_data_that_the_remote_does_not_give_intact_are_named_with_the_remedy(
+    project: Path, tmp_path: Path, spoil: Callable[[Path, Path], str]
+) -> None:
+    dvc(project, "remote", "modify", "--quiet", "store", "verify", "true")
+    commit(project)
+    expected = spoil(project, tmp_path / "store")
+    workspace = checkout(project, "one")
+
+    with pytest.raises(WorkspaceError) as pulled:
+        materialise(workspace, "data")
+    shutil.rmtree(workspace.folder / "data", ignore_errors=True)
+    with pytest.raises(LungsegError) as reproduced:
+        reproduce(workspace, "upper")
+
+    for refusal, start in ((pulled, "data: cannot be pulled: "), (reproduced, "upper: ")):
+        message = str(refusal.value)
+        assert message.startswith(f"{start}{expected}")
+        assert "push it again from a copy whose cache is good" in message
+        assert "\n" not in message
+
+
+def test_a_stage_that_fails_over_a_poisoned_cache_names_the_object(project: Path) -> None:
+    script = UPPER + 'if "?" in text:\n    raise SystemExit("not lungs")\n'
+    (project / "upper.py").write_text(script)
+    dvc(project, "config", "cache.type", "hardlink")
+    commit(project)
+    workspace = checkout(project, "one")
+    materialise(workspace, "data")
+    poisoned = stored(workspace.folder / ".dvc/cache", md5("lungs"))
+    overwrite(poisoned, "LUNG?")
+    assert (workspace.folder / "data/text.txt").read_text() == "LUNG?"
+
+    with pytest.raises(WorkspaceError) as refusal:
+        reproduce(workspace, "upper")
+
+    assert f"upper: data/text.txt: object {poisoned} is damaged" in str(refusal.value)
+
+
+def test_a_refusal_over_a_poisoned_cache_keeps_its_exit_code_and_names_the_object(
+    project: Path,
+) -> None:
+    (project / "upper.py").write_text(REFUSES)
+    commit(project)
+    workspace = checkout(project, "one")
+    materialise(workspace, "data")
+    poisoned = stored(workspace.folder / ".dvc/cache", md5("lungs"))
+    overwrite(poisoned, "LUNG?")
+
+    with pytest.raises(StageError) as refusal:
+        reproduce(workspace, "upper")
+
+    message = str(refusal.value)
+    assert message.startswith("data: too short; add words; data/text.txt: object ")
+    assert f"{poisoned} is damaged" in message
+    assert refusal.value.exit_code == 75
 
 
 def test_results_are_not_pushed_into_the_repository_itself(project: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.radiograph import Grey, pixel_sha256, read_radiograph
-from pipeline.files import write_json
+from pipeline.files import sha256_file, write_json
 from pipeline.params import EvaluateParams
 from pipeline.scores import summarise_classes
 from pipeline.stages.evaluate import score_images
@@ -51,6 +51,8 @@ def write_split(root: Path, test: int, **classes: int) -> pd.DataFrame:
             "class_name": pair.class_name,
             "image_path": pair.image.as_posix(),
             "mask_path": pair.mask.as_posix(),
+            "image_sha256": sha256_file(root / "data" / pair.image),
+            "mask_sha256": sha256_file(root / "data" / pair.mask),
             "pixel_sha256": pixel_sha256(read_radiograph(root / "data" / pair.image)),
         }
         for pair in list_dataset(root / "data").pairs

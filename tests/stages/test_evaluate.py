@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.dataset.radiograph import pixel_sha256, read_mask, read_radiograph
-from pipeline.errors import StageError, UnreadableError
+from pipeline.errors import DatasetError, StageError, UnreadableError
 from pipeline.files import read_json, sha256_file
 from pipeline.params import EvaluateParams, Params
 from pipeline.scores import SCORES, Counts, confusion, score
@@ -117,6 +117,7 @@ def test_masks_are_scored_at_their_own_size(tmp_path: Path) -> None:
     path = tmp_path / "data" / rows.loc[0, "mask_path"]
     with Image.open(path) as mask:
         mask.resize((100, 90), Image.Resampling.NEAREST).save(path)
+    rows.loc[0, "mask_sha256"] = sha256_file(path)
 
     table = score_images(StandIn(), rows, tmp_path / "data", PARAMS, tmp_path / "predictions")
 
@@ -163,12 +164,13 @@ def test_probabilities_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         score_images(Even(float("nan")), rows, tmp_path / "data", PARAMS, None)
 
 
-def test_a_radiograph_that_is_not_the_one_split_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", ["images", "masks"])
+def test_a_file_that_is_not_the_one_split_is_refused_by_name(tmp_path: Path, half: str) -> None:
     rows = write_split(tmp_path, test=2, Normal=4)
-    images = tmp_path / "data/Normal/images"
-    (images / "Normal-4.png").replace(images / "Normal-2.png")
+    folder = tmp_path / "data/Normal" / half
+    (folder / "Normal-4.png").replace(folder / "Normal-2.png")
 
-    with pytest.raises(StageError, match=r"Normal-2\.png: pixels have SHA-256 .*run the stages"):
+    with pytest.raises(DatasetError, match=rf"{half}/Normal-2\.png: .*"):
         score_images(StandIn(), rows, tmp_path / "data", PARAMS, None)
 
 

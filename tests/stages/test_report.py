@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline import fingerprints
-from pipeline.errors import StageError
+from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file, write_json
 from pipeline.params import Params, ReportParams
 from pipeline.stages.report import run
@@ -205,7 +205,11 @@ def test_few_test_radiographs_are_shown_once_each(
 
 def test_a_reference_without_lung_is_told_in_words(tmp_path: Path, params: Params) -> None:
     rows = write_split(tmp_path, test=1, Normal=4)
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "data" / rows["mask_path"][0])
+    mask = tmp_path / "data" / rows["mask_path"][0]
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
+    split = tmp_path / "artifacts/split/split.csv"
+    split.write_text(split.read_text().replace(rows["mask_sha256"][0], sha256_file(mask)))
+    rows.loc[0, "mask_sha256"] = sha256_file(mask)
     write_scores(tmp_path, rows)
     write_training(tmp_path)
 
@@ -213,6 +217,20 @@ def test_a_reference_without_lung_is_told_in_words(tmp_path: Path, params: Param
 
     text = Page((tmp_path / "artifacts/report/index.html").read_text()).text
     assert "The reference mask holds no lung, the model marks" in text
+
+
+@pytest.mark.parametrize("half", ["images", "masks"])
+def test_a_file_that_is_not_the_one_split_is_refused_by_name(
+    tmp_path: Path, params: Params, half: str
+) -> None:
+    write_evaluated(tmp_path, test=1, Normal=4)
+    folder = tmp_path / "data/Normal" / half
+    (folder / "Normal-4.png").replace(folder / "Normal-1.png")
+
+    with pytest.raises(DatasetError, match=rf"{half}/Normal-1\.png: "):
+        run(params, tmp_path)
+
+    assert not (tmp_path / "artifacts/report").exists()
 
 
 def test_names_of_classes_and_radiographs_cannot_break_the_page(
