@@ -7,9 +7,9 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,8 @@ from pipeline.params import check_override, load_params, read_assignments
 from pipeline.settings import Settings, error_file, quiet_libraries
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from pipeline.run.services import Status
 
 app = typer.Typer(
@@ -261,3 +263,41 @@ def fetch() -> None:
     from pipeline.dataset.kaggle import fetch_dataset
 
     typer.echo(fetch_dataset(Path.cwd()).summary())
+
+
+JSON = typer.Option("--json", help="For machines.")
+
+
+@data_app.command()
+def log(*, as_json: Annotated[bool, JSON] = False) -> None:
+    """Show the dataset's versions: the commits that changed data.dvc."""
+    from pipeline.dataset.version_tables import log_table
+    from pipeline.dataset.versions import describe_versions, list_versions
+
+    settings = Settings(repo=str(Path.cwd()))
+    rows = describe_versions(settings, list_versions(Path.cwd()))
+    _show(rows, as_json, lambda: log_table(rows))
+
+
+@data_app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="Commit, branch or tag.")],
+    after: Annotated[str | None, typer.Argument(help="Default: data.dvc as it is here.")] = None,
+    *,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Show what changed between two versions of the dataset, checking nothing out."""
+    from pipeline.dataset.difference import compare_versions
+    from pipeline.dataset.version_tables import difference_view
+
+    difference = compare_versions(Path.cwd(), before, after)
+    _show(difference.as_dict(), as_json, lambda: difference_view(difference))
+
+
+def _show(content: Any, as_json: bool, view: Callable[[], RenderableType]) -> None:
+    from rich.console import Console
+
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        Console().print(view())

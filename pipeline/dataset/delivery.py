@@ -8,13 +8,18 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.dataset.archive import extract
+from pipeline.dataset.drift import profile
+from pipeline.dataset.inspected import inspect_cached
 from pipeline.dataset.inspection import Inspection, inspect, same_name
 from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset
 from pipeline.dataset.metadata import merge_sheets, read_sheet
+from pipeline.dataset.objects import parse_record
 from pipeline.dataset.record import (
     DELIVERY,
+    RECORDS,
     STAGE,
     check_recorded,
     has_data,
@@ -23,6 +28,7 @@ from pipeline.dataset.record import (
 )
 from pipeline.dataset.staging import Folders, Outcome, link_tree, stage_pairs
 from pipeline.errors import DatasetError
+from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +60,7 @@ class ImportResult:
             return None
         what = ", ".join(f"{count} {name}" for name, count in self.added.items())
         message = f"Import {what}" if what else "Import metadata"
-        return f"git add data.dvc .gitignore && git commit -m {shlex.quote(message)}"
+        return f"git add {' '.join(RECORDS)} && git commit -m {shlex.quote(message)}"
 
     def summary(self) -> str:
         """One paragraph for a person."""
@@ -63,7 +69,10 @@ class ImportResult:
         if self.left_out:
             lines.append(f"left out, no part of the layout: {', '.join(self.left_out)}")
         if self.replaced:
-            lines.append("the former dataset stays: `git checkout REV data.dvc && dvc checkout`")
+            lines.append(
+                "the former dataset stays: `git checkout REV data.dvc data.previous.json && "
+                "dvc checkout`"
+            )
         lines.append(f"record it: {self.commit}" if self.commit else "nothing to record")
         return "\n".join(lines)
 
@@ -103,8 +112,15 @@ def _import(source: Path, project: Path, append: bool) -> ImportResult:
     _refuse(source, problems)
     changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
-        record_stage(project)
+        # A replacement is a dataset of its own, and its own first version.
+        record_stage(project, _profile(project) if append and has_data(project) else {})
     return _result(outcomes, delivery, project, replaced, changed)
+
+
+def _profile(project: Path) -> dict[str, Any]:
+    recorded = parse_record((project / "data.dvc").read_text(encoding="utf-8"), "data.dvc")
+    manifest, _ = inspect_cached(Settings(repo=str(project)), recorded.md5, project / "data")
+    return profile(manifest)
 
 
 def _open(source: Path, project: Path) -> Inspection:

@@ -12,11 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
+from pipeline.dataset.drift import PREVIOUS
 from pipeline.errors import DatasetError
+from pipeline.files import write_json
 from pipeline.settings import child_environment
 
 logger = logging.getLogger(__name__)
@@ -24,9 +27,10 @@ logger = logging.getLogger(__name__)
 STAGE = ".data.partial"
 DELIVERY = ".delivery.partial"
 FORMER = ".data.former.partial"
-"""Holds the former data/, data.dvc and .gitignore while a new version is recorded."""
+"""Holds the former data/ and RECORDS while a new version is recorded."""
 DONE = ".data.done.partial"
-RECORDS = ("data.dvc", ".gitignore")
+RECORDS = ("data.dvc", PREVIOUS, ".gitignore")
+"""What git keeps of a version."""
 
 
 @contextmanager
@@ -76,7 +80,7 @@ def check_recorded(project: Path, append: bool) -> None:
     if not append and _uncommitted(project):
         raise DatasetError(
             f"{record}: not committed, so the dataset it records would be lost; "
-            "run `git add data.dvc .gitignore && git commit`",
+            f"run `git add {' '.join(RECORDS)} && git commit`",
         )
 
 
@@ -98,12 +102,16 @@ def _uncommitted(project: Path) -> bool:
     return bool(_run(project, "git", "status", "--porcelain", "--", "data.dvc").strip())
 
 
-def record_stage(project: Path) -> None:
-    """Make the stage the new data/ and `dvc add` it; on any failure all is as before."""
+def record_stage(project: Path, previous: dict[str, Any]) -> None:
+    """Make the stage the new data/ and `dvc add` it; on any failure all is as before.
+
+    `previous` is the profile of the version that the new one continues, empty for a first one.
+    """
     expected = sum(1 for path in (project / STAGE).rglob("*") if path.is_file())
     os.sync()  # the stage is on the disk before data/ points to it
     try:
         _swap(project)
+        write_json(project / PREVIOUS, previous)
         _run(project, "dvc", "add", "data")
         _check_record(project, expected)
         # From here on the new version stands, even if the process dies while it cleans up.
@@ -134,7 +142,7 @@ def _check_record(project: Path, expected: int) -> None:
 
 
 def restore(project: Path) -> None:
-    """Bring back the data/ and data.dvc of before a swap that was not finished."""
+    """Bring back the data/ and RECORDS of before a swap that was not finished."""
     former, data = project / FORMER, project / "data"
     if (former / "data").is_dir():
         logger.warning("%s: brought back as it was before the unfinished import", data)

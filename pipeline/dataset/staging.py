@@ -113,10 +113,11 @@ def link_tree(source: Path, target: Path) -> None:
 
     Hard links where the file system has them; links into DVC's cache stay links.
     """
-    shutil.copytree(source, target, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+    shutil.copytree(source, target, symlinks=True, copy_function=link_file, dirs_exist_ok=True)
 
 
-def _link(source: str, target: str) -> str:
+def link_file(source: str | Path, target: str | Path) -> str | Path:
+    """Hard-link one file, or copy it where that cannot be; returns `target`."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:  # no hard links here, or too many of one file: the same bytes, copied

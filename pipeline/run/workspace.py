@@ -109,18 +109,19 @@ def _fill(
     folder: Path,
     lock_file: Path | None,
 ) -> tuple[str, Path]:
-    revision = _checkout(settings.repo, request.revision, folder)
+    revision = checkout_revision(settings.repo, request.revision, folder)
     if not (folder / "dvc.yaml").exists():
         raise WorkspaceError(f"revision {request.revision}: has no dvc.yaml, expected the project")
     if request.overrides:
         override(folder / "params.yaml", request.overrides)
-    _join_cache(settings, folder)
+    join_cache(settings, folder)
     if lock_file and not (folder / "dvc.lock").exists():
         shutil.copyfile(lock_file, folder / "dvc.lock")
     return revision, _interpreter(settings, folder)
 
 
-def _checkout(repo: str, revision: str, folder: Path) -> str:
+def checkout_revision(repo: str, revision: str, folder: Path) -> str:
+    """Clone `repo` to `folder` and check the revision out; return its commit."""
     _git(["clone", "--quiet", "--no-checkout", "--", repo, str(folder)], Path())
     for name in (revision, f"origin/{revision}"):
         commit = _git(
@@ -154,7 +155,7 @@ def refuse_uncommitted(repo: str) -> None:
         )
 
 
-def _join_cache(settings: Settings, folder: Path) -> None:
+def join_cache(settings: Settings, folder: Path) -> None:
     """Write .dvc/config.local: the deployment's own settings, and the cache that all runs share."""
     source = Path(settings.repo, ".dvc")
     config = ConfigObj(str(source / "config.local")) if source.is_dir() else ConfigObj()

@@ -40,6 +40,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LUNGSEG_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
     """An empty project under git and DVC."""
