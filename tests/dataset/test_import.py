@@ -13,6 +13,7 @@ from openpyxl import load_workbook
 from pipeline.dataset.delivery import import_dataset
 from pipeline.dataset.layout import list_dataset
 from pipeline.errors import DatasetError
+from pipeline.files import read_json
 from pipeline.settings import child_environment
 from tests.dataset.deliveries import (
     Deliver,
@@ -89,7 +90,9 @@ def test_a_delivery_is_appended_and_appending_it_again_changes_nothing(
     source = deliver("COVID", "Normal", count=3)
     write_sheet(source / "COVID.metadata.xlsx", ("FILE NAME", "AGE"), ("COVID-1", 50))
 
+    assert read_json(recorded / "data.previous.json") == {}
     result = import_dataset(source, recorded, append=True)
+    previous = read_json(recorded / "data.previous.json")
     again = import_dataset(source, recorded, append=True)
 
     assert result.added == {"COVID": 1, "Normal": 3}
@@ -99,6 +102,12 @@ def test_a_delivery_is_appended_and_appending_it_again_changes_nothing(
     assert "nothing to record" in again.summary()
     assert {path: path.read_bytes() for path in cached} == cached
     assert shell(recorded, "dvc status data.dvc --json").strip() == "{}"
+    assert {name: one["n"] for name, one in previous["classes"].items()} == {"COVID": 2}
+    assert previous["all"]["lung_area"]["median"] == pytest.approx(140 * 68.5 / 256**2, abs=1e-6)
+    assert read_json(recorded / "data.previous.json") == previous
+    assert result.commit is not None
+    assert result.commit.startswith("git add data.dvc data.previous.json .gitignore && git commit")
+    assert " M data.previous.json" in shell(recorded, "git status --porcelain")
     sheet = load_workbook(recorded / "data/COVID.metadata.xlsx").worksheets[0]
     assert list(sheet.values) == [
         ("FILE NAME", "PATIENT", "AGE"),
@@ -138,8 +147,9 @@ def test_a_replaced_dataset_can_be_brought_back(deliver: Deliver, recorded: Path
     assert "the former dataset stays" in result.summary()
     assert {pair.class_name for pair in list_dataset(recorded / "data").pairs} == {"Normal"}
     assert result.commit is not None
+    assert read_json(recorded / "data.previous.json") == {}
     shell(recorded, result.commit)
-    shell(recorded, "git checkout -q HEAD~1 data.dvc && dvc checkout -q")
+    shell(recorded, "git checkout -q HEAD~1 data.dvc data.previous.json && dvc checkout -q")
     assert snapshot(recorded) == before
 
 
@@ -191,7 +201,7 @@ def test_files_that_dvc_ignores_restore_the_former_dataset(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("last", ["_swap", "_run", "_check_record"])
+@pytest.mark.parametrize("last", ["_swap", "write_json", "_run", "_check_record"])
 def test_an_import_that_was_killed_is_undone_by_the_next(
     deliver: Deliver, recorded: Path, last: str
 ) -> None:
@@ -222,4 +232,7 @@ def test_real_deliveries_are_imported_one_after_the_other(real_data: Path, proje
 
     assert first.added == {"Normal": 287, "Tuberculosis": 274}
     assert second.added == {"COVID": 149}
+    assert {
+        name: one["n"] for name, one in read_json(project / "data.previous.json")["classes"].items()
+    } == {"Normal": 287, "Tuberculosis": 274}
     assert second.total == len(list_dataset(project / "data").pairs) == 710
