@@ -95,22 +95,3 @@ def md5_file(path: Path) -> str:
     """Hex MD5 of a file's bytes, by which DVC names them."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def refuse_damaged(data: Path, record: Path, cache: Path) -> None:
-    """Raise DatasetError when a file in `data` is not the one that `record` (data.dvc) names.
-
-    Says nothing of a folder that is not recorded, or whose list of files is not at hand.
-    """
-    if not record.is_file():
-        return
-    md5 = parse_record(record.read_text(encoding="utf-8"), str(record)).md5
-    if not object_path(cache, md5).is_file():
-        return
-    for file, expected in sorted(read_listing(cache, md5).items()):
-        path = data / file
-        if path.is_file() and md5_file(path) != expected:
-            raise DatasetError(
-                f"{path}: is not the file that {record.name} records (object {expected}); restore "
-                f"it: {REMEDY}; or record it as a new version with `dvc add data`",
-            )

@@ -61,7 +61,8 @@ def reproduce(
     says of it now. They do not run here, unless this host's dvc.lock knows less than their own
     tasks and no cache holds their results.
 
-    Raises the stage's own refusal, or CrashedError when it died without giving a reason.
+    Raises the stage's own refusal, WorkspaceError when the dataset is damaged or cannot be had, or
+    CrashedError when the stage died without giving a reason.
     """
     with tempfile.TemporaryDirectory() as temporary:
         error_file = Path(temporary, "error.json")
@@ -71,6 +72,8 @@ def reproduce(
             ran, code, errors = _follow(workspace, arguments, marker, started, environment)
             if code:
                 raise _failure(workspace, name, error_file, errors)
+    if ran and "data" in stage_definition(workspace.folder, name).get("deps", []):
+        _refuse_damaged_data(workspace.folder, name)
     return "ran" if ran else "cached"
 
 
@@ -95,6 +98,12 @@ def materialise(workspace: Workspace, name: str) -> None:
         again = "" if name == "data" else "; or run it again with --force"
         causes = "; DVC says: ".join(filter(None, [damage, errors]))
         raise WorkspaceError(f"{name}: cannot be pulled: {causes}{again}")
+
+
+def _refuse_damaged_data(folder: Path, name: str) -> None:
+    # DVC links what its cache holds without looking at it, so a stage may have read other bytes.
+    if damage := _find_damage(folder, [Path("data")]):
+        raise WorkspaceError(f"{name}: ran on damaged data: {damage}; then run again with --force")
 
 
 def _find_damage(folder: Path, paths: Sequence[Path], *, files: bool = True) -> str | None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from pipeline import cli
 from pipeline.dataset.difference import Difference, compare_versions, natural
 from pipeline.dataset.inspected import find_inspected, inspect_cached
-from pipeline.dataset.objects import Recorded, object_path, parse_record, refuse_damaged
+from pipeline.dataset.objects import Recorded, object_path, parse_record
 from pipeline.dataset.version_tables import difference_view, format_size, log_table
 from pipeline.dataset.versions import (
     WORKING_TREE,
@@ -270,21 +270,6 @@ def test_a_record_is_read() -> None:
     text = "outs:\n- {md5: abc.dir, size: 5, nfiles: 2, hash: md5, path: data}\n"
 
     assert parse_record(text, "here") == Recorded("abc.dir", 5, 2)
-
-
-@pytest.mark.slow
-def test_a_file_that_is_not_the_recorded_one_is_named(project: Path) -> None:
-    cache = project / ".dvc/cache"
-    refuse_damaged(project / "data", project / "data.dvc", cache)
-    refuse_damaged(project / "data", project / "none.dvc", cache)
-    refuse_damaged(project / "data", project / "data.dvc", project / "no cache")
-    mask = project / "data/Normal/masks/Normal-4.png"
-    other = (project / "data/Normal/masks/Normal-5.png").read_bytes()
-    mask.unlink()
-    mask.write_bytes(other)
-
-    with pytest.raises(DatasetError, match=rf"^{mask}: is not the file that data.dvc records"):
-        refuse_damaged(project / "data", project / "data.dvc", cache)
 
 
 def test_only_whole_pairs_are_counted() -> None:

@@ -241,7 +241,7 @@ def lose_file(project: Path, store: Path) -> str:
 
 def spoil_listing(project: Path, store: Path) -> str:
     overwrite(stored(store, listing(project)), "[]")
-    return f"data: object {project.parent}/one/.dvc/cache/files/md5/"
+    return f"data: object {listing(project)} is not in the cache"
 
 
 def lose_listing(project: Path, store: Path) -> str:
@@ -286,6 +286,24 @@ def test_a_stage_that_fails_over_a_poisoned_cache_names_the_object(project: Path
         reproduce(workspace, "upper")
 
     assert f"upper: data/text.txt: object {poisoned} is damaged" in str(refusal.value)
+
+
+def test_a_stage_that_ran_on_poisoned_data_does_not_pass(project: Path) -> None:
+    dvc(project, "config", "cache.type", "hardlink")
+    commit(project)
+    workspace = checkout(project, "one")
+    materialise(workspace, "data")
+    poisoned = stored(workspace.folder / ".dvc/cache", md5("lungs"))
+    overwrite(poisoned, "LUNG?")
+    shutil.rmtree(workspace.folder / "data")
+
+    with pytest.raises(WorkspaceError) as refusal:
+        reproduce(workspace, "upper")
+
+    message = str(refusal.value)
+    assert (workspace.folder / "artifacts/upper.txt").read_text() == "LUNG?"
+    assert f"upper: ran on damaged data: data/text.txt: object {poisoned} is damaged" in message
+    assert message.endswith("then run again with --force")
 
 
 def test_a_refusal_over_a_poisoned_cache_keeps_its_exit_code_and_names_the_object(
