@@ -19,8 +19,6 @@ from pipeline.params import check_override, load_params, read_assignments
 from pipeline.settings import Settings, error_file, quiet_libraries
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from pipeline.run.services import Status
 
 app = typer.Typer(
@@ -69,6 +67,7 @@ RUN_ID = typer.Option(envvar="LUNGSEG_RUN_ID", help="The run's id; tasks of one 
 REVISION = typer.Option(envvar="LUNGSEG_REVISION", help="Commit, branch or tag to run.")
 SET = typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a parameter for this run.")
 PARAMS = typer.Option("--params", help="A YAML file of parameters to change for this run.")
+JSON = typer.Option("--json", help="For machines.")
 FORCE = typer.Option(envvar="LUNGSEG_FORCE", help="Run every stage again, cached or not.")
 
 
@@ -265,9 +264,6 @@ def fetch() -> None:
     typer.echo(fetch_dataset(Path.cwd()).summary())
 
 
-JSON = typer.Option("--json", help="For machines.")
-
-
 @data_app.command()
 def log(*, as_json: Annotated[bool, JSON] = False) -> None:
     """Show the dataset's versions: the commits that changed data.dvc."""
@@ -294,7 +290,7 @@ def diff(
     _show(difference.as_dict(), as_json, lambda: difference_view(difference))
 
 
-def _show(content: Any, as_json: bool, view: Callable[[], RenderableType]) -> None:
+def _show(content: Any, as_json: bool, view: Callable[[], object]) -> None:
     from rich.console import Console
 
     if as_json:

@@ -41,7 +41,7 @@ def log_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _classes(classes: Mapping[str, int] | None) -> str:
     if classes is None:
-        return "not in the cache: `lungseg data diff` fetches it"
+        return "no intact list of files in the cache; `lungseg data diff` fetches it"
     return escape(", ".join(f"{name} {count}" for name, count in classes.items()))
 
 

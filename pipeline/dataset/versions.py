@@ -120,14 +120,15 @@ def count_classes(image_ids: Iterable[str]) -> dict[str, int]:
 def describe_versions(settings: Settings, versions: list[Version]) -> list[dict[str, Any]]:
     """Return a row per version for people and machines.
 
-    `pairs` and `classes` are None when the list of the version's files is not in DVC's cache.
+    `pairs` and `classes` are None when the list of the version's files is not in DVC's cache, or
+    damaged there.
     """
     return [_describe(shared_cache(settings), version) for version in versions]
 
 
 def _describe(cache: Path, version: Version) -> dict[str, Any]:
     classes = None
-    if object_path(cache, version.recorded.md5).is_file():
+    if not find_damage(cache, {RECORD: version.recorded.md5}, files=False):
         classes = count_classes(list_pairs(read_listing(cache, version.recorded.md5)))
     return {
         "commit": version.commit,
