@@ -67,6 +67,11 @@ class Settings:
         return os.environ.get("LUNGSEG_AIRFLOW_PASSWORD")
 
     @property
+    def checkpoints(self) -> Path:
+        """Where killed trainings are gone on from; the same folder for every run of this host."""
+        return self.home / "checkpoints"
+
+    @property
     def live_run(self) -> str | None:
         """The MLflow run that a training logs its epochs into; None when run by hand."""
         return os.environ.get("MLFLOW_RUN_ID")

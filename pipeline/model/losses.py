@@ -56,6 +56,14 @@ def dice(truth: Any, heads: Any) -> Any:
     return ops.where(total > 0, overlap / ops.maximum(total, 1), 1.0)
 
 
+def iou(truth: Any, heads: Any) -> Any:
+    """Intersection over union at threshold 0.5: (N,); 1 where both masks are empty."""
+    truth, mask = _masks(truth, heads)
+    overlap = ops.sum(truth * mask, axis=PIXELS)
+    union = ops.sum(truth, axis=PIXELS) + ops.sum(mask, axis=PIXELS) - overlap
+    return ops.where(union > 0, overlap / ops.maximum(union, 1), 1.0)
+
+
 def _masks(truth: Any, heads: Any) -> tuple[Any, Any]:
     lung = ops.mean(heads, axis=-1, keepdims=True) >= 0.5
     return ops.cast(truth, "float32"), ops.cast(lung, "float32")

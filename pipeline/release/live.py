@@ -15,19 +15,25 @@ METRICS = {
     "loss": "train_loss",
     "accuracy": "train_accuracy",
     "dice": "train_dice",
+    "iou": "train_iou",
     "val_loss": "val_loss",
     "val_accuracy": "val_accuracy",
     "val_dice": "val_dice",
+    "val_iou": "val_iou",
     "learning_rate": "learning_rate",
+    "images_per_second": "images_per_second",
 }
-"""Column of history.csv -> name of the metric in MLflow."""
+"""Column of a row of the history -> name of the metric in MLflow.
+
+history.csv has all but the last: how fast a machine was is no part of a result.
+"""
 
 TIMEOUT_S = 5
 RETRIES = 1
 
 
 def epoch_metrics(row: Mapping[str, float]) -> dict[str, float]:
-    """The MLflow metrics of a row of history.csv; log them at step `row["epoch"]`."""
+    """The MLflow metrics of a row of the history; log them at step `row["epoch"]`."""
     return {metric: float(row[column]) for column, metric in METRICS.items() if column in row}
 
 
@@ -45,7 +51,7 @@ class LiveRun:
         self._warned = False
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Log a row of history.csv at step `row["epoch"]`."""
+        """Log a row of the history at step `row["epoch"]`."""
         from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
 

@@ -79,6 +79,7 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
             name,
             force=request.force,
             started=recording.start,
+            LUNGSEG_HOME=str(settings.home),  # by default it is below the workspace
             MLFLOW_TRACKING_URI=settings.tracking_uri,
             MLFLOW_RUN_ID=workspace.mlflow_run_id or "",
         )

@@ -5,36 +5,63 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pipeline
 from pipeline.files import atomic_folder, write_csv, write_json
+from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
 from pipeline.model.shards import find_shards
-from pipeline.params import Params
+from pipeline.params import Params, TrainParams
 from pipeline.release.live import live_run
+from pipeline.settings import Settings
+
+PACKAGE = Path(pipeline.__file__).parent
 
 
 def run(params: Params, root: Path) -> str:
     """Write artifacts/train: model.keras, history.csv and train.json.
 
-    Raises StageError when the shards are missing or the loss is no longer a number, ParamsError
-    when network and image size do not suit each other, ServiceError when the weights of an
-    encoder cannot be fetched.
+    A killed training is gone on from its last epoch, with the result that it would have had.
+    Raises StageError when the shards are missing, the loss is no longer a number or a checkpoint
+    cannot be written, ParamsError when network and image size do not suit each other, ServiceError
+    when the weights of an encoder cannot be fetched.
     """
     shards = root / "artifacts/augment"
     train, val = find_shards(shards, "train"), find_shards(shards, "val")
 
     from pipeline.model.archive import save_network
-    from pipeline.model.training import HISTORY, fit
+    from pipeline.model.training import HISTORY, circumstances, fit
 
     live = live_run()
-    with atomic_folder(root / "artifacts/train") as folder:
-        fitted = fit(params.train, train, val, live.log_epoch if live else None)
-        save_network(fitted.network, folder / "model.keras")
-        write_csv(folder / "history.csv", list(HISTORY), fitted.history)
-        write_json(folder / "train.json", _summary(fitted))
+    inputs = [*train.paths, *val.paths, shards / "augment.json"]
+    key = training_key(params.train, inputs, circumstances())
+    with hold_checkpoints(Settings().checkpoints, key) as checkpoints:
+        with atomic_folder(root / "artifacts/train") as folder:
+            on_epoch = live.log_epoch if live else None
+            fitted = fit(params.train, train, val, checkpoints, on_epoch)
+            save_network(fitted.network, folder / "model.keras")
+            write_csv(folder / "history.csv", list(HISTORY), fitted.history)
+            write_json(folder / "train.json", _summary(fitted))
+        checkpoints.clear()
     best = fitted.best
     return (
         f"train: {len(fitted.history)} epochs, best {best['epoch']} with validation Dice "
         f"{best['val_dice']:.4f}, accuracy {best['val_accuracy']:.4f}"
     )
+
+
+def training_key(params: TrainParams, inputs: list[Path], circumstances: dict[str, Any]) -> str:
+    """A hash of all that the result depends on.
+
+    The number of epochs and the patience are part of it: with fewer, an undisturbed training
+    might have stopped before the checkpoint.
+    """
+    files = {path.name: path for path in inputs} | tracked_code()
+    return checkpoint_key(files, {"params": params.model_dump(), **circumstances})
+
+
+def tracked_code() -> dict[str, Path]:
+    """The modules that dvc.yaml names for this stage, by their path from the project's root."""
+    files = [PACKAGE / "files.py", Path(__file__), *(PACKAGE / "model").rglob("*.py")]
+    return {file.relative_to(PACKAGE.parent).as_posix(): file for file in files}
 
 
 def _summary(fitted: Any) -> dict[str, Any]:
@@ -44,6 +71,7 @@ def _summary(fitted: Any) -> dict[str, Any]:
         "best_epoch": best["epoch"],
         "val_loss": best["val_loss"],
         "val_dice": best["val_dice"],
+        "val_iou": best["val_iou"],
         "val_accuracy": best["val_accuracy"],
         "parameters": fitted.network.count_params(),
     }

@@ -57,16 +57,20 @@ def test_metrics_are_those_of_the_averaged_heads(
     total = mask.sum(axis=(1, 2, 3)) + truth.sum(axis=(1, 2, 3))
 
     np.testing.assert_allclose(losses.dice(truth, heads), overlap / total, rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.iou(truth, heads), overlap / 2 / (total - overlap / 2), rtol=1e-5
+    )
     right = (mask == truth).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(losses.accuracy(truth, heads), right, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("probability", "dice"), [(0.0, 1.0), (1.0, 0.0)])
-def test_dice_of_an_empty_mask_is_one_only_when_the_answer_is_empty(
-    losses: Any, probability: float, dice: float
+@pytest.mark.parametrize("metric", ["dice", "iou"])
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, 1.0), (1.0, 0.0)])
+def test_overlap_with_an_empty_mask_is_one_only_when_the_answer_is_empty(
+    losses: Any, metric: str, probability: float, expected: float
 ) -> None:
     empty = np.zeros((1, 4, 4, 1), np.uint8)
 
-    found = losses.dice(empty, np.full((1, 4, 4, 1), probability, np.float32))
+    found = getattr(losses, metric)(empty, np.full((1, 4, 4, 1), probability, np.float32))
 
-    assert np.asarray(found).tolist() == [dice]
+    assert np.asarray(found).tolist() == [expected]

@@ -14,11 +14,14 @@ ROW = {
     "loss": 0.5,
     "accuracy": 0.9,
     "dice": 0.8,
+    "iou": 0.7,
     "val_loss": 0.6,
     "val_accuracy": 0.85,
     "val_dice": 0.75,
+    "val_iou": 0.65,
     "learning_rate": 0.002,
 }
+"""Of history.csv."""
 
 
 def test_columns_of_the_history_have_their_names_in_mlflow() -> None:
@@ -26,11 +29,14 @@ def test_columns_of_the_history_have_their_names_in_mlflow() -> None:
         "train_loss": 0.5,
         "train_accuracy": 0.9,
         "train_dice": 0.8,
+        "train_iou": 0.7,
         "val_loss": 0.6,
         "val_accuracy": 0.85,
         "val_dice": 0.75,
+        "val_iou": 0.65,
         "learning_rate": 0.002,
     }
+    assert epoch_metrics({"images_per_second": 31.5}) == {"images_per_second": 31.5}
 
 
 def test_training_by_hand_has_no_live_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,11 +57,11 @@ def test_epochs_arrive_at_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
     live = live_run()
     assert live
     for epoch in (1, 2):
-        live.log_epoch({**ROW, "epoch": epoch, "val_dice": epoch / 10})
+        live.log_epoch({**ROW, "epoch": epoch, "val_dice": epoch / 10, "images_per_second": 9})
 
     steps = [(found.step, found.value) for found in client.get_metric_history(run_id, "val_dice")]
     assert steps == [(1, 0.1), (2, 0.2)]
-    assert len(client.get_run(run_id).data.metrics) == 7
+    assert len(client.get_run(run_id).data.metrics) == 10
 
 
 def test_a_server_that_is_down_costs_one_warning_and_no_epoch(

@@ -3,18 +3,26 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import multiprocessing
+import os
+import random
+import re
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from pipeline.errors import StageError
 from pipeline.files import read_json, write_json
+from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.shards import encode_record, write_shard
 from pipeline.params import Params
 from pipeline.stages import train
-from tests.conftest import draw_pair
+from tests.conftest import PROJECT, draw_pair
 
 pytestmark = pytest.mark.slow
 
@@ -40,9 +48,19 @@ def write_shards(root: Path, **records: int) -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LUNGSEG_HOME", str(tmp_path / ".lungseg"))
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     write_shards(tmp_path, train=18, val=6)
     return tmp_path
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (root / "artifacts/train").iterdir()}
+
+
+def checkpoints(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / ".lungseg/checkpoints").glob("*/epoch-*"))
 
 
 def history(root: Path) -> list[dict[str, float]]:
@@ -87,18 +105,169 @@ def train_columns() -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("changes", [{}, {"deep_supervision": True, "loss": "bce_dice"}])
-def test_training_again_gives_the_same_bytes(
+def test_an_interrupted_training_ends_like_an_undisturbed_one(
+    params: Params,
+    root: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+) -> None:
+    from pipeline.model import training
+
+    wanted = with_train(params, epochs=4, **changes)
+    train.run(wanted, root)
+    undisturbed = files(root)
+    end = training.Progress.end
+
+    def interrupted(self: training.Progress, row: training.Row) -> None:
+        end(self, row)
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    caplog.set_level(logging.INFO, "pipeline")
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Progress, "end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(wanted, root)
+    assert checkpoints(root) == ["epoch-0002", "epoch-0003"]
+    train.run(wanted, root)
+
+    assert set(undisturbed) == {"model.keras", "history.csv", "train.json"}
+    assert files(root) == undisturbed
+    assert checkpoints(root) == []
+    said = [message for message in caplog.messages if message.startswith(("epoch", "resuming"))]
+    assert [line.split(":")[0].split(" (")[0] for line in said] == [
+        "epoch 1/4",
+        "epoch 2/4",
+        "epoch 3/4",
+        "resuming after epoch 3 of 4",
+        "epoch 4/4",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 8}, {"epochs": 4}, {"patience": 1}, {"learning_rate": 0.02}]
+)
+def test_other_parameters_are_another_training(
     params: Params, root: Path, changes: dict[str, Any]
 ) -> None:
-    def files() -> dict[str, bytes]:
-        train.run(with_train(params, epochs=2, **changes), root)
-        folder = root / "artifacts/train"
-        return {path.name: path.read_bytes() for path in folder.iterdir()}
+    inputs = list((root / "artifacts/augment").iterdir())
+    key = train.training_key(with_train(params).train, inputs, {})
 
-    first = files()
+    assert train.training_key(with_train(params).train, inputs[::-1], {}) == key
+    assert train.training_key(with_train(params, **changes).train, inputs, {}) != key
 
-    assert set(first) == {"model.keras", "history.csv", "train.json"}
-    assert files() == first
+
+def test_other_inputs_or_libraries_are_another_training(params: Params, root: Path) -> None:
+    inputs = list((root / "artifacts/augment").iterdir())
+    keys = {train.training_key(params.train, inputs, {"keras": version}) for version in "12"}
+    for path in inputs:
+        path.write_bytes(path.read_bytes() + b" ")
+        keys.add(train.training_key(params.train, inputs, {"keras": "1"}))
+
+    assert len(keys) == 2 + 3
+
+
+def test_the_code_in_the_key_is_that_of_dvc_yaml() -> None:
+    deps = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["train"]["deps"]
+    paths = [PROJECT / dep for dep in deps if dep.startswith("pipeline/")]
+    code = {file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])}
+
+    assert set(train.tracked_code().values()) == code
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
+    params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.model.training import Training
+
+    run_epoch = Training.run_epoch
+
+    def run_epoch_and_lose_the_disk(self: Training, on_batch: Any) -> Any:
+        row = run_epoch(self, on_batch)
+        if row["epoch"] == 2:
+            (folder,) = (root / ".lungseg/checkpoints").glob("*/")
+            folder.rename(root / "gone")
+            folder.touch()
+        return row
+
+    monkeypatch.setattr(Training, "run_epoch", run_epoch_and_lose_the_disk)
+
+    with pytest.raises(StageError, match=r"epoch-0002: the checkpoint cannot be written"):
+        train.run(with_train(params), root)
+    assert not (root / "artifacts/train").exists()
+    assert [path.name for path in (root / "gone").glob("epoch-*")] == ["epoch-0001"]
+
+
+KILLS = 3
+
+
+def train_until(folder: Path, moment: int) -> None:
+    """The command `stage train` in `folder`, killed at a moment after its first epoch.
+
+    A moment is a call of Python's, counted from the first checkpoint: chance decides which one,
+    not how busy the machine is. For a process of its own that has TensorFlow imported: importing
+    it takes longer than the rest.
+    """
+    from pipeline.cli import main
+
+    calls = 0
+    save = Checkpoints.save
+
+    def tick(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched_save(self: Checkpoints, checkpoint: Any) -> None:
+        sys.setprofile(tick)  # not before: it slows the tracing of the network down
+        save(self, checkpoint)
+
+    os.chdir(folder)
+    os.environ["LUNGSEG_HOME"] = str(folder / ".lungseg")
+    sys.argv = ["lungseg", "stage", "train"]
+    Checkpoints.save = watched_save  # type: ignore[method-assign]
+    with Path("log.txt").open("a", encoding="utf-8") as sys.stderr:
+        try:
+            main()
+        finally:
+            sys.setprofile(None)
+            write_json(Path("calls.json"), calls)
+
+
+def train_in_child(folder: Path, moment: int = 0) -> int | None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.model.training", "pipeline.cli", __name__])
+    child = context.Process(target=train_until, args=(folder, moment))
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
+    params: Params, root: Path
+) -> None:
+    small = with_train(params, epochs=6, patience=6)
+    write_json(root / "params.yaml", small.model_dump(by_alias=True))  # JSON is YAML
+    log = root / "log.txt"
+    assert train_in_child(root) == 0, log.read_text()
+    undisturbed = files(root)
+    log.unlink()
+    moments = random.Random(0)
+    longest = read_json(root / "calls.json") // (KILLS + 1)
+
+    for _ in range(KILLS):
+        killed = train_in_child(root, moments.randint(1, longest))
+        assert killed == -signal.SIGKILL, log.read_text()
+    assert train_in_child(root) == 0, log.read_text()
+
+    assert files(root) == undisturbed
+    assert "resuming after epoch" in log.read_text()
+    reported = re.findall(r"^epoch (\d)/6: ", log.read_text(), re.MULTILINE)
+    assert len(reported) == len(set(reported))
+    assert [row["epoch"] for row in history(root)] == [1, 2, 3, 4, 5, 6]
+    assert checkpoints(root) == []
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(
@@ -127,14 +296,10 @@ def test_a_loss_that_is_no_number_stops_within_the_epoch(
 
 
 def test_a_validation_loss_that_is_no_number_stops_the_training(params: Params) -> None:
-    from pipeline.model.training import Progress
-
-    progress = Progress(params.train, 10, None)
-    progress.begin(4)
+    from pipeline.model.training import check_finite
 
     with pytest.raises(StageError, match="val_loss is inf in epoch 5"):
-        progress.end(4, dict.fromkeys(train_columns(), 0.5) | {"val_loss": math.inf})
-    assert progress.history == []
+        check_finite("val_loss", math.inf, 5, params.train)
 
 
 @pytest.mark.parametrize(
