@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import yaml
 from pipeline.errors import StageError
 from pipeline.files import read_json, write_json
 from pipeline.model.checkpoint import Checkpoints
-from pipeline.model.shards import encode_record, write_shard
+from pipeline.model.shards import encode_record, find_shards, write_shard
 from pipeline.params import Params
 from pipeline.stages import train
 from tests.conftest import PROJECT, draw_pair
@@ -143,6 +144,37 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
         "resuming after epoch 3 of 4",
         "epoch 4/4",
     ]
+
+
+def test_random_layers_go_on_as_if_undisturbed(
+    params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    from pipeline.model import training
+
+    def build(image_size: int, params: Any) -> Any:
+        radiograph = keras.Input((image_size, image_size, 1))
+        dropped = keras.layers.Dropout(0.5, seed=3)(keras.layers.Rescaling(1 / 255)(radiograph))
+        return keras.Model(radiograph, keras.layers.Conv2D(1, 3, padding="same")(dropped))
+
+    def start() -> training.Training:
+        shards = (find_shards(root / "artifacts/augment", split) for split in ("train", "val"))
+        return training.Training(with_train(params).train, *shards)
+
+    monkeypatch.setattr(training, "build_unetpp", build)
+    undisturbed = start()
+    undisturbed.run_epoch(lambda batch, logs: None)
+    checkpoint = undisturbed.checkpoint()
+    row = undisturbed.run_epoch(lambda batch, logs: None)
+    resumed = start()
+    resumed.restore(replace(checkpoint, history=checkpoint.history[:1]))
+
+    assert resumed.run_epoch(lambda batch, logs: None) == row
+    wanted, found = undisturbed.checkpoint().state, resumed.checkpoint().state
+    assert [array.tobytes() for array in found] == [array.tobytes() for array in wanted]
+    # The state of the dropout's seeds, and the optimizer's count of steps.
+    assert [array.shape for array in found if array.dtype == np.int64] == [(2,), ()]
 
 
 @pytest.mark.parametrize(
