@@ -38,6 +38,10 @@ class ValidateParams(Section):
     min_pairs_per_class: Count
     max_quarantined: Share
     """Largest share of the pairs that may be set aside before the run stops."""
+    max_flagged: Share
+    """Largest share of a class's pairs that may be flagged as implausible without a warning."""
+    max_class_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    """Pairs of the largest class for one of the smallest, above which a warning is given."""
     min_lung_area: Share
     """Smallest plausible share of the mask that is lung."""
     max_lung_area: Share

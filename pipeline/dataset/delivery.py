@@ -13,8 +13,8 @@ from typing import Any
 from pipeline.dataset.archive import extract
 from pipeline.dataset.drift import profile
 from pipeline.dataset.inspected import inspect_cached
-from pipeline.dataset.inspection import Inspection, inspect, same_name
-from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset
+from pipeline.dataset.inspection import Inspection, inspect
+from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset, same_name
 from pipeline.dataset.metadata import merge_sheets, read_sheet
 from pipeline.dataset.objects import parse_record
 from pipeline.dataset.record import (

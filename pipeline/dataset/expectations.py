@@ -10,8 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.dataset.drift import shift_expectations
+from pipeline.dataset.manifest import MANIFEST
+from pipeline.errors import CrashedError
 from pipeline.params import ValidateParams
 
+CLASSES = 100  # shifts that a message names: every class is worth a line
 NAMED = 5  # records that a message names before it says "and n more"
 
 
@@ -23,33 +27,59 @@ class Verdict:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class _Suite:
+    """Expectations over one table."""
+
+    name: str
+    table: pd.DataFrame
+    expectations: list[Any]
+
+
 def judge(
     manifest: pd.DataFrame,
     quarantine: pd.DataFrame,
+    shifts: pd.DataFrame,
     params: ValidateParams,
     data_docs: Path,
 ) -> Verdict:
-    """Run the checkpoints over what was found and write their Data Docs to `data_docs`."""
-    tables = {
-        "manifest": manifest,
-        "classes": count_classes(manifest, quarantine),
-        "quarantine": pd.DataFrame({"share": [quarantined_share(manifest, quarantine)]}),
-    }
+    """Run the checkpoints over what was found and write their Data Docs to `data_docs`.
+
+    Raises CrashedError when an expectation could not be evaluated: that is no verdict.
+    """
+    classes = count_classes(manifest, quarantine)
+    share = pd.DataFrame({"share": [quarantined_share(manifest, quarantine)]})
+    suites = [
+        _Suite("manifest", manifest, _of_manifest(params)),
+        _Suite("classes", classes, _of_classes(params)),
+        _Suite("quarantine", share, _of_quarantine(params)),
+        _Suite("shifts", shifts, shift_expectations(params)),
+    ]
+    verdict = Verdict([], [])
     with tempfile.TemporaryDirectory() as project:
-        failures = _failures(Path(project), tables, _suites(params))
+        schema = _Suite("schema", manifest, _of_schema())
+        failures = _failures(Path(project), schema, suites)
         shutil.copytree(Path(project, "gx/uncommitted/data_docs/local_site"), data_docs)
-    sentences = [(one.expectation_config.severity, _sentence(one, quarantine)) for one in failures]
-    return Verdict(
-        critical=[sentence for severity, sentence in sentences if severity == "critical"],
-        warnings=[sentence for severity, sentence in sentences if severity != "critical"],
-    )
+    for name, failure in failures:
+        critical = failure.expectation_config.severity == "critical"
+        sentences = _sentences(name, failure, quarantine)
+        (verdict.critical if critical else verdict.warnings).extend(sentences)
+    return verdict
 
 
 def count_classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per class: class_name, pairs, quarantined."""
+    """A row per class: class_name, pairs, quarantined, flagged and of_largest.
+
+    `flagged` is the share of the class's pairs that have a flag, `of_largest` their number as a
+    share of the largest class.
+    """
+    in_pairs = quarantine.loc[quarantine["image_id"] != "", "image_id"]
     good = manifest["class_name"].value_counts()
-    bad = quarantine["path"].str.split("/").str[0].value_counts()
+    bad = in_pairs.str.split("/").str[0].value_counts()
     table = pd.DataFrame({"pairs": good, "quarantined": bad}).fillna(0).astype(int)
+    flagged = (manifest["flags"] != "").groupby(manifest["class_name"]).mean()
+    table["flagged"] = flagged.reindex(table.index).fillna(0.0)
+    table["of_largest"] = table["pairs"] / max(1, table["pairs"].max())
     return table.sort_index().rename_axis("class_name").reset_index()
 
 
@@ -58,82 +88,120 @@ def quarantined_share(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> float
     return len(quarantine) / (len(quarantine) + len(manifest))
 
 
-def _suites(params: ValidateParams) -> dict[str, list[Any]]:
+def _critical(means: str) -> dict[str, Any]:
+    """The arguments of an expectation that stops the run; `means` says what its failure means."""
+    description = f"Stops the run if: {means}"
+    return {"severity": "critical", "meta": {"means": means}, "description": description}
+
+
+def _warning(means: str) -> dict[str, Any]:
+    description = f"Warns if: {means}"
+    return {"severity": "warning", "meta": {"means": means}, "description": description}
+
+
+def _of_schema() -> list[Any]:
     from great_expectations import expectations as gxe
 
-    def critical(means: str) -> dict[str, Any]:
-        return {"severity": "critical", "meta": {"means": means}}
-
-    def warning(means: str) -> dict[str, Any]:
-        return {"severity": "warning", "meta": {"means": means}}
-
-    fewest, area = params.min_pairs_per_class, (params.min_lung_area, params.max_lung_area)
-    return {
-        "manifest": [
-            gxe.ExpectTableRowCountToBeBetween(min_value=1, **critical("no usable pair")),
-            gxe.ExpectColumnValuesToBeUnique(
-                column="image_id",
-                **critical("the same image id twice"),
-            ),
-            gxe.ExpectColumnValuesToBeUnique(
-                column="pixel_sha256",
-                **warning("the same picture more than once"),
-            ),
-            gxe.ExpectColumnValuesToBeBetween(
-                column="lung_area",
-                min_value=area[0],
-                max_value=area[1],
-                **warning(f"lungs outside {area[0]:.0%} to {area[1]:.0%} of the mask"),
-            ),
-        ],
-        "classes": [
-            gxe.ExpectColumnValuesToBeBetween(
-                column="pairs",
-                min_value=fewest,
-                **critical(f"fewer than validate.min_pairs_per_class={fewest} pairs in a class"),
-            ),
-        ],
-        "quarantine": [
-            gxe.ExpectColumnMaxToBeBetween(
-                column="share",
-                max_value=params.max_quarantined,
-                **critical(f"more than validate.max_quarantined={params.max_quarantined} unusable"),
-            ),
-        ],
-    }
+    return [
+        gxe.ExpectTableColumnsToMatchOrderedList(
+            column_list=list(MANIFEST),
+            **_critical("the manifest's columns are not those that the stages read"),
+        ),
+        *(
+            gxe.ExpectColumnValuesToBeOfType(
+                column=column,
+                type_=kind,
+                **_critical(f"{column} is not {kind}"),
+            )
+            for column, kind in MANIFEST.items()
+        ),
+    ]
 
 
-def _failures(
-    project: Path,
-    tables: dict[str, pd.DataFrame],
-    suites: dict[str, list[Any]],
-) -> list[Any]:
+def _of_manifest(params: ValidateParams) -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    least, most = params.min_lung_area, params.max_lung_area
+    return [
+        gxe.ExpectTableRowCountToBeBetween(min_value=1, **_critical("no usable pair")),
+        gxe.ExpectColumnValuesToBeUnique(
+            column="image_id",
+            **_critical("the same image id twice"),
+        ),
+        gxe.ExpectColumnValuesToBeUnique(
+            column="pixel_sha256",
+            **_warning("the same picture more than once"),
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="lung_area",
+            min_value=least,
+            max_value=most,
+            **_warning(f"lungs outside {least:.0%} to {most:.0%} of the mask"),
+        ),
+    ]
+
+
+def _of_classes(params: ValidateParams) -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    fewest, flagged, ratio = params.min_pairs_per_class, params.max_flagged, params.max_class_ratio
+    return [
+        gxe.ExpectColumnValuesToBeBetween(
+            column="pairs",
+            min_value=fewest,
+            **_critical(f"fewer than validate.min_pairs_per_class={fewest} pairs in a class"),
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="of_largest",
+            min_value=1 / ratio,
+            **_warning(
+                f"the largest class has more than validate.max_class_ratio={ratio:g} times the "
+                "pairs of a class",
+            ),
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="flagged",
+            max_value=flagged,
+            **_warning(f"more than validate.max_flagged={flagged} of a class's pairs are flagged"),
+        ),
+    ]
+
+
+def _of_quarantine(params: ValidateParams) -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    most = params.max_quarantined
+    return [
+        gxe.ExpectColumnMaxToBeBetween(
+            column="share",
+            max_value=most,
+            **_critical(f"more than validate.max_quarantined={most} unusable"),
+        ),
+    ]
+
+
+def _failures(project: Path, schema: _Suite, suites: list[_Suite]) -> list[tuple[str, Any]]:
+    """The failed expectations with the names of their suites."""
     import great_expectations as gx
 
     context = gx.get_context(mode="file", project_root_dir=project)
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("dataset")
-    return [
-        result
-        for name, table in tables.items()
-        for result in _run_checkpoint(context, source, name, table, suites[name])
-        if not result.success
-    ]
+    failed = _run_checkpoint(context, source, schema)
+    # Of a manifest with other columns nothing else can be asked.
+    for suite in [] if failed else suites:
+        failed += _run_checkpoint(context, source, suite)
+    return failed
 
 
-def _run_checkpoint(
-    context: Any,
-    source: Any,
-    name: str,
-    table: pd.DataFrame,
-    expectations: list[Any],
-) -> list[Any]:
+def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str, Any]]:
     import great_expectations as gx
     from great_expectations.checkpoint import UpdateDataDocsAction
 
+    name = suite.name
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-    suite = context.suites.add(gx.ExpectationSuite(name, expectations=expectations))
-    definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+    expectations = context.suites.add(gx.ExpectationSuite(name, expectations=suite.expectations))
+    definition = gx.ValidationDefinition(name=name, data=batch, suite=expectations)
     checkpoint = gx.Checkpoint(
         name=name,
         validation_definitions=[context.validation_definitions.add(definition)],
@@ -141,21 +209,48 @@ def _run_checkpoint(
         # COMPLETE would repeat every row's index: megabytes at 20,000 rows.
         result_format={
             "result_format": "SUMMARY",
-            "unexpected_index_column_names": [table.columns[0]],
-            "partial_unexpected_count": NAMED,
+            "unexpected_index_column_names": [suite.table.columns[0]],
+            "partial_unexpected_count": CLASSES if name == "shifts" else NAMED,
         },
     )
-    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
-    return [one for run in result.run_results.values() for one in run.results]
+    outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": suite.table})
+    results = [one for run in outcome.run_results.values() for one in run.results]
+    return [(name, one) for one in results if not _succeeded(name, one)]
 
 
-def _sentence(failure: Any, quarantine: pd.DataFrame) -> str:
-    result = failure.result
-    means = failure.expectation_config.meta["means"]
+def _succeeded(name: str, result: Any) -> bool:
+    """Whether the expectation is met; raises CrashedError when it could not be evaluated."""
+    crashes = [
+        info["exception_message"]
+        for info in _exceptions(result.exception_info)
+        if info["raised_exception"]
+    ]
+    if crashes:
+        raise CrashedError(
+            f"validate: {result.expectation_config.type} of {name} could not be evaluated "
+            f"({crashes[0]}); this is no verdict on the dataset, run the stage again",
+        )
+    return bool(result.success)
+
+
+def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Great Expectations gives one record, or one per metric."""
+    return [info] if "raised_exception" in info else list(info.values())
+
+
+def _sentences(name: str, failure: Any, quarantine: pd.DataFrame) -> list[str]:
+    result, means = failure.result, failure.expectation_config.meta["means"]
+    if name == "schema":
+        return [f"{means}: found {result.get('observed_value')}"]
+    if name == "shifts":
+        records = result["partial_unexpected_index_list"]
+        return [f"{record['subject']}; {means}" for record in records]
     if "partial_unexpected_index_list" in result:
-        return f"{means}: {_records(result)}"
+        return [f"{means}: {_records(result)}"]
+    if name != "quarantine":
+        return [f"{means}: found {result['observed_value']}"]
     files = [f"{row.path} ({row.reason}: {row.found})" for row in quarantine.itertuples()]
-    return f"{means}, found {float(result['observed_value']):.3g}: {_listing(files, len(files))}"
+    return [f"{means}, found {float(result['observed_value']):.3g}: {_listing(files, len(files))}"]
 
 
 def _records(result: dict[str, Any]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import stat
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, Pair, is_stray
+from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, Pair, is_stray, same_name
 from pipeline.errors import DatasetError
 
 EXPECTED = "expected <class>/images/*.png with <class>/masks/*.png"
@@ -108,11 +107,6 @@ def _report_twins(paths: list[Path], found: Inspection) -> None:
         if twin is not path:
             shown = _shown(path, found.root)
             found.problems.append(f"{shown}: differs from {twin.name} by case only; rename one")
-
-
-def same_name(name: str) -> str:
-    """A key that is equal for names which some file systems or people take for the same."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -7,14 +7,22 @@
 
 from __future__ import annotations
 
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from pipeline.errors import DatasetError
 
 IMAGES, MASKS = "images", "masks"
 METADATA_SUFFIX = ".metadata.xlsx"
-STRAY_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+STRAY_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
+LONGEST_NAME = 200  # bytes; file systems end at 255, and stages write files named after these
+# How DVC names an object of its cache, to which it may link files of data/ instead of copying.
+DVC_OBJECT = re.compile(r".*/files/md5/[0-9a-f]{2}/[0-9a-f]{30}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -41,47 +49,186 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Quarantined:
+    """A pair or file that is set aside; all texts are printable."""
+
+    image_id: str
+    """`<class>/<name>`, or empty for what is part of no pair."""
+    path: str
+    """The offending file, relative to the dataset's folder."""
+    reason: str
+    """The code of the fault."""
+    found: str
+    remedy: str
+
+    @classmethod
+    def of_message(cls, image_id: str, path: str, reason: str, message: str) -> Self:
+        """From an error's message, which reads `found, expected; what to do`."""
+        found, _, remedy = shown(message).rpartition("; ")
+        if not found:
+            found, remedy = remedy, "replace or remove it"
+        return cls(image_id, path, reason, found, remedy)
+
+
+@dataclass(frozen=True)
 class Listing:
     """What a dataset folder holds, in sorted order."""
 
     pairs: list[Pair] = field(default_factory=list)
-    unpaired: list[Path] = field(default_factory=list)
-    """Files without their other half, or that are no `.png`; relative to the dataset's folder."""
+    refused: list[Quarantined] = field(default_factory=list)
+    """Files without their other half (`unpaired`) and what must not be opened (`path`)."""
 
 
 def is_stray(name: str) -> bool:
     """Whether a file or folder is hidden or was left by a desktop: no part of any dataset."""
-    return name.startswith(".") or name in STRAY_FILES
+    return name.startswith(".") or name.casefold() in STRAY_FILES
+
+
+def same_name(name: str) -> str:
+    """A key that is equal for names which some file systems or people take for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def shown(text: str) -> str:
+    """The text itself when it can be printed, else its escaped form."""
+    return text if text.isprintable() else repr(text)
 
 
 def class_folders(root: Path) -> list[Path]:
     """The folders below `root` that hold `images/` or `masks/`, sorted by name."""
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; pull the data with `dvc pull data`")
-    return sorted(
-        folder
-        for folder in root.iterdir()
-        if not is_stray(folder.name) and ((folder / IMAGES).is_dir() or (folder / MASKS).is_dir())
-    )
+    return [folder for folder in _visible(root) if _unsafe(folder) is None and _is_class(folder)]
 
 
 def list_dataset(root: Path) -> Listing:
-    """List every pair below `root`; raises DatasetError when there is none."""
+    """List every pair below `root`; raises DatasetError when there is none.
+
+    Nothing is opened, and no link is followed but those that DVC makes into its cache.
+    """
     listing = Listing()
-    for folder in class_folders(root):
-        images, masks = _names(folder / IMAGES), _names(folder / MASKS)
-        paired = {name for name in images & masks if name.endswith(".png")}
-        listing.pairs.extend(Pair(folder.name, name[:-4]) for name in sorted(paired))
-        listing.unpaired.extend(Path(folder.name, IMAGES, name) for name in sorted(images - paired))
-        listing.unpaired.extend(Path(folder.name, MASKS, name) for name in sorted(masks - paired))
+    folders = class_folders(root)
+    _refuse_unsafe(_visible(root), root, listing)
+    for folder in folders:
+        _list_class(folder, root, listing)
     if not listing.pairs:
+        refused = "".join(f"; {one.path}: {one.found}" for one in listing.refused[:3])
         raise DatasetError(
-            f"{root}: found no pairs, expected <class>/images/*.png with <class>/masks/*.png",
+            f"{root}: found no pairs, expected <class>/images/*.png with <class>/masks/*.png"
+            f"{refused}",
         )
     return listing
 
 
-def _names(folder: Path) -> set[str]:
-    if not folder.is_dir():
+def list_sheets(root: Path) -> list[Path]:
+    """The `<class>.metadata.xlsx` below `root` that may be opened, sorted by name."""
+    return [
+        path
+        for path in _visible(root)
+        if path.name.endswith(METADATA_SUFFIX) and _unsafe(path) is None and path.is_file()
+    ]
+
+
+def _is_class(folder: Path) -> bool:
+    return any((folder / half).is_dir() for half in (IMAGES, MASKS))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not is_stray(path.name))
+
+
+def _unsafe(path: Path) -> tuple[str, str] | None:
+    """What was found and what to do when `path` must not be opened, by its name and kind alone."""
+    if not path.name.isprintable():
+        return "control or undecodable characters in the name", "rename it"
+    length = len(path.name.encode())
+    if length > LONGEST_NAME:
+        return f"a name of {length} bytes, expected at most {LONGEST_NAME}", "shorten it"
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode) and not _is_dvc_link(path):
+        return f"a link to {shown(str(path.readlink()))}", "put the file itself in its place"
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+        return "neither a file nor a folder", "remove it"
+    return None
+
+
+def _is_dvc_link(path: Path) -> bool:
+    """Whether `path` links to an object of a DVC cache, or to one that is no longer there."""
+    target = path.parent / path.readlink()
+    if not DVC_OBJECT.fullmatch(str(target)):
+        return False
+    return not target.is_symlink() and (target.is_file() or not target.exists())
+
+
+def _refuse_unsafe(paths: list[Path], root: Path, listing: Listing) -> list[Path]:
+    """Refuse what must not be opened and return the rest."""
+    safe = []
+    for path in paths:
+        problem = _unsafe(path)
+        if problem:
+            listing.refused.append(_hostile(path.relative_to(root), *problem))
+        else:
+            safe.append(path)
+    return safe
+
+
+def _hostile(path: Path, found: str, remedy: str) -> Quarantined:
+    in_pair = len(path.parts) == 3  # <class>/<half>/<name>
+    image_id = shown(f"{path.parts[0]}/{path.stem}") if in_pair else ""
+    return Quarantined(image_id, shown(path.as_posix()), "path", found, remedy)
+
+
+def _list_class(folder: Path, root: Path, listing: Listing) -> None:
+    before = len(listing.refused)
+    _refuse_unsafe(_visible(folder), root, listing)
+    images, masks = (_file_names(folder / half, root, listing) for half in (IMAGES, MASKS))
+    paired = {name for name in images & masks if name.endswith(".png")}
+    listing.pairs.extend(Pair(folder.name, name[:-4]) for name in sorted(paired))
+    # What is left of a pair whose other half is hostile is no second problem.
+    reported = {same_name(one.image_id) for one in listing.refused[before:]}
+    for one in _unpaired(folder.name, images - paired, masks - paired):
+        if same_name(one.image_id) not in reported:
+            listing.refused.append(one)
+
+
+def _file_names(folder: Path, root: Path, listing: Listing) -> set[str]:
+    if folder.is_symlink() or not folder.is_dir():
         return set()
-    return {entry.name for entry in folder.iterdir() if not is_stray(entry.name)}
+    names = set()
+    for path in _refuse_unsafe(_visible(folder), root, listing):
+        if path.is_dir():
+            found = "a folder, expected a PNG file"
+            listing.refused.append(_hostile(path.relative_to(root), found, "remove it"))
+        else:
+            names.add(path.name)
+    return names
+
+
+def _unpaired(class_name: str, images: set[str], masks: set[str]) -> Iterator[Quarantined]:
+    """A row per radiograph or mask, or both when their names mean the same."""
+    lone: dict[str, list[str]] = {}
+    for name in sorted(masks):
+        lone.setdefault(_key(name), []).append(name)
+    for name in sorted(images):
+        twins = lone.get(_key(name), [])
+        yield _half_pair(class_name, name, twins.pop(0) if twins else None)
+    for name in sorted(name for names in lone.values() for name in names):
+        path, stem = f"{class_name}/{MASKS}/{name}", Path(name).stem
+        found = f"mask {path}, no radiograph {class_name}/{IMAGES}/{stem}.png"
+        remedy = "add the radiograph or remove the mask"
+        yield Quarantined(f"{class_name}/{stem}", path, "unpaired", found, remedy)
+
+
+def _key(name: str) -> str:
+    return same_name(Path(name).stem)
+
+
+def _half_pair(class_name: str, image: str, mask: str | None) -> Quarantined:
+    path, stem = f"{class_name}/{IMAGES}/{image}", Path(image).stem
+    if mask is None:
+        found = f"radiograph {path}, no mask {class_name}/{MASKS}/{stem}.png"
+        remedy = "add the mask or remove the radiograph"
+    else:
+        found = f"radiograph {path}, mask {class_name}/{MASKS}/{mask}"
+        remedy = f"export both as PNG and name both {stem}.png"
+    return Quarantined(f"{class_name}/{stem}", path, "unpaired", found, remedy)

@@ -1,18 +1,22 @@
 """Validate the dataset: a manifest of the good pairs, a quarantine of the bad, and a verdict.
 
-Every pair is decoded once. What cannot be trained on is set aside with a reason; Great Expectations
-then judges the manifest, and a critical failure stops the run.
+Every pair is read and decoded once. What cannot be trained on is set aside with a reason and a
+remedy; Great Expectations then judges the tables, and a critical failure stops the run.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,26 +24,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.dataset.drift import shift_table
 from pipeline.dataset.expectations import Verdict, judge
-from pipeline.dataset.layout import Listing, Pair, list_dataset
-from pipeline.dataset.radiograph import Grey, pixel_sha256, read_mask, read_radiograph
-from pipeline.errors import StageError, UnreadableError
-from pipeline.files import atomic_folder, sha256_file, write_json
-from pipeline.params import Params
+from pipeline.dataset.gallery import write_page
+from pipeline.dataset.layout import Pair, Quarantined, list_dataset
+from pipeline.dataset.manifest import (
+    label_conflicts,
+    manifest_table,
+    origin_key,
+    quarantine_table,
+    read_origins,
+)
+from pipeline.dataset.pairs import Inspected, inspect_pair
+from pipeline.dataset.plausibility import orientation_flags
+from pipeline.errors import DatasetError, StageError
+from pipeline.files import atomic_folder, read_json, write_json
+from pipeline.params import Params, ValidateParams
 
 log = logging.getLogger(__name__)
 
-EXPORTED_MASK_SIZE = (256, 256)  # the database stores its masks so, whatever the image's size
-FLAT = 2.0  # a standard deviation below this, of 0..255, is no radiograph
+PREVIOUS = "data.previous.json"
+CHUNK = 32  # pairs per task of a worker: some tenths of a second
+LISTED = 50  # quarantined files that the log names
 
 
 @dataclass(frozen=True)
-class Quarantined:
-    """One file or pair that was set aside."""
+class Tables:
+    """What is known of the dataset."""
 
-    path: str
-    reason: str
-    found: str
+    manifest: pd.DataFrame
+    quarantine: pd.DataFrame
+    shifts: pd.DataFrame
 
 
 def run(params: Params, root: Path) -> str:
@@ -47,135 +62,132 @@ def run(params: Params, root: Path) -> str:
 
     What a refused dataset looked like is left in artifacts/validate-refused/, which no stage reads.
     """
-    manifest, quarantine = inspect_dataset(root / "data")
+    previous = _read_previous(root / PREVIOUS)
+    manifest, quarantine = inspect_dataset(root / "data", params.validate_)
+    tables = Tables(manifest, quarantine, shift_table(manifest, previous))
+    refused = root / "artifacts/validate-refused"
     with tempfile.TemporaryDirectory() as temporary:
         docs = Path(temporary, "data_docs")
-        verdict = judge(manifest, quarantine, params.validate_, docs)
-        refused = root / "artifacts/validate-refused"
+        verdict = judge(manifest, quarantine, tables.shifts, params.validate_, docs)
         shutil.rmtree(refused, ignore_errors=True)
         with atomic_folder(refused if verdict.critical else root / "artifacts/validate") as folder:
             # The tutorial's animations are 3 MB of the 4 MB, in every version of the dataset.
             ignored = shutil.ignore_patterns("*.gif")
             shutil.copytree(docs, folder / "data_docs", ignore=ignored)
-            manifest.to_parquet(folder / "manifest.parquet", index=False)
-            quarantine.to_csv(folder / "quarantine.csv", index=False, lineterminator="\n")
-            write_json(folder / "validation.json", _summary(manifest, quarantine, verdict))
+            _write(folder, root / "data", tables, verdict)
+    _tell(quarantine, verdict)
     if verdict.critical:
         raise StageError(f"validate: {'; '.join(verdict.critical)}; see {refused}")
-    for warning in verdict.warnings:
-        log.warning("validate: warning: %s", warning)
     return f"validate: {len(manifest)} pairs, {len(quarantine)} quarantined"
 
 
-def inspect_dataset(data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Decode every pair below `data`, on all cores.
+def _read_previous(path: Path) -> dict[str, Any]:
+    """The profile of the former dataset version; empty when there was none."""
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        return {}
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{path}: not readable as JSON ({error}); bring it back with `git checkout {path.name}`"
+        ) from None
+    if not isinstance(content, dict):
+        raise DatasetError(
+            f"{path}: holds {type(content).__name__}, expected names and numbers; bring it back "
+            f"with `git checkout {path.name}`"
+        )
+    return content
 
-    Returns the manifest (a row per good pair) and the quarantine (path, reason, found).
+
+def _write(folder: Path, data: Path, tables: Tables, verdict: Verdict) -> None:
+    tables.manifest.to_parquet(folder / "manifest.parquet", index=False)
+    tables.quarantine.to_csv(folder / "quarantine.csv", index=False, lineterminator="\n")
+    write_json(folder / "validation.json", _summary(tables, verdict))
+    write_page(folder / "page", data, tables.manifest, tables.quarantine, tables.shifts)
+
+
+def _tell(quarantine: pd.DataFrame, verdict: Verdict) -> None:
+    """One line per problem."""
+    for row in quarantine.head(LISTED).itertuples():
+        log.warning("validate: %s: %s: %s; %s", row.path, row.reason, row.found, row.remedy)
+    if len(quarantine) > LISTED:
+        log.warning("validate: %d more in quarantine.csv", len(quarantine) - LISTED)
+    for sentence in verdict.warnings:
+        log.warning("validate: warning: %s", sentence)
+    for sentence in verdict.critical:
+        log.error("validate: critical: %s", sentence)
+
+
+def inspect_dataset(
+    data: Path, params: ValidateParams | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read every pair below `data` once, on all cores.
+
+    Returns the manifest (a row per good pair, sorted by image_id) and the quarantine. Without
+    `params` no mask is flagged. Raises DatasetError when there is no pair at all.
     """
     listing = list_dataset(data)
-    workers = min(os.cpu_count() or 1, len(listing.pairs))
+    refused, good = list(listing.refused), []
+    for result in _inspect_all(data, listing.pairs, params):
+        if isinstance(result, Quarantined):
+            refused.append(result)
+        else:
+            good.append(result)
+    good.sort(key=lambda one: str(one.row["image_id"]))
+    origins, damaged = read_origins(data)
+    manifest = manifest_table([_with_origin(one.row, origins) for one in good])
+    conflicts = list(label_conflicts(manifest))
+    kept = ~manifest["image_id"].isin({one.image_id for one in conflicts})
+    manifest = _with_orientation(manifest, good)[kept].reset_index(drop=True)
+    return manifest, quarantine_table([*refused, *damaged, *conflicts])
+
+
+def _inspect_all(
+    data: Path, pairs: Sequence[Pair], params: ValidateParams | None
+) -> Iterator[Inspected | Quarantined]:
+    workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
+    # Not fork: the caller may hold threads, and those of its libraries do not survive it.
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        results = list(pool.map(_inspect, [data] * len(listing.pairs), listing.pairs, chunksize=32))
-    rows = [result for result in results if isinstance(result, dict)]
-    bad = [result for result in results if isinstance(result, Quarantined)]
-    return _manifest(rows), _quarantine([*_unpaired(listing), *bad])
+        yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
 
 
-def _manifest(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    columns = [
-        "image_id",
-        "class_name",
-        "image_path",
-        "mask_path",
-        "image_sha256",
-        "mask_sha256",
-        "pixel_sha256",
-        "width",
-        "height",
-        "mask_width",
-        "mask_height",
-        "mean",
-        "std",
-        "lung_area",
+def _with_origin(row: dict[str, Any], origins: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    class_name, _, name = str(row["image_id"]).partition("/")
+    source, patient = origins.get(origin_key(class_name, name), ("", ""))
+    return row | {"source": source, "patient": patient}
+
+
+def _with_orientation(manifest: pd.DataFrame, good: Sequence[Inspected]) -> pd.DataFrame:
+    """Add the flags that need the whole dataset; `good` are the pairs of the manifest's rows."""
+    if manifest.empty:
+        return manifest
+    flags = orientation_flags(np.stack([one.thumbnail for one in good]))
+    joined = [
+        " ".join([*own.split(), *codes])
+        for own, codes in zip(manifest["flags"], flags, strict=True)
     ]
-    return pd.DataFrame(rows, columns=columns).sort_values("image_id", ignore_index=True)
+    return manifest.assign(flags=pd.Series(joined, dtype=manifest["flags"].dtype))
 
 
-def _quarantine(bad: list[Quarantined]) -> pd.DataFrame:
-    table = pd.DataFrame([vars(entry) for entry in bad], columns=["path", "reason", "found"])
-    return table.sort_values("path", ignore_index=True)
-
-
-def _unpaired(listing: Listing) -> list[Quarantined]:
-    return [
-        Quarantined(path.as_posix(), "unpaired", "no file of the same name on the other side")
-        for path in listing.unpaired
-    ]
-
-
-def _inspect(data: Path, pair: Pair) -> dict[str, Any] | Quarantined:
-    path = pair.image
-    try:
-        image = read_radiograph(data / pair.image)
-        _refuse_flat(image)
-        path = pair.mask
-        mask = read_mask(data / pair.mask)
-        _refuse_implausible(mask, image)
-    except UnreadableError as error:
-        found = str(error).removeprefix(f"{data / path}: ")
-        return Quarantined(path.as_posix(), error.reason, found)
-    return _row(data, pair, image, mask)
-
-
-def _refuse_flat(image: Grey) -> None:
-    if image.std() < FLAT:
-        raise UnreadableError("constant", f"grey values hardly vary (std {image.std():.2f})")
-
-
-def _refuse_implausible(mask: Grey, image: Grey) -> None:
-    if mask.shape not in (image.shape, EXPORTED_MASK_SIZE):
-        raise UnreadableError(
-            "mask_size",
-            f"mask is {_size(mask)}, expected the image's {_size(image)} or 256x256",
-        )
-    if not mask.any():
-        raise UnreadableError("mask_empty", "mask has no lung")
-    if mask.all():
-        raise UnreadableError("mask_full", "mask is lung everywhere")
-
-
-def _size(image: Grey) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
-
-
-def _row(data: Path, pair: Pair, image: Grey, mask: Grey) -> dict[str, Any]:
-    return {
-        "image_id": pair.image_id,
-        "class_name": pair.class_name,
-        "image_path": pair.image.as_posix(),
-        "mask_path": pair.mask.as_posix(),
-        "image_sha256": sha256_file(data / pair.image),
-        "mask_sha256": sha256_file(data / pair.mask),
-        "pixel_sha256": pixel_sha256(image),
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "mask_width": mask.shape[1],
-        "mask_height": mask.shape[0],
-        "mean": float(image.mean(dtype=np.float64)),
-        "std": float(image.std(dtype=np.float64)),
-        "lung_area": float(mask.mean(dtype=np.float64)),
-    }
-
-
-def _summary(manifest: pd.DataFrame, quarantine: pd.DataFrame, verdict: Verdict) -> dict[str, Any]:
-    by_class = manifest.groupby("class_name")
+def _summary(tables: Tables, verdict: Verdict) -> dict[str, Any]:
+    by_class = tables.manifest.groupby("class_name")
     areas = by_class["lung_area"].median().round(4)
+    flags = Counter(code for codes in tables.manifest["flags"] for code in codes.split())
     return {
-        "pairs": len(manifest),
-        "quarantined": len(quarantine),
-        "reasons": dict(sorted(Counter(quarantine["reason"]).items())),
+        "pairs": len(tables.manifest),
+        "quarantined": len(tables.quarantine),
+        "reasons": dict(sorted(Counter(tables.quarantine["reason"]).items())),
+        "flags": dict(sorted(flags.items())),
         "classes": {str(name): len(rows) for name, rows in by_class},
         "median_lung_area": {str(name): float(area) for name, area in areas.items()},
+        "shifts": _by_subject(tables.shifts),
         "critical": len(verdict.critical),
         "warnings": len(verdict.warnings),
     }
+
+
+def _by_subject(shifts: pd.DataFrame) -> dict[str, float]:
+    """Shifts by quantity, class and reference; without those that are no number."""
+    known = shifts[np.isfinite(shifts["shift"])]
+    names = known["quantity"] + " " + known["class_name"] + " " + known["against"]
+    return dict(zip(names, known["shift"].round(4).tolist(), strict=True))

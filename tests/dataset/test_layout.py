@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.dataset.layout import Pair, class_folders, list_dataset
+from pipeline.dataset.layout import (
+    Listing,
+    Pair,
+    Quarantined,
+    class_folders,
+    list_dataset,
+    list_sheets,
+)
 from pipeline.errors import DatasetError
 
 
@@ -24,7 +33,7 @@ def test_pairs_are_listed_in_order_with_their_paths(tmp_path: Path) -> None:
 
     ids = [pair.image_id for pair in listing.pairs]
     assert ids == ["COVID/a", "COVID/b", "Viral Pneumonia/b"]
-    assert listing.unpaired == []
+    assert listing.refused == []
     assert listing.pairs[2].image == Path("Viral Pneumonia/images/b.png")
     assert listing.pairs[2].mask == Path("Viral Pneumonia/masks/b.png")
 
@@ -37,24 +46,161 @@ def test_files_without_their_other_half_are_listed_apart(tmp_path: Path) -> None
     listing = list_dataset(tmp_path)
 
     assert listing.pairs == [Pair("COVID", "a")]
-    assert {path.as_posix() for path in listing.unpaired} == {
-        "COVID/images/b.png",
-        "COVID/masks/c.png",
-        "COVID/images/d.jpg",
-        "COVID/masks/d.jpg",
-        "Normal/images/e.png",
+    assert {(one.path, one.image_id, one.reason) for one in listing.refused} == {
+        ("COVID/images/b.png", "COVID/b", "unpaired"),
+        ("COVID/masks/c.png", "COVID/c", "unpaired"),
+        ("COVID/images/d.jpg", "COVID/d", "unpaired"),
+        ("Normal/images/e.png", "Normal/e", "unpaired"),
     }
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("a.PNG", "a.png"), ("A.png", "a.png"), ("a.png", "a.PNG"), ("a.jpg", "a.png")],
+)
+def test_names_that_mean_the_same_are_one_row_with_both_names(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    touch(tmp_path, "COVID/images/b.png", "COVID/masks/b.png")
+    touch(tmp_path, f"COVID/images/{image}", f"COVID/masks/{mask}")
+
+    (row,) = list_dataset(tmp_path).refused
+
+    assert row.path == f"COVID/images/{image}"
+    assert row.found == f"radiograph COVID/images/{image}, mask COVID/masks/{mask}"
+    assert row.remedy == f"export both as PNG and name both {Path(image).stem}.png"
+
+
+def test_several_masks_for_one_radiograph_are_all_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/images/b.png", "COVID/masks/b.png", "COVID/images/a.tif")
+    touch(tmp_path, "COVID/masks/a.jpg", "COVID/masks/a.PNG", "COVID/masks/A.gif")
+
+    refused = list_dataset(tmp_path).refused
+
+    assert [one.path for one in refused] == [
+        "COVID/images/a.tif",
+        "COVID/masks/a.PNG",
+        "COVID/masks/a.jpg",
+    ]
+    assert "COVID/masks/A.gif" in refused[0].found
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+def make_link_inside(path: Path) -> None:
+    path.symlink_to(path.with_name("good.png"))
+
+
+def make_false_object(path: Path) -> None:
+    """Named as DVC names its objects, but a link to another place."""
+    target = path.parents[3] / "files/md5/ab" / ("0" * 30)
+    target.parent.mkdir(parents=True)
+    target.symlink_to("/etc/passwd")
+    path.symlink_to(target)
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "found"),
+    [
+        (make_link, "x.png", "a link to /etc/passwd"),
+        (make_link_inside, "x.png", "a link to"),
+        (make_false_object, "x.png", "a link to"),
+        (make_pipe, "x.png", "neither a file nor a folder"),
+        (make_folder, "x.png", "a folder, expected a PNG file"),
+        (Path.touch, "x\n.png", "control or undecodable characters"),
+        (Path.touch, os.fsdecode(b"x\xff.png"), "control or undecodable characters"),
+        (Path.touch, f"{'x' * 197}.png", "a name of 201 bytes, expected at most 200"),
+    ],
+)
+def test_what_must_not_be_opened_is_one_row_and_its_other_half_none(
+    tmp_path: Path, make: Callable[[Path], None], name: str, found: str
+) -> None:
+    root = tmp_path / "data"
+    touch(root, "COVID/images/good.png", "COVID/masks/good.png", f"COVID/masks/{name}")
+    make(root / "COVID/images" / name)
+
+    listing = list_dataset(root)
+
+    assert listing.pairs == [Pair("COVID", "good")]
+    rows = [one for one in listing.refused if one.path.startswith(("COVID/images", "'COVID/im"))]
+    assert [(one.reason, found in one.found) for one in rows] == [("path", True)]
+    assert all(one.reason == "path" for one in listing.refused)
+    assert all(text.isprintable() for one in listing.refused for text in vars(one).values())
+
+
+def test_a_folder_that_is_a_link_is_not_entered(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/images/a.png", "elsewhere/masks/a.png")
+    touch(tmp_path, "data/Normal/images/b.png", "data/Normal/masks/b.png", "data/X/images/c.png")
+    (tmp_path / "data/COVID").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/X/masks").symlink_to(tmp_path / "elsewhere/masks")
+
+    listing = list_dataset(tmp_path / "data")
+
+    assert listing.pairs == [Pair("Normal", "b")]
+    assert [(one.path, one.reason) for one in listing.refused] == [
+        ("COVID", "path"),
+        ("X/masks", "path"),
+        ("X/images/c.png", "unpaired"),
+    ]
+
+
+def test_files_that_dvc_linked_into_its_cache_are_read(tmp_path: Path) -> None:
+    for half, digest in (("images", "0" * 30), ("masks", "1" * 30)):
+        touch(tmp_path, f"cache/files/md5/ab/{digest}")
+        link = tmp_path / "data/COVID" / half / "a.png"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(tmp_path / "cache/files/md5/ab" / digest)
+
+    listing = list_dataset(tmp_path / "data")
+
+    assert listing == Listing([Pair("COVID", "a")], [])
+
+
+def test_only_sheets_that_are_files_are_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/images/a.png", "COVID/masks/a.png", "COVID.metadata.xlsx", "notes.xlsx")
+    os.mkfifo(tmp_path / "Normal.metadata.xlsx")
+    (tmp_path / "Other.metadata.xlsx").symlink_to("/etc/passwd")
+
+    assert [sheet.name for sheet in list_sheets(tmp_path)] == ["COVID.metadata.xlsx"]
+    assert [one.path for one in list_dataset(tmp_path).refused] == [
+        "Normal.metadata.xlsx",
+        "Other.metadata.xlsx",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "found", "remedy"),
+    [
+        ("found 3; 4 expected; mend it", "found 3; 4 expected", "mend it"),
+        ("found\n3", "'found\\n3'", "replace or remove it"),
+    ],
+)
+def test_what_to_do_is_the_end_of_a_message(message: str, found: str, remedy: str) -> None:
+    row = Quarantined.of_message("COVID/a", "COVID/images/a.png", "mode", message)
+
+    assert (row.found, row.remedy) == (found, remedy)
 
 
 def test_what_desktops_leave_is_no_part_of_the_dataset(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/images/a.png", "COVID/masks/a.png", "COVID/images/Thumbs.db")
+    touch(tmp_path, "COVID/masks/thumbs.db", "COVID/Desktop.ini")
     touch(tmp_path, "COVID/images/._a.png", "COVID/masks/.DS_Store", ".cache/images/x.png")
     touch(tmp_path, "__MACOSX/images/a.png")
 
     listing = list_dataset(tmp_path)
 
     assert listing.pairs == [Pair("COVID", "a")]
-    assert listing.unpaired == []
+    assert listing.refused == []
 
 
 def test_only_folders_with_images_or_masks_are_classes(tmp_path: Path) -> None:
@@ -71,5 +217,7 @@ def test_a_missing_dataset_says_how_to_get_it(tmp_path: Path) -> None:
 def test_a_dataset_without_pairs_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/images/a.png")
 
-    with pytest.raises(DatasetError, match="found no pairs, expected <class>/images"):
+    with pytest.raises(
+        DatasetError, match=r"found no pairs, expected <class>/images.*a.png: radio"
+    ):
         list_dataset(tmp_path)

@@ -88,7 +88,8 @@ def test_duplicates_and_odd_lung_areas_are_warned_of_but_pass(
 ) -> None:
     root = dataset(COVID=12, Normal=12)
     images, masks = root / "data/COVID/images", root / "data/COVID/masks"
-    (images / "COVID-1.png").write_bytes((images / "COVID-2.png").read_bytes())
+    for folder in (images, masks):
+        (folder / "COVID-1.png").write_bytes((folder / "COVID-2.png").read_bytes())
     speck = np.zeros((64, 64), np.uint8)
     speck[30:33, 30:33] = 255
     Image.fromarray(speck).save(masks / "COVID-5.png")
@@ -140,9 +141,9 @@ def spoil_mask_smooth(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "path", "reason"),
     [
-        (spoil_empty, "COVID/images/COVID-1.png", "not_an_image"),
+        (spoil_empty, "COVID/images/COVID-1.png", "empty_file"),
         (spoil_truncated, "COVID/images/COVID-1.png", "truncated"),
-        (spoil_html, "COVID/images/COVID-1.png", "not_an_image"),
+        (spoil_html, "COVID/images/COVID-1.png", "not_png"),
         (spoil_flat, "COVID/images/COVID-1.png", "constant"),
         (spoil_colour, "COVID/images/COVID-1.png", "not_grayscale"),
         (spoil_mask_size, "COVID/masks/COVID-1.png", "mask_size"),
