@@ -90,8 +90,8 @@ def same_name(name: str) -> str:
 
 
 def shown(text: str) -> str:
-    """The text itself when it can be printed, else its escaped form."""
-    return text if text.isprintable() else repr(text)
+    """The text itself when it can be printed, else with its odd characters escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -179,16 +179,19 @@ def _hostile(path: Path, found: str, remedy: str) -> Quarantined:
 
 
 def _list_class(folder: Path, root: Path, listing: Listing) -> None:
-    before = len(listing.refused)
-    _refuse_unsafe(_visible(folder), root, listing)
-    images, masks = (_file_names(folder / half, root, listing) for half in (IMAGES, MASKS))
+    own = Listing()
+    _refuse_unsafe(_visible(folder), root, own)
+    images, masks = (_file_names(folder / half, root, own) for half in (IMAGES, MASKS))
     paired = {name for name in images & masks if name.endswith(".png")}
     listing.pairs.extend(Pair(folder.name, name[:-4]) for name in sorted(paired))
-    # What is left of a pair whose other half is hostile is no second problem.
-    reported = {same_name(one.image_id) for one in listing.refused[before:]}
-    for one in _unpaired(folder.name, images - paired, masks - paired):
-        if same_name(one.image_id) not in reported:
-            listing.refused.append(one)
+    # One row per pair: that its other half is hostile too, or is now left alone, is no news.
+    hostile = {same_name(one.image_id) or one.path: one for one in reversed(own.refused)}
+    listing.refused.extend(reversed(hostile.values()))
+    listing.refused.extend(
+        one
+        for one in _unpaired(folder.name, images - paired, masks - paired)
+        if same_name(one.image_id) not in hostile
+    )
 
 
 def _file_names(folder: Path, root: Path, listing: Listing) -> set[str]:
