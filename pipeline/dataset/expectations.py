@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.dataset.data_docs import Checked, publish
 from pipeline.dataset.drift import shift_expectations
 from pipeline.dataset.manifest import MANIFEST
 from pipeline.errors import CrashedError
@@ -55,16 +55,17 @@ def judge(
         _Suite("quarantine", share, _of_quarantine(params)),
         _Suite("shifts", shifts, shift_expectations(params)),
     ]
-    verdict = Verdict([], [])
     with tempfile.TemporaryDirectory() as project:
-        schema = _Suite("schema", manifest, _of_schema())
-        failures = _failures(Path(project), schema, suites)
-        shutil.copytree(Path(project, "gx/uncommitted/data_docs/local_site"), data_docs)
-    for name, failure in failures:
-        critical = failure.expectation_config.severity == "critical"
-        sentences = _sentences(name, failure, quarantine)
-        (verdict.critical if critical else verdict.warnings).extend(sentences)
-    return verdict
+        schema = _Suite("schema", _schema_table(manifest), _of_schema())
+        checks = [
+            _checked(name, result, quarantine)
+            for name, result in _results(Path(project), schema, suites)
+        ]
+        publish(Path(project, "gx/uncommitted/data_docs/local_site"), data_docs, checks)
+    return Verdict(
+        critical=[text for check in checks if check.critical for text in check.problems],
+        warnings=[text for check in checks if not check.critical for text in check.problems],
+    )
 
 
 def count_classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
@@ -99,21 +100,24 @@ def _warning(means: str) -> dict[str, Any]:
     return {"severity": "warning", "meta": {"means": means}, "description": description}
 
 
+def _schema_table(manifest: pd.DataFrame) -> pd.DataFrame:
+    """A row per column that the manifest has or should have: its type, found and expected."""
+    found = {str(name): str(kind) for name, kind in manifest.dtypes.items()}
+    rows = [
+        (column, found.get(column, "absent"), MANIFEST.get(column, "absent"))
+        for column in {**MANIFEST, **found}
+    ]
+    return pd.DataFrame(rows, columns=["column", "found", "expected"])
+
+
 def _of_schema() -> list[Any]:
     from great_expectations import expectations as gxe
 
     return [
-        gxe.ExpectTableColumnsToMatchOrderedList(
-            column_list=list(MANIFEST),
-            **_critical("the manifest's columns are not those that the stages read"),
-        ),
-        *(
-            gxe.ExpectColumnValuesToBeOfType(
-                column=column,
-                type_=kind,
-                **_critical(f"{column} is not {kind}"),
-            )
-            for column, kind in MANIFEST.items()
+        gxe.ExpectColumnPairValuesToBeEqual(
+            column_A="found",
+            column_B="expected",
+            **_critical("the manifest's columns or their types are not those that the stages read"),
         ),
     ]
 
@@ -180,18 +184,18 @@ def _of_quarantine(params: ValidateParams) -> list[Any]:
     ]
 
 
-def _failures(project: Path, schema: _Suite, suites: list[_Suite]) -> list[tuple[str, Any]]:
-    """The failed expectations with the names of their suites."""
+def _results(project: Path, schema: _Suite, suites: list[_Suite]) -> list[tuple[str, Any]]:
+    """What came of every expectation, with the name of its suite."""
     import great_expectations as gx
 
     context = gx.get_context(mode="file", project_root_dir=project)
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("dataset")
-    failed = _run_checkpoint(context, source, schema)
+    results = _run_checkpoint(context, source, schema)
     # Of a manifest with other columns nothing else can be asked.
-    for suite in [] if failed else suites:
-        failed += _run_checkpoint(context, source, suite)
-    return failed
+    for suite in suites if all(result.success for _, result in results) else []:
+        results += _run_checkpoint(context, source, suite)
+    return results
 
 
 def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str, Any]]:
@@ -215,22 +219,19 @@ def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str,
     )
     outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": suite.table})
     results = [one for run in outcome.run_results.values() for one in run.results]
-    return [(name, one) for one in results if not _succeeded(name, one)]
+    for one in results:
+        _refuse_crash(name, one)
+    return [(name, one) for one in results]
 
 
-def _succeeded(name: str, result: Any) -> bool:
-    """Whether the expectation is met; raises CrashedError when it could not be evaluated."""
-    crashes = [
-        info["exception_message"]
-        for info in _exceptions(result.exception_info)
-        if info["raised_exception"]
-    ]
-    if crashes:
-        raise CrashedError(
-            f"validate: {result.expectation_config.type} of {name} could not be evaluated "
-            f"({crashes[0]}); this is no verdict on the dataset, run the stage again",
-        )
-    return bool(result.success)
+def _refuse_crash(name: str, result: Any) -> None:
+    """Raise CrashedError when the expectation could not be evaluated."""
+    for info in _exceptions(result.exception_info):
+        if info["raised_exception"]:
+            raise CrashedError(
+                f"validate: {result.expectation_config.type} of {name} could not be evaluated "
+                f"({info['exception_message']}); this is no verdict on the dataset, run it again",
+            )
 
 
 def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
@@ -238,14 +239,27 @@ def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
     return [info] if "raised_exception" in info else list(info.values())
 
 
+def _checked(name: str, result: Any, quarantine: pd.DataFrame) -> Checked:
+    config = result.expectation_config
+    return Checked(
+        suite=name,
+        means=config.meta["means"],
+        critical=config.severity == "critical",
+        problems=[] if result.success else _sentences(name, result, quarantine),
+    )
+
+
 def _sentences(name: str, failure: Any, quarantine: pd.DataFrame) -> list[str]:
     result, means = failure.result, failure.expectation_config.meta["means"]
+    records = result.get("partial_unexpected_index_list")
     if name == "schema":
-        return [f"{means}: found {result.get('observed_value')}"]
+        columns = [
+            f"{one['column']} is {one['found']}, expected {one['expected']}" for one in records
+        ]
+        return [f"{means}: {_listing(columns, result['unexpected_count'])}"]
     if name == "shifts":
-        records = result["partial_unexpected_index_list"]
-        return [f"{record['subject']}; {means}" for record in records]
-    if "partial_unexpected_index_list" in result:
+        return [f"{one['subject']}; {means}" for one in records]
+    if records is not None:
         return [f"{means}: {_records(result)}"]
     if name != "quarantine":
         return [f"{means}: found {result['observed_value']}"]
@@ -256,8 +270,9 @@ def _sentences(name: str, failure: Any, quarantine: pd.DataFrame) -> list[str]:
 def _records(result: dict[str, Any]) -> str:
     named = []
     for record in result["partial_unexpected_index_list"]:
-        value, name = record.values()
-        named.append(str(name) if isinstance(value, str) else f"{name} ({value:.3g})")
+        *values, name = record.values()  # no value where the name itself is what was expected
+        numbers = [f" ({value:.3g})" for value in values if not isinstance(value, str)]
+        named.append(f"{name}{''.join(numbers)}")
     return _listing(named, result["unexpected_count"])
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.drift import shift_table
+from pipeline.dataset.drift import PREVIOUS, shift_table
 from pipeline.dataset.expectations import Verdict, judge
 from pipeline.dataset.gallery import write_page
 from pipeline.dataset.layout import Pair, Quarantined, list_dataset
@@ -43,7 +43,6 @@ from pipeline.params import Params, ValidateParams
 
 log = logging.getLogger(__name__)
 
-PREVIOUS = "data.previous.json"
 CHUNK = 32  # pairs per task of a worker: some tenths of a second
 LISTED = 50  # quarantined files that the log names
 
@@ -71,11 +70,9 @@ def run(params: Params, root: Path) -> str:
         verdict = judge(manifest, quarantine, tables.shifts, params.validate_, docs)
         shutil.rmtree(refused, ignore_errors=True)
         with atomic_folder(refused if verdict.critical else root / "artifacts/validate") as folder:
-            # The tutorial's animations are 3 MB of the 4 MB, in every version of the dataset.
-            ignored = shutil.ignore_patterns("*.gif")
-            shutil.copytree(docs, folder / "data_docs", ignore=ignored)
+            shutil.copytree(docs, folder / "data_docs")
             _write(folder, root / "data", tables, verdict)
-    _tell(quarantine, verdict)
+    tell(quarantine, verdict)
     if verdict.critical:
         raise StageError(f"validate: {'; '.join(verdict.critical)}; see {refused}")
     return f"validate: {len(manifest)} pairs, {len(quarantine)} quarantined"
@@ -106,8 +103,8 @@ def _write(folder: Path, data: Path, tables: Tables, verdict: Verdict) -> None:
     write_page(folder / "page", data, tables.manifest, tables.quarantine, tables.shifts)
 
 
-def _tell(quarantine: pd.DataFrame, verdict: Verdict) -> None:
-    """One line per problem."""
+def tell(quarantine: pd.DataFrame, verdict: Verdict) -> None:
+    """Log one line per problem."""
     for row in quarantine.head(LISTED).itertuples():
         log.warning("validate: %s: %s: %s; %s", row.path, row.reason, row.found, row.remedy)
     if len(quarantine) > LISTED:

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from pipeline.dataset.expectations import Verdict
+from pipeline.dataset.layout import Quarantined
+from pipeline.dataset.manifest import quarantine_table
 from pipeline.dataset.radiograph import pixel_sha256, read_radiograph
 from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file
 from pipeline.params import Params
-from pipeline.stages.validate import inspect_dataset, run
+from pipeline.stages.validate import LISTED, inspect_dataset, run, tell
+from tests.dataset.deliveries import write_sheet
 
 Dataset = Callable[..., Path]
 
@@ -189,3 +194,75 @@ def test_an_empty_dataset_is_one_line(tmp_path: Path, params: Params) -> None:
 def test_data_that_was_not_pulled_says_how_to_pull_it(tmp_path: Path, params: Params) -> None:
     with pytest.raises(DatasetError, match="dvc pull data"):
         run(params, tmp_path)
+
+
+def test_a_damaged_sheet_costs_the_patients_of_its_class_and_no_pair(dataset: Dataset) -> None:
+    root = dataset(COVID=3, Normal=3)
+    (root / "data/COVID.metadata.xlsx").write_bytes(b"PK")
+    write_sheet(root / "data/Normal.metadata.xlsx", ("FILE NAME", "PATIENT"), ("NORMAL-2", 7))
+
+    manifest, bad = inspect_dataset(root / "data")
+
+    assert bad[["image_id", "path", "reason"]].to_numpy().tolist() == [
+        ["", "COVID.metadata.xlsx", "metadata"]
+    ]
+    assert manifest["patient"].tolist() == ["", "", "", "", "7", ""]
+
+
+def test_without_parameters_no_mask_is_flagged(dataset: Dataset, params: Params) -> None:
+    root = dataset(COVID=3)
+    speck = np.zeros((64, 64), np.uint8)
+    speck[30:33, 30:33] = 255
+    Image.fromarray(speck).save(root / "data/COVID/masks/COVID-2.png")
+
+    flagged, _ = inspect_dataset(root / "data", params.validate_)
+    manifest, _ = inspect_dataset(root / "data")
+
+    assert "implausible_area" in flagged["flags"][1]
+    assert manifest["flags"].tolist() == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [("{", "not readable as JSON"), ("[]", "holds list, expected names and numbers")],
+)
+def test_a_damaged_profile_says_how_to_bring_it_back(
+    dataset: Dataset, params: Params, content: str, found: str
+) -> None:
+    root = dataset(COVID=3)
+    (root / "data.previous.json").write_text(content)
+
+    with pytest.raises(DatasetError, match=rf"{found}.*`git checkout data.previous.json`"):
+        run(params, root)
+
+
+@pytest.mark.slow
+def test_a_class_drawn_to_another_convention_is_warned_of_before_training(
+    dataset: Dataset, params: Params, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = dataset(COVID=12, Normal=12)
+    for path in (root / "data/COVID/masks").iterdir():
+        mask = Image.open(path).convert("L")
+        mask.filter(ImageFilter.MaxFilter(9)).save(path)
+
+    run(params, root)
+
+    assert re.search(r"warning: COVID: lung area 0\.\d+ against 0\.\d+ in the other", caplog.text)
+    assert "another annotation convention?" in caplog.text
+    shifts = read_json(root / "artifacts/validate/validation.json")["shifts"]
+    assert shifts["lung_area COVID other classes"] > 1.25
+
+
+def test_more_quarantined_files_than_fit_are_counted(
+    dataset: Dataset, params: Params, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = quarantine_table(
+        Quarantined("", f"COVID/images/{number}.png", "mode", "found", "remedy")
+        for number in range(LISTED + 3)
+    )
+
+    tell(bad, Verdict(["no usable pair"], []))
+
+    assert len(caplog.messages) == LISTED + 2
+    assert caplog.messages[LISTED] == "validate: 3 more in quarantine.csv"
+    assert caplog.messages[-1] == "validate: critical: no usable pair"
