@@ -123,7 +123,7 @@ SPOILT: dict[str, tuple[int, str, Callable[[Grey, Grey], Faulty]]] = {
     "no lung": (13, "mask_empty", lambda image, mask: (png(image), rgb_mask(mask * 0))),
     "all lung": (13, "mask_full", lambda image, mask: (png(image), rgb_mask(mask * 0 + 1))),
     "inverted": (14, "mask_inverted", lambda image, mask: (png(image), rgb_mask(1 - mask))),
-    "dicom": (20, "not_png", lambda image, mask: (dicom(image), rgb_mask(mask))),
+    "dicom": (20, "wrong_container", lambda image, mask: (dicom(image), rgb_mask(mask))),
 }
 
 
