@@ -35,7 +35,7 @@ from pipeline.dataset.manifest import (
     quarantine_table,
     read_origins,
 )
-from pipeline.dataset.pairs import Inspected, inspect_pair
+from pipeline.dataset.pairs import Inspected, inspect_pair, use_one_thread
 from pipeline.dataset.plausibility import orientation_flags
 from pipeline.errors import DatasetError, StageError
 from pipeline.files import atomic_folder, read_json, write_json
@@ -144,7 +144,7 @@ def _inspect_all(
 ) -> Iterator[Inspected | Quarantined]:
     workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
     # Not fork: the caller may hold threads, and those of its libraries do not survive it.
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(workers, get_context("forkserver"), use_one_thread) as pool:
         yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
 
 
