@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset import jpeg, png
-from pipeline.dataset.stored import LOW, MAX_FILE, Container, Stored
+from pipeline.dataset.formats import jpeg, png
+from pipeline.dataset.formats.stored import LOW, MAX_FILE, Container, Stored
 from pipeline.errors import DatasetError, UnreadableError
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ def _parse(content: bytes, suffix: str) -> Container:
         )
     if found == "DICOM":
         # Imported only now: pydicom takes longer to import than a hundred PNGs to read.
-        from pipeline.dataset.dicom import parse_dicom
+        from pipeline.dataset.formats.dicom import parse_dicom
 
         return parse_dicom(content)
     return png.parse_png(content) if found == "PNG" else jpeg.parse_jpeg(content)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.radiograph import Grey
+Grey = NDArray[np.uint8]
 
 SIDE = 64
 """The picture is averaged to SIDE x SIDE cells, whatever its own size and shape."""

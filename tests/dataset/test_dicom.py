@@ -25,8 +25,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from pipeline.dataset.formats.shades import Display, Window
 from pipeline.dataset.radiograph import Loaded, load_radiograph, read_radiograph
-from pipeline.dataset.shades import Display, Window
 from pipeline.errors import UnreadableError
 from tests.dataset.containers import dicom, dicom_bytes, encoded
 

@@ -151,7 +151,7 @@ def test_an_interlaced_png_is_read(tmp_path: Path) -> None:
 
 def read_mask_levels(folder: Path, content: bytes) -> NDArray[Any]:
     """The grey levels of a picture that is too narrow for a radiograph."""
-    from pipeline.dataset.png import parse_png
+    from pipeline.dataset.formats.png import parse_png
 
     return parse_png(written(folder, content).read_bytes()).decode().levels
 

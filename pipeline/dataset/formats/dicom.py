@@ -25,10 +25,10 @@ from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
-from pipeline.dataset.jpeg import parse_jpeg
-from pipeline.dataset.jpeg2000 import parse_codestream
-from pipeline.dataset.shades import Display, Lookup, Window, check_lookup, check_window
-from pipeline.dataset.stored import LOW, Stored, damaged, refuse_large
+from pipeline.dataset.formats.jpeg import parse_jpeg
+from pipeline.dataset.formats.jpeg2000 import parse_codestream
+from pipeline.dataset.formats.shades import Display, Lookup, Window, check_lookup, check_window
+from pipeline.dataset.formats.stored import LOW, Stored, damaged, refuse_large
 from pipeline.errors import UnreadableError
 
 TAGS = [

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from openjpeg.utils import decode
 
-from pipeline.dataset.stored import damaged
+from pipeline.dataset.formats.stored import damaged
 from pipeline.errors import UnreadableError
 
 SIGNATURE = b"\xff\x4f\xff\x51"

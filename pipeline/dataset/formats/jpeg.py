@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline.dataset.stored import Stored, damaged, refuse_large
+from pipeline.dataset.formats.stored import Stored, damaged, refuse_large
 from pipeline.errors import UnreadableError
 
 SIGNATURE = b"\xff\xd8\xff"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.dataset.stored import Stored, damaged, refuse_large
+from pipeline.dataset.formats.stored import Stored, damaged, refuse_large
 from pipeline.errors import UnreadableError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -1,0 +1,1 @@
+"""Containers of pictures, judged by structure and header before anything is decoded."""
