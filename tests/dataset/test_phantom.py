@@ -65,7 +65,7 @@ def test_a_dataset_has_the_layout_and_the_quirks_of_the_database(dataset: Path) 
     listing = list_dataset(dataset)
 
     assert len(listing.pairs) == 120
-    assert listing.unpaired == []
+    assert listing.refused == []
     assert {pair.class_name for pair in listing.pairs} == set(CLASSES)
     assert Pair("Viral Pneumonia", "Viral Pneumonia-1") in listing.pairs
     for pair in listing.pairs:
