@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,26 +33,18 @@ STAGES = ("validate", "split", "augment")
 LOOKS = 0.2  # seconds between two looks at the memory
 
 JUDGE = """
-import sys, tempfile, time
 from pathlib import Path
+import tempfile
 import pandas as pd
+from pipeline.dataset.drift import shift_table
 from pipeline.dataset.expectations import judge
 from pipeline.params import load_params
 made = Path("artifacts/validate")
-manifest, quarantine = pd.read_parquet(made / "manifest.parquet"), pd.read_csv(
-    made / "quarantine.csv", dtype=str, keep_default_na=False)
+manifest = pd.read_parquet(made / "manifest.parquet")
+quarantine = pd.read_csv(made / "quarantine.csv", dtype=str, keep_default_na=False)
+params = load_params(Path("params.yaml")).validate_
 with tempfile.TemporaryDirectory() as folder:
-    judge(manifest, quarantine, load_params(Path("params.yaml")).validate_, Path(folder, "docs"))
-"""
-READ = """
-import sys, time
-from pathlib import Path
-from pipeline.model.shards import find_shards, read_shards
-shards = find_shards(Path("artifacts/augment"), "train")
-for _ in range(int(sys.argv[1]) + 1):
-    started = time.perf_counter()
-    count = sum(int(image.shape[0]) for image, _ in read_shards(shards, 16, seed=7))
-    print(count / (time.perf_counter() - started))
+    judge(manifest, quarantine, shift_table(manifest, {}), params, Path(folder, "docs"))
 """
 
 
@@ -164,9 +156,15 @@ def measure(pairs: int, repeats: int, with_dvc: bool) -> None:
             if name == "validate":
                 judged = [run([sys.executable, "-c", JUDGE], folder) for _ in range(repeats)]
                 show(pairs, "of it Great Expectations", median(judged))
-        read = run([sys.executable, "-c", READ, "5"], folder)
-        speeds = sorted(map(float, read.output.split()[1:]))  # the first pass warms up
-        show(pairs, f"input, {statistics.median(speeds):.0f} pairs/s", read)
+        read = [
+            sys.executable,
+            str(PROJECT / "benchmarks/input.py"),
+            "--folder",
+            "artifacts/augment",
+        ]
+        use = run(read, folder)
+        for cache, _, speed, *_ in re.findall(r"\| (warm|cold) \| (\d+) \| (\d+)", use.output):
+            show(pairs, f"input, {cache} file cache: {speed} records/s", use)
         if with_dvc:
             measure_dvc(pairs, folder)
 

@@ -55,11 +55,10 @@ def reproduce(
 ) -> Status:
     """Bring the stage up to date; `started` is called when it really runs.
 
-    What it reads is known from data.dvc and dvc.lock (`--allow-missing`), so a run that finds
-    everything cached never checks the radiographs out. The stages before it are compared too: with
-    `--single-item` DVC takes an input that is not checked out for unchanged, whatever data.dvc
-    says of it now. They do not run here, unless this host's dvc.lock knows less than their own
-    tasks and no cache holds their results.
+    What a stage reads is known from data.dvc and dvc.lock (`--allow-missing`), so a run that finds
+    everything cached never checks the radiographs out. The stages before it are compared too; they
+    do not run here, unless this host's dvc.lock knows less than their own tasks and no cache holds
+    their results.
 
     Raises the stage's own refusal, WorkspaceError when the dataset is damaged or cannot be had, or
     CrashedError when the stage died without giving a reason.
@@ -67,7 +66,10 @@ def reproduce(
     with tempfile.TemporaryDirectory() as temporary:
         error_file = Path(temporary, "error.json")
         environment["LUNGSEG_ERROR_FILE"] = str(error_file)
-        for arguments in _commands(workspace.folder, name, force):
+        names = stage_names(workspace.folder)
+        chain = names[: names.index(name) + 1]
+        _fetch_changed_inputs(workspace, chain)
+        for arguments in _commands(chain, force):
             marker = f"Running stage '{name}'"
             ran, code, errors = _follow(workspace, arguments, marker, started, environment)
             if code:
@@ -77,13 +79,32 @@ def reproduce(
     return "ran" if ran else "cached"
 
 
-def _commands(folder: Path, name: str, force: bool) -> list[list[str]]:
+def _commands(chain: list[str], force: bool) -> list[list[str]]:
+    """The DVC commands that bring the last stage of `chain` up to date, or run it again."""
+    # --single-item, because DVC would otherwise take a changed data/ for a new version, rewrite
+    # data.dvc and go on.
+    options = ["--single-item", "--pull", "--allow-missing"]
     if not force:
-        return [["repro", name, "--pull", "--allow-missing"]]
-    names = stage_names(folder)
-    before = names[: names.index(name)]
-    forced = ["repro", name, "--pull", "--allow-missing", "--single-item", "--force"]
-    return [["repro", *before, "--pull", "--allow-missing"], forced] if before else [forced]
+        return [["repro", *chain, *options]]
+    before = [["repro", *chain[:-1], *options]] if chain[:-1] else []
+    return [*before, ["repro", chain[-1], *options, "--force"]]
+
+
+def _fetch_changed_inputs(workspace: Workspace, chain: list[str]) -> None:
+    """Check out what the stages now read instead of what they last read.
+
+    DVC takes an input that is not checked out for unchanged, whatever data.dvc says of it now.
+    """
+    recorded, locked = _recorded(workspace.folder), _locked_stages(workspace.folder)
+    read = {
+        dep["path"]: dep["md5"] for name in chain for dep in locked.get(name, {}).get("deps", [])
+    }
+    for path, md5 in read.items():
+        missing = not (workspace.folder / path).exists()
+        if missing and recorded.get(path, md5) != md5:
+            code, errors = dvc(workspace, ["pull", "--quiet", path])
+            if code:
+                raise WorkspaceError(f"{path}: cannot be pulled: {errors}")
 
 
 def materialise(workspace: Workspace, name: str) -> None:
@@ -115,11 +136,17 @@ def _find_damage(folder: Path, paths: Sequence[Path], *, files: bool = True) -> 
 
 def _recorded(folder: Path) -> dict[str, str]:
     """Return the MD5 of the dataset and of every output that dvc.lock knows, by path."""
-    lock, data = folder / "dvc.lock", folder / "data.dvc"
-    stages = read_yaml(lock)["stages"].values() if lock.exists() else []
-    outs = [out for stage in stages for out in stage.get("outs", [])]
+    data = folder / "data.dvc"
+    outs = [out for stage in _locked_stages(folder).values() for out in stage.get("outs", [])]
     outs += read_yaml(data)["outs"] if data.exists() else []
     return {out["path"]: out["md5"] for out in outs}
+
+
+def _locked_stages(folder: Path) -> dict[str, Any]:
+    """Return what dvc.lock says of each stage."""
+    lock = folder / "dvc.lock"
+    stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
+    return stages
 
 
 def push_results(workspace: Workspace, name: str) -> None:

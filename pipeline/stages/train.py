@@ -69,9 +69,9 @@ def _summary(fitted: Any) -> dict[str, Any]:
     return {
         "epochs": len(fitted.history),
         "best_epoch": best["epoch"],
-        "val_loss": best["val_loss"],
-        "val_dice": best["val_dice"],
-        "val_iou": best["val_iou"],
-        "val_accuracy": best["val_accuracy"],
-        "parameters": fitted.network.count_params(),
+        **{
+            f"best_{name}": best[name]
+            for name in ("val_loss", "val_dice", "val_iou", "val_accuracy")
+        },
+        "network_parameters": fitted.network.count_params(),
     }

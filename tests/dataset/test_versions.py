@@ -134,7 +134,7 @@ def test_a_difference_tells_pairs_files_and_what_validation_says(project: Path) 
     assert found.other_files == {"COVID.metadata.xlsx": "added"}
     old, new = found.before.results, found.after.results
     assert (old["good_pairs"], new["good_pairs"]) == (12, 21)
-    assert (old["quarantined"], new["quarantined"]) == ({}, {"mask_empty": 1})
+    assert (old["quarantined"], new["quarantined"]) == ({}, {"mask_empty": 1, "metadata": 1})
     assert set(new["median_lung_area"]) == set(new["median_intensity"]) == {"COVID", "Normal"}
     assert snapshot(project) == before
     assert shell(project, "git status --porcelain") == status

@@ -47,9 +47,9 @@ def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evid
         sha256 = sha256_file(folder / overlay)
         cases.append({"image_id": image_id, "overlay": overlay, "sha256": sha256})
     test = per_image[["image_id", "class_name", "pixel_sha256"]].assign(split="test")
-    train = pd.DataFrame(
-        [{"image_id": "Normal/x", "class_name": "Normal", "pixel_sha256": "x", "split": "train"}],
-    )
+    test["group"] = test["image_id"]
+    row = {"image_id": "Normal/x", "class_name": "Normal", "pixel_sha256": "x", "group": "Normal/x"}
+    train = pd.DataFrame([{**row, "split": "train"}])
     report = {
         "model_sha256": "model",
         "metrics_sha256": "metrics",
@@ -129,8 +129,17 @@ def case_left_out(evidence: Evidence) -> Evidence:
 
 
 def trained_on_test(evidence: Evidence) -> Evidence:
-    leaked = evidence.split.iloc[[0]].assign(split="train", image_id="Normal/copy")
+    leaked = evidence.split.iloc[[0]].assign(split="train", image_id="Normal/copy", group="other")
     return replace(evidence, split=pd.concat([evidence.split, leaked]))
+
+
+def trained_on_the_patient(evidence: Evidence) -> Evidence:
+    leaked = evidence.split.iloc[[0]].assign(split="val", image_id="Normal/y", pixel_sha256="y")
+    return replace(evidence, split=pd.concat([evidence.split, leaked]))
+
+
+def without_groups(evidence: Evidence) -> Evidence:
+    return replace(evidence, split=evidence.split.drop(columns="group"))
 
 
 def no_report(evidence: Evidence) -> Evidence:
@@ -181,6 +190,8 @@ def page_missing(evidence: Evidence) -> Evidence:
         (metric_infinite, "finite_metrics"),
         (case_left_out, "test_split_scored"),
         (trained_on_test, "test_not_trained_on"),
+        (trained_on_the_patient, "test_not_trained_on"),
+        (without_groups, "test_not_trained_on"),
         (no_report, "report"),
         (changed_report("model_sha256", "other"), "report_model_sha256"),
         (changed_report("test_split_sha256", "other"), "report_test_split_sha256"),

@@ -80,13 +80,16 @@ def make_run(
     """A finished run's record and workspace, whose results are made up but belong together."""
     per_image = score_table(dice or dict.fromkeys(CLASSES, [0.97] * 8))
     results = folder / "artifacts"
-    for name in ("validate/data_docs", "split", "augment", "train", "evaluate/predictions"):
+    for name in ("split", "augment", "train", "evaluate/predictions"):
         (results / name).mkdir(parents=True)
-    (results / "validate/quarantine.csv").write_text("path,reason,found\n")
-    (results / "validate/data_docs/index.html").write_text("<html>")
+    for name in ("data_docs", "page"):
+        (results / "validate" / name).mkdir(parents=True)
+        (results / "validate" / name / "index.html").write_text("<html>")
+    (results / "validate/quarantine.csv").write_text("image_id,path,reason,found,remedy\n")
     (results / "validate/manifest.parquet").touch()
     write_json(results / "validate/validation.json", {"pairs": 16, "quarantined": 0})
     test = per_image[["image_id", "class_name", "pixel_sha256"]].assign(split="test")
+    test["group"] = test["image_id"]
     test.to_csv(results / "split/split.csv", index=False)
     write_json(results / "split/split.json", {"test": 16, "classes": {"COVID": {"test": 8}}})
     (results / "augment/preview.png").touch()

@@ -84,9 +84,9 @@ def test_training_learns_and_leaves_its_files(
     assert [row["epoch"] for row in rows] == list(range(1, 13))
     assert set(rows[0]) == set(train_columns())
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
-    assert summary["val_dice"] == best["val_dice"] > 0.8
+    assert summary["best_val_dice"] == best["val_dice"] > 0.8
     assert (summary["epochs"], summary["best_epoch"]) == (12, best["epoch"])
-    assert summary["parameters"] > 1000
+    assert summary["network_parameters"] > 1000
     assert f"validation Dice {best['val_dice']:.4f}" in line
     assert sum("images/s" in record.message for record in caplog.records) == 12
 
@@ -126,6 +126,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
             raise KeyboardInterrupt
 
     caplog.set_level(logging.INFO, "pipeline")
+    caplog.clear()
     with monkeypatch.context() as patched:
         patched.setattr(training.Progress, "end", interrupted)
         with pytest.raises(KeyboardInterrupt):
