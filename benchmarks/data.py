@@ -66,7 +66,9 @@ def run(command: list[str], folder: Path) -> Use:
     started = time.monotonic()
     with (
         tempfile.TemporaryFile("w+") as output,
-        subprocess.Popen(command, cwd=folder, stdout=output, env=environment()) as child,
+        subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment()
+        ) as child,
     ):
         with watched(child, use):
             code = child.wait()
@@ -74,7 +76,7 @@ def run(command: list[str], folder: Path) -> Use:
         output.seek(0)
         use.output = output.read()
     if code:
-        raise SystemExit(f"{' '.join(command[:4])}: failed in {folder}")
+        raise SystemExit(f"{' '.join(command[:4])}: failed in {folder}:\n{use.output}")
     return use
 
 

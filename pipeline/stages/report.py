@@ -191,9 +191,24 @@ def _swatches() -> dict[str, bytes]:
     return {kind: encode_png(draw_swatch(kind)) for kind in (*get_args(Area), *get_args(Outline))}
 
 
-def _shown(params: Params) -> dict[str, Any]:
+def _shown(params: Params) -> dict[str, dict[str, list[str]]]:
     sections = params.model_dump(by_alias=True)
-    return {name: sections[name] for name in SHOWN_PARAMS}
+    return {
+        name: {key: _lines(value) for key, value in sections[name].items()} for name in SHOWN_PARAMS
+    }
+
+
+def _lines(value: Any) -> list[str]:
+    """A parameter as lines of text, one for each entry of a list."""
+    if value is None:
+        return ["none"]
+    if isinstance(value, dict):
+        ranges = {key: " to ".join(_lines(one)) for key, one in value.items() if key != "name"}
+        settings = [f"{key} {shown}" for key, shown in ranges.items()]
+        return [f"{value['name']}: {', '.join(settings)}"]
+    if not isinstance(value, (list, tuple)):
+        return [str(value).lower() if isinstance(value, bool) else str(value)]
+    return [line for entry in value for line in _lines(entry)]
 
 
 def _png_uri(picture: bytes) -> str:
