@@ -43,15 +43,19 @@ def resize(browser: Any, width: int, height: int = 900) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def open_page(browser: Any, page: Path) -> None:
-    """Open a page from its file: no broken picture, no console error, nothing from elsewhere."""
+def open_page(browser: Any, page: Path, site: Path | None = None) -> None:
+    """Open a page from its file: no broken picture, no console error, nothing from elsewhere.
+
+    Elsewhere is whatever lies outside `site`, by default the page's own folder.
+    """
     browser.get_log("performance")  # what the browser loaded by itself before
     browser.get(page.as_uri())
 
     broken, errors = browser.execute_script(BROKEN), browser.get_log("browser")
     assert not broken, f"broken pictures: {broken}"
     assert not errors, f"errors in the console: {errors}"
-    inside = ("data:", page.parent.as_uri() + "/")
+    # Chromium's own first page may still be loading; a page from a file can ask for no chrome://.
+    inside = ("data:", "chrome://", "chrome-untrusted://", (site or page.parent).as_uri() + "/")
     outside = [url for url in _requested(browser) if not url.startswith(inside)]
     assert not outside, f"requests that leave the page's folder: {outside}"
 

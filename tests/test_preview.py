@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,6 +23,7 @@ from pipeline.preview import (
     wrap,
 )
 from pipeline.transforms import NAMES
+from tests.browser import open_page
 
 SIDE = 64
 FONT = ImageFont.load_default(14)
@@ -132,6 +134,16 @@ def test_every_pair_of_every_class_is_on_the_page() -> None:
     assert small.width == WIDTH
     assert small.height == same.height
     assert taller.height > small.height + 2 * TILE
+
+
+@pytest.mark.slow
+def test_the_page_opens_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    pair = [Tile(*disc(), "A-1, original"), Tile(*disc(), "copy 1: mirrored")]
+    draw_preview({"A": [pair]}, ["settings"]).save(tmp_path / "preview.png")
+
+    open_page(browser, tmp_path / "preview.png")
+
+    assert browser.execute_script("return document.images[0].naturalWidth") == WIDTH
 
 
 def test_the_heading_tells_the_settings() -> None:

@@ -39,7 +39,7 @@ def run_promotion(record: Record, workspace: Workspace) -> dict[str, Any]:
         return _close(record, {"status": "skipped", "reason": f"refused: {', '.join(failed)}"})
     released = find_release(client, name, verdict["candidate"]["model_sha256"])
     if released:
-        reason = f"unchanged: version {released} is this very model"
+        reason = f"version {released} is this very model"
         return _close(record, {"status": "skipped", "reason": reason, "version": released})
     return _close(record, _release(record, verdict))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from pipeline.dataset.layout import Quarantined
 from pipeline.dataset.manifest import MANIFEST, manifest_table, quarantine_table
 from pipeline.errors import CrashedError
 from pipeline.params import Params
+from tests.browser import open_page
 
 
 def manifest(**counts: int) -> pd.DataFrame:
@@ -99,10 +101,21 @@ def test_data_docs_need_no_network_and_name_the_worst_first(verdict: Verdict, do
 
     assert len(pages) > 5
     for page in pages:
-        assert re.findall(r'<(?:script|link)[^>]*="https?://[^>]*>', page.read_text()) == []
+        assert re.findall(r'<(?:script|link|img)[^>]*="https?://[^>]*>', page.read_text()) == []
     positions = [index.index(text) for text in (verdict.critical[0], verdict.warnings[0], ">✓ met")]
     assert positions == sorted(positions)
     assert "3 critical ones not met, 5 warnings" in index
+
+
+@pytest.mark.slow
+def test_data_docs_and_what_they_link_to_open_in_a_browser(
+    browser: Any, verdict: Verdict, docs: Path
+) -> None:
+    linked = set(re.findall(r'href="(validations/[^"]+)"', (docs / "index.html").read_text()))
+
+    assert len(linked) == 5
+    for name in ["index.html", *sorted(linked)]:
+        open_page(browser, docs / name, site=docs)
 
 
 @pytest.mark.slow

@@ -207,7 +207,7 @@ def test_the_same_model_is_not_released_twice(
     again = release(make_run(settings, client, tmp_path / "second"))
 
     assert again["status"] == "skipped"
-    assert again["reason"] == "unchanged: version 1 is this very model"
+    assert again["reason"] == "version 1 is this very model"
     assert len(client.search_model_versions(f"name = '{settings.model_name}'")) == 1
 
 
