@@ -11,20 +11,22 @@ import pandas as pd
 import pipeline
 from pipeline.dataset.versions import Version, link_files
 from pipeline.files import atomic_path
+from pipeline.params import ValidateParams, load_params
 from pipeline.settings import Settings
 
 
 def inspect_cached(settings: Settings, md5: str, data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return manifest and quarantine of the version `md5`, whose files lie in `data`.
 
-    They are kept below the home, by the version and by the code that judges it.
+    They are kept below the home, by the version, by the code that judges it and by the limits of
+    params.yaml; without that file no mask is flagged.
     """
     known = find_inspected(settings, md5)
     if known:
         return known
     from pipeline.stages.validate import inspect_dataset
 
-    manifest, quarantine = inspect_dataset(data)
+    manifest, quarantine = inspect_dataset(data, _limits(settings))
     target = _target(settings, md5)
     with atomic_path(target.with_suffix(".quarantine.parquet")) as partial:
         quarantine.to_parquet(partial, index=False)
@@ -42,14 +44,20 @@ def find_inspected(settings: Settings, md5: str) -> tuple[pd.DataFrame, pd.DataF
 
 
 def _target(settings: Settings, md5: str) -> Path:
-    return settings.home / "manifests" / f"{md5.removesuffix('.dir')}-{_code()}.parquet"
+    name = f"{md5.removesuffix('.dir')}-{_judgement(_limits(settings))}.parquet"
+    return settings.home / "manifests" / name
 
 
-def _code() -> str:
-    """A hash of the modules that can change what is found: a version is judged by one code."""
+def _limits(settings: Settings) -> ValidateParams | None:
+    path = Path(settings.repo, "params.yaml")
+    return load_params(path).validate_ if path.exists() else None
+
+
+def _judgement(limits: ValidateParams | None) -> str:
+    """A hash of what can change what is found: all versions are judged by one code and limits."""
     package = Path(pipeline.__file__).parent
-    modules = [*sorted((package / "dataset").glob("*.py")), package / "stages/validate.py"]
-    digest = hashlib.sha256()
+    modules = [*sorted((package / "dataset").rglob("*.py")), package / "stages/validate.py"]
+    digest = hashlib.sha256(repr(limits).encode())
     for module in modules:
         digest.update(module.read_bytes())
     return digest.hexdigest()[:12]

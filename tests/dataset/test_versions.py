@@ -29,7 +29,7 @@ from pipeline.dataset.versions import (
 )
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
-from tests.conftest import write_dataset
+from tests.conftest import PROJECT, write_dataset
 from tests.dataset.deliveries import shell, snapshot
 
 DVC = f"{sys.executable} -m dvc"
@@ -216,6 +216,12 @@ def test_what_validation_found_is_kept_and_asked_for_once(project: Path, tmp_pat
 
     pd.testing.assert_frame_equal(again[0], manifest)
     pd.testing.assert_frame_equal(again[1], quarantine)
+    assert set(manifest["flags"]) == {""}
+    text = (PROJECT / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("max_lung_area: 0.60", "max_lung_area: 0.06"))
+    assert find_inspected(settings, "a.dir") is None
+    judged, _ = inspect_cached(settings, "a.dir", project / "data")
+    assert set(judged["flags"]) == {"implausible_area"}
 
 
 @pytest.mark.slow
