@@ -16,6 +16,7 @@ from pipeline.files import (
     write_csv,
     write_json,
 )
+from tests.conftest import small_disk
 
 
 def listed(folder: Path) -> list[str]:
@@ -107,12 +108,7 @@ def test_what_an_interrupted_process_left_is_cleared(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_former_file(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_disk(tmp_path, "64k") as small:
         write_json(small / "a.json", 1)
         with pytest.raises(OSError, match="No space left"):
             write_json(small / "a.json", ["x" * 100_000])
@@ -121,8 +117,6 @@ def test_a_full_disk_leaves_the_former_file(tmp_path: Path) -> None:
 
         assert read_json(small / "a.json") == 1
         assert listed(small) == ["a.json"]
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_limit_on_file_size_leaves_the_former_file(tmp_path: Path) -> None:

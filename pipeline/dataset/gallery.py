@@ -6,15 +6,12 @@ are decoded, so that its cost hardly grows with the dataset.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -28,6 +25,7 @@ from pipeline.dataset.tiles import (
 )
 from pipeline.files import atomic_path
 from pipeline.overlay import draw_swatch
+from pipeline.pages import load_template
 
 SHOWN = 48  # pictures of a section
 EXAMPLES = 4  # pairs on either side of a shift
@@ -78,7 +76,7 @@ def write_page(
 
     The tables are those of the stage validate. A file that cannot be read gets a placeholder.
     """
-    page = _environment().get_template("gallery.html.jinja")
+    page = load_template(Path(__file__).with_name("gallery.html.jinja"), _percent)
     text = page.render(
         classes=_classes(manifest, quarantine),
         pairs=len(manifest),
@@ -96,31 +94,13 @@ def write_page(
         partial.write_text(_printable(text), encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    kinds = {"jpeg": "image/jpeg", "png": "image/png", "svg": "image/svg+xml"}
-    environment.filters |= {name: _uri(kind) for name, kind in kinds.items()}
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-    return environment
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _printable(text: str) -> str:
     """Text without what a file's name may hold to hide or turn what stands beside it."""
     return HIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _uri(kind: str) -> Callable[[bytes | str], str]:
-    def embed(picture: bytes | str) -> str:
-        content = picture.encode() if isinstance(picture, str) else picture
-        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-    return embed
 
 
 def _flagged(manifest: pd.DataFrame) -> pd.Series:

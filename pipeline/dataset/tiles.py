@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.dataset.formats.stored import MAX_PIXELS
 from pipeline.dataset.layout import MASKS
 from pipeline.dataset.radiograph import Grey, read_mask, read_radiograph
 from pipeline.errors import UnreadableError
@@ -28,7 +29,6 @@ MEAN_SIDE = 256
 NEVER_OPENED = {"path", "missing", "too_large"}
 # Refused as a radiograph or mask, but a picture all the same, and its looks say why.
 STILL_A_PICTURE = {"not_grayscale", "mode", "bit_depth", "mask_values", "wrong_container"}
-MOST_PIXELS = 16_000_000
 # What Pillow raises for a damaged file, beside its own errors.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error)
 
@@ -86,7 +86,7 @@ def _read_any(file: Path, is_mask: bool, reason: str) -> Grey | None:
 
 def _read_leniently(file: Path) -> Grey | None:
     with Image.open(file, formats=("PNG", "JPEG")) as image:
-        if image.width * image.height > MOST_PIXELS:
+        if image.width * image.height > MAX_PIXELS:
             return None
         if image.mode.startswith(("I", "F")):
             return _stretch(np.asarray(image, dtype=np.float64))

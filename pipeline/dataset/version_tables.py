@@ -47,11 +47,11 @@ def _classes(classes: Mapping[str, int] | None) -> str:
 
 def format_size(size: float) -> str:
     """Bytes in the unit that people read: 3.9 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
+    units = ["B", "kB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
         size /= 1000
-    raise AssertionError
+        units.pop(0)
+    return f"{size:.0f} {units[0]}" if size >= 100 or units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def difference_view(difference: Difference) -> RenderableType:

@@ -96,12 +96,10 @@ def _fetch_changed_inputs(workspace: Workspace, chain: list[str]) -> None:
     DVC takes an input that is not checked out for unchanged, whatever data.dvc says of it now.
     """
     recorded, locked = _recorded(workspace.folder), _locked_stages(workspace.folder)
-    read = {
-        dep["path"]: dep["md5"] for name in chain for dep in locked.get(name, {}).get("deps", [])
-    }
-    for path, md5 in read.items():
-        missing = not (workspace.folder / path).exists()
-        if missing and recorded.get(path, md5) != md5:
+    deps = [dep for name in chain for dep in locked.get(name, {}).get("deps", [])]
+    changed = {dep["path"] for dep in deps if recorded.get(dep["path"], dep["md5"]) != dep["md5"]}
+    for path in sorted(changed):
+        if not (workspace.folder / path).exists():
             code, errors = dvc(workspace, ["pull", "--quiet", path])
             if code:
                 raise WorkspaceError(f"{path}: cannot be pulled: {errors}")

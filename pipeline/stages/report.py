@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -27,6 +25,7 @@ from pipeline.fingerprints import (
     test_split_sha256,
 )
 from pipeline.overlay import Area, Outline, draw_swatch
+from pipeline.pages import load_template
 from pipeline.params import Params, flatten
 from pipeline.scores import SCORES, summarise_classes
 
@@ -150,15 +149,8 @@ def _refuse_history(history: pd.DataFrame) -> None:
 
 def render(evidence: Evidence, cases: list[Case], params: Params) -> str:
     """The page as HTML with every picture inside."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"png": _png_uri, "svg": _svg_uri, "percent": _percent}
-    return environment.get_template("report.html.jinja").render(
+    template = load_template(Path(__file__).with_name("report.html.jinja"), _percent)
+    return template.render(
         metrics=evidence.metrics,
         scores=SCORES,
         worst_class=min(evidence.metrics["classes"].items(), key=lambda item: item[1]["dice"]),
@@ -209,14 +201,6 @@ def _lines(value: Any) -> list[str]:
     if not isinstance(value, (list, tuple)):
         return [str(value).lower() if isinstance(value, bool) else str(value)]
     return [line for entry in value for line in _lines(entry)]
-
-
-def _png_uri(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-
-
-def _svg_uri(chart: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(chart.encode()).decode()}"
 
 
 def _percent(share: float) -> str:

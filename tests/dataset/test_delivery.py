@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from filelock import FileLock
 from PIL import Image
 
 from pipeline.dataset import staging
+from tests.conftest import small_disk
 from tests.dataset.deliveries import Deliver, add_text, refusal, snapshot, write_pair, write_sheet
 
 
@@ -240,19 +240,12 @@ def test_appending_to_data_that_was_not_pulled_is_refused(deliver: Deliver, proj
 
 
 def test_a_full_disk_leaves_nothing(deliver: Deliver, project: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_disk(tmp_path, "256k") as small:
         (small / ".dvc").mkdir()
         source = deliver("COVID", count=8, side=299)
 
         assert "No space left on device; nothing was changed" in refusal(source, small)
         assert not list(small.glob(".*partial"))
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 @pytest.mark.parametrize("linking", [True, False])

@@ -21,6 +21,7 @@ from pipeline.model.checkpoint import (
     checkpoint_key,
     hold_checkpoints,
 )
+from tests.conftest import small_disk
 
 
 def after(epoch: int) -> Checkpoint:
@@ -122,12 +123,7 @@ def test_what_a_killed_process_left_half_written_is_not_found(tmp_path: Path) ->
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_disk(tmp_path, "256k") as small:
         checkpoints = saved(small, 1)
         large = Checkpoint(after(2).history, [np.zeros(100_000)], [])
         with pytest.raises(StageError, match=r"epoch-0002: .* \(No space left .*\); make room"):
@@ -135,8 +131,6 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path: Path
 
         assert sorted(path.name for path in small.iterdir()) == ["epoch-0001"]
         assert found(checkpoints) == 1
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ def commit(folder: Path) -> None:
     git(folder, "commit", "--quiet", "--allow-empty", "--message=next")
 
 
+def record_other_data(project: Path) -> None:
+    (project / "data/text.txt").write_text("lungs and heart")
+    dvc(project, "add", "--quiet", "data")
+    dvc(project, "push", "--quiet", "data")
+    commit(project)
+
+
 def checkout(project: Path, name: str) -> Workspace:
     """A clone with an empty cache of its own, as another host would have it."""
     folder = project.with_name(name)
@@ -138,10 +145,7 @@ def test_a_new_version_of_the_data_is_seen_though_it_is_not_checked_out(project:
     first = checkout(project, "one")
     for name in ("upper", "twice"):
         reproduce(first, name)
-    (project / "data/text.txt").write_text("lungs and heart")
-    dvc(project, "add", "--quiet", "data")
-    dvc(project, "push", "--quiet", "data")
-    commit(project)
+    record_other_data(project)
     second = checkout(project, "two")
     shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
 
@@ -157,10 +161,7 @@ def test_a_host_whose_lock_is_older_takes_what_the_others_pushed(
     old = checkout(project, "old")
     for name in ("upper", "twice"):
         reproduce(old, name)
-    (project / "data/text.txt").write_text("lungs and heart")
-    dvc(project, "add", "--quiet", "data")
-    dvc(project, "push", "--quiet", "data")
-    commit(project)
+    record_other_data(project)
     first, second = checkout(project, "one"), checkout(project, "two")
     reproduce(first, "upper")
     push_results(first, "upper")

@@ -176,6 +176,8 @@ def test_the_page_gives_short_hashes_with_the_full_ones_behind(report: Path, pag
 def test_the_page_lists_the_parameters_behind_the_result(page: Page, params: Params) -> None:
     assert f"learning_rate {params.train.learning_rate}" in page.text
     assert f"threshold {params.evaluate.threshold}" in page.text
+    assert "HorizontalFlip: p 0.5" in page.text
+    assert "rotate -10.0 to 10.0" in page.text
     assert "min_dice" not in page.text
 
 
