@@ -110,10 +110,30 @@ class TrainParams(Section):
     deep_supervision: bool
     loss: Literal["binary_crossentropy", "bce_dice"]
     learning_rate: Positive
+    schedule: Literal["constant", "cosine"]
+    """How the learning rate goes on after the warm-up; a cosine falls to 0 at the last epoch."""
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    """Epochs over which the learning rate rises from 0."""
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the former average that every step keeps in the moving average of the weights,
+    which validates and is released; 0: the weights themselves."""
+    precision: Literal["float32", "mixed"]
+    """What the network computes in; `mixed`: bfloat16, or float16 on GPUs without it."""
+    xla: bool
+    """Compile the training step with XLA; TensorFlow does so only without `deterministic`."""
     epochs: Count
     patience: Count
     """Epochs without a better validation loss before training stops."""
     batch_size: Count
+    """Radiographs of a step, shared among all devices."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("warmup_epochs must be below epochs")
+        if self.xla and self.deterministic:
+            raise ValueError("xla and deterministic exclude each other; set one to false")
+        return self
 
 
 class EvaluateParams(Section):

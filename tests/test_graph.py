@@ -13,8 +13,8 @@ from tests.conftest import PROJECT
 
 STAGES = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
-# Cannot change a result: values of params and its transforms are tracked as params, the others hold
-# no behaviour.
+# Cannot change a result, nor can what they import: values of params and its transforms are tracked
+# as params, the others hold no behaviour or, as live, only look on.
 NOT_TRACKED = {
     "pipeline/__init__.py",
     "pipeline/errors.py",
@@ -44,12 +44,16 @@ def imported_files(path: Path) -> set[Path]:
     return found
 
 
+def _tracked(path: Path) -> bool:
+    return path.relative_to(PROJECT).as_posix() not in NOT_TRACKED
+
+
 def code_of(path: Path) -> set[Path]:
     files, open_files = {path}, [path]
     while open_files:
         new = imported_files(open_files.pop()) - files
         files |= new
-        open_files.extend(new)
+        open_files.extend(file for file in new if _tracked(file))
     return files
 
 

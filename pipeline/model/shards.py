@@ -88,15 +88,16 @@ def find_shards(folder: Path, split: str) -> Shards:
 def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
     """Batches of uint8 (N, S, S, 1) images 0..255 and masks 0/1.
 
-    With a `seed`, for training, they are in a random order that is another in every epoch and the
-    same in every run, and of full size: a last batch of one or two radiographs would spoil the
-    normalisation's means. The rest takes part in another epoch.
+    With a `seed`, for training, they are in the random order of that seed, and of full size: a last
+    batch of one or two radiographs would spoil the normalisation's means. The rest takes part in
+    another epoch, which has another seed.
     """
     import tensorflow as tf
 
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in shards.paths])
     if seed is not None:
-        files = files.shuffle(len(shards.paths), seed=seed)
+        # By default every iterator has another order, and some engines peek with one of their own.
+        files = files.shuffle(len(shards.paths), seed=seed, reshuffle_each_iteration=False)
     records = files.interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=READ_BYTES),
         cycle_length=PARALLEL_READS,
@@ -105,7 +106,9 @@ def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.
     )
     if seed is not None:
         buffered = max(1, SHUFFLE_BYTES // record_size(shards.image_size))
-        records = records.shuffle(min(buffered, shards.records), seed=seed)
+        records = records.shuffle(
+            min(buffered, shards.records), seed=seed, reshuffle_each_iteration=False
+        )
     full = seed is not None and shards.records >= batch_size
     batches = shards.records // batch_size if full else -(-shards.records // batch_size)
     return (

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import StageError
+from pipeline.errors import CrashedError, StageError
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
+from pipeline.model.devices import Devices, compute_policy
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.shards import Shards, read_shards
 from pipeline.model.unetpp import build_unetpp, supervised
@@ -36,7 +38,26 @@ HISTORY = (
 )
 """Columns of history.csv; epochs count from 1."""
 
+EXAMPLES = 4
+"""Validation radiographs that a watcher sees, always the same."""
+
+EXAMPLES_EVERY = 2
+"""Epochs from one look at them to the next; the first and the last epoch are shown too."""
+
 Row = dict[str, float]
+
+
+class Watcher(Protocol):
+    """Who watches a training, such as pipeline.release.live.LiveRun."""
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """A new row of the history, with `images_per_second`: trained on, by the whole epoch."""
+        ...
+
+    def log_examples(self, epoch: int, images: Any, masks: Any, lungs: Any) -> None:
+        """Images uint8 (n, S, S) 0..255, masks (n, S, S) 0/1, probabilities float32 (n, S, S)."""
+        ...
+
 
 SHARD_FAULTS = (
     tf.errors.DataLossError,  # a checksum
@@ -68,14 +89,13 @@ def fit(
     train: Shards,
     val: Shards,
     checkpoints: Checkpoints,
-    on_epoch: Callable[[Row], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> Fitted:
     """Train until `params.epochs` or until the validation loss stops falling.
 
-    Goes on from the last of `checkpoints`, and adds one after every epoch. `on_epoch` gets every
-    new row of the history as soon as it is there, with `images_per_second`: radiographs trained
-    on in the epoch by its whole duration. Raises StageError when the loss is no longer a number,
-    a shard is damaged or a checkpoint cannot be written.
+    Goes on from the last of `checkpoints`, and adds one after every epoch. Raises StageError when
+    the loss is no longer a number, a shard is damaged or a checkpoint cannot be written,
+    CrashedError when the device has too little memory.
     """
     training = Training(params, train, val)
     found = checkpoints.latest()
@@ -84,39 +104,43 @@ def fit(
         log.info(
             "resuming after epoch %d of %d (%s)", found.epoch, params.epochs, checkpoints.folder
         )
-    progress = Progress(params, train.records, training.epoch, on_epoch)
+    progress = Progress(params, train.records, training.epoch, watcher)
+    examples = Examples(params, val, watcher)
     while not training.finished:
         progress.begin()
-        row = training.run_epoch(progress.batch)
+        row = training.run_epoch(progress.batch, examples.show)
         # First the checkpoint: so no epoch is reported again by a process that goes on from it.
         checkpoints.save(training.checkpoint())
         progress.end(row)
-    training.network.set_weights(training.best_weights)
-    return Fitted(training.network, training.history)
+    return Fitted(training.network(), training.history)
 
 
-def circumstances() -> dict[str, Any]:
-    """What shapes a result besides inputs, code and parameters: libraries and kind of device."""
-    gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return {
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-        "devices": [str(detail.get("device_name", "GPU")) for detail in details] or ["CPU"],
-    }
+def learning_rate(params: TrainParams, steps: int) -> Callable[[int], Any]:
+    """The learning rate at every step of a training of `steps` steps an epoch.
+
+    It rises linearly over the epochs of warm-up, then stays, or falls to 0 at the last epoch along
+    a cosine (Loshchilov, Hutter: "SGDR", ICLR 2017, without restarts).
+    """
+    warmup = params.warmup_epochs * steps
+    schedule: Callable[[int], Any] = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else params.learning_rate,
+        decay_steps=params.epochs * steps - warmup,
+        alpha=0.0 if params.schedule == "cosine" else 1.0,
+        warmup_target=params.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    return schedule
 
 
-def _prepare(params: TrainParams) -> Any:
-    """Seed everything and choose the devices, before anything touches one."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if params.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    keras.backend.clear_session()  # layers without a name of their own count from one again
-    keras.utils.set_random_seed(params.seed)
-    log.info("training on %s", f"{len(gpus)} GPU" if gpus else "CPU")
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Within, layers are made to compute as the policy of Keras says."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 class Training:
@@ -124,25 +148,36 @@ class Training:
 
     def __init__(self, params: TrainParams, train: Shards, val: Shards) -> None:
         self._params, self._train = params, train
-        self._strategy = _prepare(params)
-        with self._strategy.scope():
-            self.network = build_unetpp(train.image_size, params)
-            self._supervised = supervised(self.network)
+        self._devices = Devices(params)
+        self._steps = int(read_shards(train, params.batch_size, params.seed).cardinality())
+        self._rate = learning_rate(params, self._steps)
+        averaging = params.weight_averaging
+        with self._devices.scope(), _dtype_policy(compute_policy(params.precision)):
+            self._network = build_unetpp(train.image_size, params, synchronized=self.replicas > 1)
+            self._supervised = supervised(self._network)
             self._supervised.compile(
-                optimizer=keras.optimizers.Adam(params.learning_rate),
+                optimizer=keras.optimizers.Adam(
+                    self._rate, use_ema=averaging > 0, ema_momentum=averaging
+                ),
                 loss=loss_function(params.loss),
                 metrics=[accuracy, dice, iou],
+                jit_compile=params.xla,
             )
             # By default the first step does it, too late for what is restored.
             self._supervised.optimizer.build(self._supervised.trainable_variables)
         self._val = read_shards(val, params.batch_size)
         self.history: list[Row] = []
-        self.best_weights = self.network.get_weights()
+        self.best_weights = self._network.get_weights()
 
     @property
     def epoch(self) -> int:
         """The last finished epoch, counted from 1."""
         return len(self.history)
+
+    @property
+    def replicas(self) -> int:
+        """Devices that share each batch."""
+        return self._devices.replicas
 
     @property
     def finished(self) -> bool:
@@ -152,55 +187,103 @@ class Training:
         waited = self.epoch - best_epoch(self.history)["epoch"]
         return self.epoch >= self._params.epochs or waited >= self._params.patience
 
-    def run_epoch(self, on_batch: Callable[[int, Mapping[str, float]], None]) -> Row:
+    def run_epoch(
+        self,
+        on_batch: Callable[[int, Mapping[str, float]], None],
+        on_validated: Callable[[int, keras.Model], None],
+    ) -> Row:
         """Train one epoch and validate; its row is then the last of the history.
 
         The order of the radiographs depends on the epoch and the seed alone, whichever process
-        runs the epoch. Raises StageError when the loss is no number or a shard is damaged.
+        runs the epoch. `on_validated` gets the epoch and the network as it was validated. Raises
+        StageError when the loss is no number or a shard is damaged, CrashedError when the device
+        has too little memory.
         """
         epoch = self.epoch + 1
-        values = self._fit(epoch_seed(self._params.seed, epoch), on_batch)
-        values |= {"epoch": epoch, "learning_rate": self._params.learning_rate}
+        trained: list[Any] = []
+        with _explained(self._train):
+            values = self._fit(epoch_seed(self._params.seed, epoch), on_batch, trained)
+            # From the end of `fit` on, the weights are their moving average.
+            found = self._supervised.evaluate(self._val, return_dict=True, verbose=0)
+        values |= {f"val_{name}": float(value) for name, value in found.items()}
+        values |= {"epoch": epoch, "learning_rate": float(self._rate(epoch * self._steps - 1))}
         row = {column: values[column] for column in HISTORY}
         check_finite("val_loss", row["val_loss"], epoch, self._params)
         self.history.append(row)
         if best_epoch(self.history) is row:
-            self.best_weights = self.network.get_weights()
+            self.best_weights = self._network.get_weights()
+        on_validated(epoch, self._network)
+        self._assign(self._supervised.trainable_variables, trained)
         return row
 
-    def _fit(self, seed: int, on_batch: Callable[[int, Mapping[str, float]], None]) -> Row:
+    def _fit(
+        self,
+        seed: int,
+        on_batch: Callable[[int, Mapping[str, float]], None],
+        trained: list[Any],
+    ) -> Row:
+        """Train one epoch; `trained` gets the weights before they are averaged."""
         keras.utils.set_random_seed(seed)
-        try:
-            logs = self._supervised.fit(
-                read_shards(self._train, self._params.batch_size, seed),
-                validation_data=self._val,
-                callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=on_batch)],
-                shuffle=False,  # the shards are
-                verbose=0,
-            ).history
-        except SHARD_FAULTS as error:
-            raise StageError(
-                f"{self._train.paths[0].parent}: a shard is damaged or of another size "
-                f"({_reason(error)}); run the stage augment again",
-            ) from None
+        variables = self._supervised.trainable_variables
+        keep = keras.callbacks.LambdaCallback(
+            on_train_batch_end=on_batch,
+            on_epoch_end=lambda epoch, logs: trained.extend(_arrays(variables)),
+        )
+        logs = self._supervised.fit(
+            read_shards(self._train, self._params.batch_size, seed),
+            callbacks=[keep],
+            shuffle=False,  # the shards are
+            verbose=0,
+        ).history
         return {name: float(value) for name, [value] in logs.items()}
+
+    def network(self) -> keras.Model:
+        """The network with the weights of its best epoch, in float32 and for any device."""
+        # No ImageNet weights: they would be fetched to be overwritten.
+        plain = self._params.model_copy(update={"encoder_weights": None})
+        network = build_unetpp(self._train.image_size, plain)
+        network.set_weights(self.best_weights)
+        return network
 
     def checkpoint(self) -> Checkpoint:
         """All that another process needs to go on as if this one had."""
-        state = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
-        return Checkpoint(self.history, state, self.best_weights)
+        return Checkpoint(self.history, _arrays(self._variables()), self.best_weights)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same training."""
-        with self._strategy.scope():
-            for variable, value in zip(self._variables(), checkpoint.state, strict=True):
-                variable.assign(value)
+        self._assign(self._variables(), checkpoint.state)
         self.history = checkpoint.history
         self.best_weights = checkpoint.best
+
+    def _assign(self, variables: list[Any], values: list[Any]) -> None:
+        with self._devices.scope():
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
     def _variables(self) -> list[Any]:
         """Weights, means of the normalisation, seeds of random layers; then the optimizer's."""
         return [*self._supervised.variables, *self._supervised.optimizer.variables]
+
+
+def _arrays(variables: list[Any]) -> list[Any]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+@contextmanager
+def _explained(shards: Shards) -> Iterator[None]:
+    """Say in the project's words what TensorFlow raises for damaged shards and full memory."""
+    try:
+        yield
+    except SHARD_FAULTS as error:
+        raise StageError(
+            f"{shards.paths[0].parent}: a shard is damaged or of another size "
+            f"({_reason(error)}); run the stage augment again",
+        ) from None
+    except tf.errors.ResourceExhaustedError as error:
+        raise CrashedError(
+            f"train: the device is out of memory ({_reason(error)}); free it, or lower "
+            "train.batch_size or augment.image_size; the same settings go on from the last epoch",
+        ) from None
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -231,12 +314,12 @@ class Progress:
         params: TrainParams,
         records: int,
         done: int,
-        on_epoch: Callable[[Row], None] | None,
+        watcher: Watcher | None,
     ) -> None:
         self._params = params
         self._records = records
         self._before = self._epoch = done
-        self._on_epoch = on_epoch
+        self._watcher = watcher
         self._started = self._epoch_started = time.monotonic()
 
     def begin(self) -> None:
@@ -263,5 +346,23 @@ class Progress:
             speed,
             each * (self._params.epochs - self._epoch),
         )
-        if self._on_epoch:
-            self._on_epoch({**row, "images_per_second": speed})
+        if self._watcher:
+            self._watcher.log_epoch({**row, "images_per_second": speed})
+
+
+class Examples:
+    """Shows a watcher what the network makes of the same validation radiographs."""
+
+    def __init__(self, params: TrainParams, val: Shards, watcher: Watcher | None) -> None:
+        self._last = params.epochs
+        self._watcher = watcher
+        if watcher:
+            images, masks = next(iter(read_shards(val, EXAMPLES)))
+            self._images, self._masks = np.asarray(images), np.asarray(masks)
+
+    def show(self, epoch: int, network: keras.Model) -> None:
+        """Let the watcher see the network's answers, if it is time for it."""
+        if self._watcher and (epoch in (1, self._last) or epoch % EXAMPLES_EVERY == 0):
+            lungs = np.asarray(network.predict_on_batch(self._images), np.float32)
+            shown = (array[..., 0] for array in (self._images, self._masks, lungs))
+            self._watcher.log_examples(epoch, *shown)

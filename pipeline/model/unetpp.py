@@ -25,22 +25,29 @@ BATCH_NORM_MOMENTUM = 0.9
 0.46 after an epoch whose training loss is already 0.24."""
 
 
-def build_unetpp(image_size: int, params: TrainParams) -> keras.Model:
+def build_unetpp(
+    image_size: int,
+    params: TrainParams,
+    *,
+    synchronized: bool = False,
+) -> keras.Model:
     """The network from radiographs (N, S, S, 1), values 0..255, to probabilities (N, S, S, 1).
 
     The input is named `radiograph` and the output `lung`, float32 in 0..1. With deep supervision
     the output is the mean of the heads `lung_0_j` on X^{0,j} (the paper's accurate mode),
-    otherwise the head on the last node. Raises ParamsError when `image_size` does not suit the
-    depth or the encoder is unknown or unusable, ServiceError when its weights cannot be fetched.
+    otherwise the head on the last node. With `synchronized`, normalisation takes its means over
+    the whole batch where several devices share it (TensorFlow only). Raises ParamsError when
+    `image_size` does not suit the depth or the encoder is unknown or unusable, ServiceError when
+    its weights cannot be fetched.
     """
     depth = len(params.filters) - (params.encoder == "plain")
     check_size(image_size, depth)
     radiograph = keras.Input((image_size, image_size, 1), name="radiograph")
     if params.encoder == "plain":
-        skips = _plain_encoder(radiograph, params.filters)
+        skips = _plain_encoder(radiograph, params.filters, synchronized)
     else:
         skips = encode(radiograph, params.encoder, params.encoder_weights, depth)
-    nodes = _nested_decoder(skips, params.filters)
+    nodes = _nested_decoder(skips, params.filters, synchronized)
     lung = _heads(nodes) if params.deep_supervision else _head(nodes[-1], "lung")
     return keras.Model(radiograph, lung, name="unetpp")
 
@@ -55,7 +62,11 @@ def supervised(model: keras.Model) -> keras.Model:
     heads = [layer.output for layer in model.layers if layer.name.startswith("lung_0_")]
     if not heads:
         return keras.Model(model.input, model.output, name="supervised")
-    joined = keras.layers.Concatenate(name="heads")(heads) if len(heads) > 1 else heads[0]
+    joined = (
+        keras.layers.Concatenate(dtype="float32", name="heads")(heads)
+        if len(heads) > 1
+        else heads[0]
+    )
     return keras.Model(model.input, joined, name="supervised")
 
 
@@ -71,18 +82,18 @@ def check_size(image_size: int, depth: int) -> None:
         )
 
 
-def _plain_encoder(radiograph: Any, filters: list[int]) -> list[Any]:
+def _plain_encoder(radiograph: Any, filters: list[int], synchronized: bool) -> list[Any]:
     node = keras.layers.Rescaling(1 / 255, name="scale")(radiograph)
     skips = []
     for i, count in enumerate(filters):
         if i:
             node = keras.layers.MaxPooling2D(name=f"pool_{i}")(node)
-        node = _block(node, count, f"x_{i}_0")
+        node = _block(node, count, f"x_{i}_0", synchronized)
         skips.append(node)
     return skips
 
 
-def _nested_decoder(skips: list[Any], filters: list[int]) -> list[Any]:
+def _nested_decoder(skips: list[Any], filters: list[int], synchronized: bool) -> list[Any]:
     """The nodes X^{0,1} ... X^{0,L}; `skips[i]` is X^{i,0}."""
     grid = {(i, 0): skip for i, skip in enumerate(skips)}
     last = len(skips) - 1
@@ -93,11 +104,11 @@ def _nested_decoder(skips: list[Any], filters: list[int]) -> list[Any]:
             up = keras.layers.Conv2DTranspose(filters[i], 2, strides=2, name=f"{name}_up")
             inputs = [grid[i, k] for k in range(j)] + [up(grid[i + 1, j - 1])]
             joined = keras.layers.Concatenate(name=f"{name}_join")(inputs)
-            grid[i, j] = _block(joined, filters[i], name)
+            grid[i, j] = _block(joined, filters[i], name, synchronized)
     return [grid[0, j] for j in range(1, last + 1)]
 
 
-def _block(node: Any, filters: int, name: str) -> Any:
+def _block(node: Any, filters: int, name: str, synchronized: bool) -> Any:
     """H of the paper: convolution, normalisation and ReLU, twice; ends in the layer `name`."""
     for part, relu in ((1, f"{name}_relu1"), (2, name)):
         node = keras.layers.Conv2D(
@@ -109,7 +120,7 @@ def _block(node: Any, filters: int, name: str) -> Any:
             name=f"{name}_conv{part}",
         )(node)
         node = keras.layers.BatchNormalization(
-            momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm{part}"
+            momentum=BATCH_NORM_MOMENTUM, synchronized=synchronized, name=f"{name}_norm{part}"
         )(node)
         node = keras.layers.ReLU(name=relu)(node)
     return node
@@ -118,8 +129,8 @@ def _block(node: Any, filters: int, name: str) -> Any:
 def _heads(nodes: list[Any]) -> Any:
     heads = [_head(node, f"lung_0_{j}") for j, node in enumerate(nodes, start=1)]
     if len(heads) == 1:
-        return keras.layers.Identity(name="lung")(heads[0])
-    return keras.layers.Average(name="lung")(heads)
+        return keras.layers.Identity(dtype="float32", name="lung")(heads[0])
+    return keras.layers.Average(dtype="float32", name="lung")(heads)
 
 
 def _head(node: Any, name: str) -> Any:

@@ -1,12 +1,17 @@
-"""Epochs of a running training, logged to its MLflow run as they happen."""
+"""A running training as its MLflow run shows it: its epochs, and what the network sees."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.overlay import draw_overlay
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,6 +32,9 @@ METRICS = {
 
 history.csv has all but the last: how fast a machine was is no part of a result.
 """
+
+EXAMPLE_SIDE = 384
+"""Pixels of an overlay."""
 
 TIMEOUT_S = 5
 RETRIES = 1
@@ -53,16 +61,39 @@ class LiveRun:
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Log a row of the history at step `row["epoch"]`."""
         from mlflow.entities import Metric
-        from mlflow.exceptions import MlflowException
 
         now, step = int(time.time() * 1000), int(row["epoch"])
         self._unsent += [Metric(key, value, now, step) for key, value in epoch_metrics(row).items()]
-        try:
+        with self._tolerated():
             self._client().log_batch(self._run_id, metrics=self._unsent)
+            self._unsent = []
+
+    def log_examples(
+        self,
+        epoch: int,
+        images: NDArray[np.uint8],
+        masks: NDArray[np.uint8],
+        lungs: NDArray[np.float32],
+    ) -> None:
+        """Log an overlay for each of images (n, S, S), under the same keys at every epoch.
+
+        `masks` are (n, S, S) 0/1, `lungs` probabilities, cut at 0.5.
+        """
+        found = (lungs >= 0.5).astype(np.uint8)
+        with self._tolerated():
+            client = self._client()
+            for i, pair in enumerate(zip(images, masks, found, strict=True), start=1):
+                overlay = draw_overlay(*pair, side=EXAMPLE_SIDE)
+                client.log_image(self._run_id, overlay, key=f"validation_{i}", step=epoch)
+
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
         except (MlflowException, OSError) as error:
             self._warn(error)
-        else:
-            self._unsent = []
 
     def _client(self) -> Any:
         from mlflow import MlflowClient

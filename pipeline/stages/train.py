@@ -28,15 +28,15 @@ def run(params: Params, root: Path) -> str:
     train, val = find_shards(shards, "train"), find_shards(shards, "val")
 
     from pipeline.model.archive import save_network
-    from pipeline.model.training import HISTORY, circumstances, fit
+    from pipeline.model.devices import circumstances
+    from pipeline.model.training import HISTORY, fit
 
     live = live_run()
     inputs = [*train.paths, *val.paths, shards / "augment.json"]
     key = training_key(params.train, inputs, circumstances())
     with hold_checkpoints(Settings().checkpoints, key) as checkpoints:
         with atomic_folder(root / "artifacts/train") as folder:
-            on_epoch = live.log_epoch if live else None
-            fitted = fit(params.train, train, val, checkpoints, on_epoch)
+            fitted = fit(params.train, train, val, checkpoints, live)
             save_network(fitted.network, folder / "model.keras")
             write_csv(folder / "history.csv", list(HISTORY), fitted.history)
             write_json(folder / "train.json", _summary(fitted))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.release.live import LiveRun, epoch_metrics, live_run
 
@@ -84,3 +86,46 @@ def test_a_server_that_is_down_costs_one_warning_and_no_epoch(
     assert "training goes on" in warning
     history = MlflowClient(uri).get_metric_history(run_id, "val_loss")
     assert [found.step for found in history] == [1, 2, 3]
+
+
+def test_examples_arrive_under_the_same_keys_at_every_epoch(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("0", str(tmp_path / "artifacts"))
+    run_id = client.create_run(experiment).info.run_id
+    images, masks = np.full((2, 32, 32), 99, np.uint8), np.zeros((2, 32, 32), np.uint8)
+    lungs = np.zeros((2, 32, 32), np.float32)
+    live = LiveRun(run_id, uri)
+
+    live.log_examples(1, images, masks, lungs)
+    lungs[0, 8:16, 8:16] = 0.5
+    live.log_examples(3, images, masks, lungs)
+
+    logged = {}
+    for file in client.list_artifacts(run_id, "images"):
+        key, _, step, *_ = Path(file.path).name.split("+")
+        if file.path.endswith(".png"):
+            path = client.download_artifacts(run_id, file.path)
+            logged[key, int(step)] = np.asarray(Image.open(path))
+    assert sorted(logged) == [
+        ("validation_1", 1),
+        ("validation_1", 3),
+        ("validation_2", 1),
+        ("validation_2", 3),
+    ]
+    assert not np.array_equal(logged["validation_1", 1], logged["validation_1", 3])
+    np.testing.assert_array_equal(logged["validation_2", 1], logged["validation_2", 3])
+
+
+def test_examples_that_no_server_takes_cost_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.release.live.RETRIES", 0)
+    caplog.set_level(logging.WARNING, "pipeline")
+    pictures = np.zeros((1, 32, 32), np.uint8)
+
+    LiveRun("abc", "http://127.0.0.1:9").log_examples(1, pictures, pictures, pictures / 1)
+
+    assert "training goes on" in caplog.text

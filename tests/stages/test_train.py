@@ -99,13 +99,25 @@ def test_training_learns_and_leaves_its_files(
     assert accuracy == pytest.approx(summary["best_val_accuracy"], abs=1e-4)
 
 
+def nothing(*arguments: Any, **named: Any) -> None:
+    """Nobody watches."""
+
+
 def train_columns() -> tuple[str, ...]:
     from pipeline.model.training import HISTORY
 
     return HISTORY
 
 
-@pytest.mark.parametrize("changes", [{}, {"deep_supervision": True, "loss": "bce_dice"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"deep_supervision": True, "loss": "bce_dice"},
+        {"schedule": "cosine", "warmup_epochs": 1, "weight_averaging": 0.9, "precision": "mixed"},
+    ],
+    ids=["plain", "deep supervision", "averaged"],
+)
 def test_an_interrupted_training_ends_like_an_undisturbed_one(
     params: Params,
     root: Path,
@@ -154,7 +166,7 @@ def test_random_layers_go_on_as_if_undisturbed(
 
     from pipeline.model import training
 
-    def build(image_size: int, params: Any) -> Any:
+    def build(image_size: int, params: Any, synchronized: bool = False) -> Any:
         radiograph = keras.Input((image_size, image_size, 1))
         dropped = keras.layers.Dropout(0.5, seed=3)(keras.layers.Rescaling(1 / 255)(radiograph))
         return keras.Model(radiograph, keras.layers.Conv2D(1, 3, padding="same")(dropped))
@@ -165,13 +177,13 @@ def test_random_layers_go_on_as_if_undisturbed(
 
     monkeypatch.setattr(training, "build_unetpp", build)
     undisturbed = start()
-    undisturbed.run_epoch(lambda batch, logs: None)
+    undisturbed.run_epoch(nothing, nothing)
     checkpoint = undisturbed.checkpoint()
-    row = undisturbed.run_epoch(lambda batch, logs: None)
+    row = undisturbed.run_epoch(nothing, nothing)
     resumed = start()
     resumed.restore(replace(checkpoint, history=checkpoint.history[:1]))
 
-    assert resumed.run_epoch(lambda batch, logs: None) == row
+    assert resumed.run_epoch(nothing, nothing) == row
     wanted, found = undisturbed.checkpoint().state, resumed.checkpoint().state
     assert [array.tobytes() for array in found] == [array.tobytes() for array in wanted]
     # The state of the dropout's seeds, and the optimizer's count of steps.
@@ -216,8 +228,8 @@ def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
 
     run_epoch = Training.run_epoch
 
-    def run_epoch_and_lose_the_disk(self: Training, on_batch: Any) -> Any:
-        row = run_epoch(self, on_batch)
+    def run_epoch_and_lose_the_disk(self: Training, *watching: Any) -> Any:
+        row = run_epoch(self, *watching)
         if row["epoch"] == 2:
             (folder,) = (root / ".lungseg/checkpoints").glob("*/")
             folder.rename(root / "gone")
@@ -232,7 +244,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
     assert [path.name for path in (root / "gone").glob("epoch-*")] == ["epoch-0001"]
 
 
-KILLS = 3
+KILLS = 10
 
 
 def train_until(folder: Path, moment: int) -> None:
@@ -281,7 +293,7 @@ def train_in_child(folder: Path, moment: int = 0) -> int | None:
 def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     params: Params, root: Path
 ) -> None:
-    small = with_train(params, epochs=6, patience=6)
+    small = with_train(params, epochs=12, patience=12)
     write_json(root / "params.yaml", small.model_dump(by_alias=True))  # JSON is YAML
     log = root / "log.txt"
     assert train_in_child(root) == 0, log.read_text()
@@ -297,9 +309,9 @@ def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
 
     assert files(root) == undisturbed
     assert "resuming after epoch" in log.read_text()
-    reported = re.findall(r"^epoch (\d)/6: ", log.read_text(), re.MULTILINE)
+    reported = re.findall(r"^epoch (\d+)/12: ", log.read_text(), re.MULTILINE)
     assert len(reported) == len(set(reported))
-    assert [row["epoch"] for row in history(root)] == [1, 2, 3, 4, 5, 6]
+    assert [row["epoch"] for row in history(root)] == list(range(1, 13))
     assert checkpoints(root) == []
 
 
@@ -370,11 +382,21 @@ def test_epochs_go_to_the_run_that_the_settings_name(
     from pipeline.release.live import LiveRun
 
     seen: list[tuple[str, float]] = []
+    shown: dict[int, tuple[Any, Any, Any]] = {}
     monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
     monkeypatch.setattr(
         LiveRun, "log_epoch", lambda self, row: seen.append((self._run_id, row["epoch"]))
     )
+    monkeypatch.setattr(
+        LiveRun, "log_examples", lambda self, epoch, *pictures: shown.update({epoch: pictures})
+    )
 
-    train.run(with_train(params, epochs=2), root)
+    train.run(with_train(params, epochs=5, weight_averaging=0.5), root)
 
-    assert seen == [("abc", 1), ("abc", 2)]
+    assert seen == [("abc", epoch) for epoch in (1, 2, 3, 4, 5)]
+    assert list(shown) == [1, 2, 4, 5]
+    for images, masks, lungs in shown.values():
+        assert images.shape == masks.shape == lungs.shape == (4, SIDE, SIDE)
+        np.testing.assert_array_equal(images, shown[1][0])
+        assert set(np.unique(masks)) == {0, 1}
+    assert not np.array_equal(shown[1][2], shown[5][2])

@@ -1,0 +1,91 @@
+"""The devices that training runs on, and the engine (Keras' backend) that runs it there.
+
+With shards.py the only place that knows TensorFlow: network, loss, metrics and loop are Keras alone
+and run on its other engines too (KERAS_BACKEND=jax).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from pipeline.params import TrainParams
+
+log = logging.getLogger(__name__)
+
+BFLOAT16_CAPABILITY = (8, 0)
+"""CUDA compute capability from which a GPU has bfloat16 (Ampere)."""
+
+
+class Devices:
+    """The devices of one training, seeded and set up before anything touches them."""
+
+    def __init__(self, params: TrainParams) -> None:
+        self._strategy = _strategy() if keras.backend.backend() == "tensorflow" else None
+        if params.deterministic and self._strategy:
+            tf.config.experimental.enable_op_determinism()
+        keras.backend.clear_session()  # layers without a name of their own count from one again
+        keras.utils.set_random_seed(params.seed)
+        log.info("training on %s with %s", ", ".join(_local_devices()), keras.backend.backend())
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the network that share a batch among them."""
+        return self._strategy.num_replicas_in_sync if self._strategy else 1
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Within, variables are made and assigned on every device."""
+        scope: AbstractContextManager[Any] = (
+            self._strategy.scope() if self._strategy else nullcontext()
+        )
+        return scope
+
+
+def compute_policy(precision: Literal["float32", "mixed"]) -> str:
+    """Keras' dtype policy: `mixed` computes in bfloat16, on older GPUs in float16.
+
+    Weights are float32 in each (Micikevicius et al., "Mixed Precision Training", ICLR 2018).
+    """
+    if precision == "float32":
+        return "float32"
+    capabilities = [detail.get("compute_capability", (0, 0)) for detail in _gpu_details()]
+    old = any(capability < BFLOAT16_CAPABILITY for capability in capabilities)
+    return "mixed_float16" if old else "mixed_bfloat16"
+
+
+def circumstances() -> dict[str, Any]:
+    """What shapes a result besides inputs, code and parameters: libraries and kind of device."""
+    return {
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "engine": keras.backend.backend(),
+        "devices": [str(detail.get("device_name", "GPU")) for detail in _gpu_details()],
+        "replicas": len(_local_devices()),
+        "cluster": os.environ.get("TF_CONFIG", ""),
+    }
+
+
+def _strategy() -> Any:
+    """Every device of this machine, or of all that TF_CONFIG names; they share each batch."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if os.environ.get("TF_CONFIG"):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    names = _local_devices()
+    return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+def _local_devices() -> list[str]:
+    """The GPUs, or without any the CPU (several when it was divided into virtual ones)."""
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]
+
+
+def _gpu_details() -> list[dict[str, Any]]:
+    gpus = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu) for gpu in gpus]

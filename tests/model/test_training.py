@@ -1,0 +1,187 @@
+"""The loop on other devices, engines and precisions than those of the machine's default."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.errors import CrashedError
+from pipeline.files import write_json
+from pipeline.model.shards import find_shards
+from pipeline.params import Params
+from tests.conftest import PROJECT
+from tests.stages.test_train import nothing, with_train, write_shards
+
+pytestmark = pytest.mark.slow
+
+
+def start(params: Params, root: Path, **changes: Any) -> Any:
+    from pipeline.model.training import Training
+
+    if not (root / "artifacts").exists():
+        write_shards(root, train=18, val=6)
+    shards = (find_shards(root / "artifacts/augment", split) for split in ("train", "val"))
+    return Training(with_train(params, **changes).train, *shards)
+
+
+def few_steps(root: Path, params: Params, engine: str, cpus: int) -> dict[str, Any]:
+    write_json(root / "params.json", params.model_dump(by_alias=True))
+    paths = [str(root / name) for name in ("params.json", "artifacts/augment", "checkpoints")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.model.few_steps", *paths, str(cpus)],
+        env={**os.environ, "KERAS_BACKEND": engine, "JAX_PLATFORMS": "cpu"},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    row: dict[str, Any] = json.loads(done.stdout)
+    return row
+
+
+def test_two_devices_another_engine_and_xla_give_the_losses_of_one(
+    params: Params, tmp_path: Path
+) -> None:
+    from pipeline.model.checkpoint import Checkpoints
+
+    changes: dict[str, Any] = {
+        "filters": [4, 6, 8],
+        "deep_supervision": True,
+        "loss": "bce_dice",
+        "schedule": "cosine",
+        "weight_averaging": 0.5,
+    }
+    beginning = start(params, tmp_path, **changes)
+    Checkpoints(tmp_path / "checkpoints").save(beginning.checkpoint())
+    wanted = with_train(params, **changes)
+
+    one = few_steps(tmp_path, wanted, "tensorflow", 1)
+    two = few_steps(tmp_path, wanted, "tensorflow", 2)
+    other = few_steps(tmp_path, wanted, "jax", 1)
+    wanted = with_train(params, **changes, xla=True, deterministic=False)
+    compiled = few_steps(tmp_path, wanted, "tensorflow", 1)
+
+    assert [row.pop("replicas") for row in (one, two, other, compiled)] == [1, 2, 1, 1]
+    assert len(one["losses"]) == 4
+    assert one["losses"][-1] < one["losses"][0]
+    for found in (two, other, compiled):
+        for name, value in one.items():
+            assert found[name] == pytest.approx(value, abs=1e-5), name
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_rises_and_then_follows_its_schedule(
+    params: Params, schedule: str
+) -> None:
+    from pipeline.model.training import learning_rate
+
+    wanted = with_train(
+        params, schedule=schedule, warmup_epochs=2, epochs=6, learning_rate=0.1
+    ).train
+    rate = learning_rate(wanted, steps=10)
+
+    warmup = [float(rate(step)) for step in (0, 10, 20)]
+    assert warmup == pytest.approx([0, 0.05, 0.1])
+    assert float(rate(40)) == pytest.approx(0.1 if schedule == "constant" else 0.05)
+    assert float(rate(60)) == pytest.approx(0.1 if schedule == "constant" else 0, abs=1e-6)
+
+
+def test_the_history_has_the_rate_of_each_epochs_last_step(params: Params, tmp_path: Path) -> None:
+    training = start(params, tmp_path, schedule="cosine", epochs=2, learning_rate=0.01)
+
+    rates = [training.run_epoch(nothing, nothing)["learning_rate"] for _ in range(2)]
+
+    steps = np.array([3, 7])  # of 8
+    assert rates == pytest.approx(0.005 * (1 + np.cos(np.pi * steps / 8)), rel=1e-5)
+
+
+def test_the_average_of_the_weights_validates_and_the_weights_train_on(
+    params: Params, tmp_path: Path
+) -> None:
+    keep = 0.5
+    plain = start(params, tmp_path)
+    name = "x_0_0_conv1"
+    seen: list[Any] = []
+
+    def look(epoch: int, network: Any) -> None:
+        seen.append(network.get_layer(name).get_weights()[0])
+
+    plain.run_epoch(nothing, nothing)
+    trained = plain._network.get_layer(name).get_weights()[0]
+    averaged = start(params, tmp_path, weight_averaging=keep)
+    averaged.run_epoch(nothing, look)
+
+    np.testing.assert_array_equal(averaged._network.get_layer(name).get_weights()[0], trained)
+    assert np.abs(seen[0] - trained).max() > 1e-4
+    np.testing.assert_array_equal(averaged.network().get_layer(name).get_weights()[0], seen[0])
+
+
+def test_mixed_precision_trains_like_float32_and_leaves_a_float32_network(
+    params: Params, tmp_path: Path
+) -> None:
+    exact = start(params, tmp_path, filters=[4, 6, 8], deep_supervision=True)
+    mixed = start(params, tmp_path, filters=[4, 6, 8], deep_supervision=True, precision="mixed")
+
+    rows = [training.run_epoch(nothing, nothing) for training in (exact, mixed)]
+
+    assert mixed._network.get_layer("x_0_1_conv1").compute_dtype == "bfloat16"
+    assert mixed._network.get_layer("lung").compute_dtype == "float32"
+    assert rows[0]["loss"] != rows[1]["loss"] == pytest.approx(rows[0]["loss"], abs=0.02)
+    released = mixed.network()
+    assert {layer.compute_dtype for layer in released.layers} == {"float32"}
+    assert {weight.dtype for weight in released.weights} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "policy"),
+    [([], "mixed_bfloat16"), ([(8, 0), (9, 0)], "mixed_bfloat16"), ([(7, 5)], "mixed_float16")],
+)
+def test_mixed_precision_is_float16_on_gpus_without_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]], policy: str
+) -> None:
+    from pipeline.model import devices
+
+    details = [{"compute_capability": capability} for capability in capabilities]
+    monkeypatch.setattr(devices, "_gpu_details", lambda: details)
+
+    assert devices.compute_policy("mixed") == policy
+    assert devices.compute_policy("float32") == "float32"
+
+
+def test_float16_scales_its_loss_and_goes_on_from_a_checkpoint(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.model import training as module
+
+    monkeypatch.setattr(module, "compute_policy", lambda precision: "mixed_float16")
+    undisturbed = start(params, tmp_path, weight_averaging=0.5)
+    undisturbed.run_epoch(nothing, nothing)
+    resumed = start(params, tmp_path, weight_averaging=0.5)
+    resumed.restore(undisturbed.checkpoint())
+    resumed.history = undisturbed.history[:]
+
+    assert type(resumed._supervised.optimizer).__name__ == "LossScaleOptimizer"
+    assert resumed.run_epoch(nothing, nothing) == undisturbed.run_epoch(nothing, nothing)
+
+
+def test_a_full_memory_is_worth_a_retry(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    training = start(params, tmp_path)
+
+    def fit(*arguments: Any, **named: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating [8,256]\n [[x]]")
+
+    monkeypatch.setattr(training._supervised, "fit", fit)
+
+    with pytest.raises(CrashedError, match=r"out of memory \(OOM when .*lower train\.batch_size"):
+        training.run_epoch(nothing, nothing)
