@@ -18,6 +18,7 @@ import keras
 
 from pipeline.errors import ParamsError
 from pipeline.model.encoders import encode
+from pipeline.model.normalisation import fused
 from pipeline.params import TrainParams
 
 BATCH_NORM_MOMENTUM = 0.9
@@ -60,14 +61,11 @@ def supervised(model: keras.Model) -> keras.Model:
     what is saved is the network alone.
     """
     heads = [layer.output for layer in model.layers if layer.name.startswith("lung_0_")]
-    if not heads:
-        return keras.Model(model.input, model.output, name="supervised")
-    joined = (
-        keras.layers.Concatenate(dtype="float32", name="heads")(heads)
-        if len(heads) > 1
-        else heads[0]
-    )
-    return keras.Model(model.input, joined, name="supervised")
+    if len(heads) > 1:
+        output = keras.layers.Concatenate(dtype="float32", name="heads")(heads)
+    else:
+        output = model.output
+    return fused(keras.Model(model.input, output, name="supervised"))
 
 
 def check_size(image_size: int, depth: int) -> None:
