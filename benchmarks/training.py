@@ -10,7 +10,7 @@ turns, a ratio the median of the ratios within one. With --one-thread every side
 times are those of the processor: the way on a machine that others use too, where two threads that
 wait for each other are slowed more than by half. The peak is that of a float32 matrix product,
 measured in the same turns. Multiplications and additions are those of the convolutions, three
-times the forward pass. On a GPU: batches of 8 to 64, three precisions, with XLA and without.
+times the forward pass. On a GPU: batches of 8 to 64, both precisions, with XLA and without.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.params import load_params
 from pipeline.settings import quiet_libraries
 
 PROJECT = Path(__file__).parents[1]
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed")  # of train.precision
 TOLERANCE = 1e-3  # of losses, float32
 RECORDS = 2048  # of the input
 RATE = 1e-3
@@ -100,8 +100,6 @@ class KerasSide:
 
     def build(self, options: dict[str, Any], weights: str) -> dict[str, Any]:
         """Make the network, keep its weights in a file, and count parameters and operations."""
-        import keras
-
         from pipeline.model.shards import Shards
         from pipeline.model.training import Training
 
@@ -113,20 +111,23 @@ class KerasSide:
                 "deep_supervision": case.deep_supervision,
                 "batch_size": case.batch_size,
                 "learning_rate": RATE,
+                "precision": case.precision,
+                "xla": case.xla,
                 "encoder": "plain",
+                "schedule": "constant",
+                "warmup_epochs": 0,
+                "weight_averaging": 0,
                 "loss": "binary_crossentropy",
             }
         )
-        keras.mixed_precision.set_dtype_policy(case.precision)
-        unread = Shards([Path("unread")], 0, case.image_size)
+        unread = Shards([Path("unread")], case.batch_size, case.image_size)
         training = Training(params, unread, unread)
         self._model = training._supervised
-        self._model.jit_compile = case.xla
         self._batch = case.batch()
-        trained = {weight.path: weight.numpy() for weight in training.network.trainable_weights}
+        trained = {weight.path: weight.numpy() for weight in training._network.trainable_weights}
         np.savez(weights, **trained)
         size = sum(weight.size for weight in trained.values())
-        return {"parameters": size, "operations": 3 * forward_operations(training.network)}
+        return {"parameters": size, "operations": 3 * forward_operations(training._network)}
 
     def losses(self, steps: int) -> list[float]:
         """The loss of each of so many steps."""
@@ -304,7 +305,7 @@ def row(speeds: dict[str, list[float]]) -> str:
 def cases(gpu: bool) -> list[Case]:
     """What is measured on this machine."""
     if not gpu:
-        mixed = [replace(case, precision="mixed_bfloat16") for case in NETWORKS]
+        mixed = [replace(case, precision="mixed") for case in NETWORKS]
         return [*NETWORKS, *mixed, *(replace(case, xla=True) for case in NETWORKS[::2])]
     return [
         replace(case, batch_size=batch, precision=precision, xla=xla)

@@ -11,11 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-PRECISIONS = {
-    "float32": torch.float32,
-    "mixed_bfloat16": torch.bfloat16,
-    "mixed_float16": torch.float16,
-}
+MIXED = torch.float16 if DEVICE == "cuda" and not torch.cuda.is_bf16_supported() else torch.bfloat16
 
 
 class Block(nn.Sequential):
@@ -85,10 +81,11 @@ class Step:
 
     def __init__(self, network: UNetPlusPlus, layout: str, precision: str, rate: float) -> None:
         self._format = getattr(torch, layout)
-        self._precision = PRECISIONS[precision]
+        self._mixed = precision == "mixed"
         self._network = network.to(DEVICE, memory_format=self._format)
         self._optimizer = torch.optim.Adam(network.parameters(), rate, eps=1e-7)  # as in Keras
-        self._scaler = torch.amp.GradScaler(DEVICE, enabled=precision == "mixed_float16")
+        scaled = self._mixed and MIXED is torch.float16
+        self._scaler = torch.amp.GradScaler(DEVICE, enabled=scaled)
 
     def losses(
         self, images: NDArray[np.uint8], masks: NDArray[np.uint8], steps: int
@@ -100,8 +97,7 @@ class Step:
     def _step(self, images: Tensor, masks: Tensor) -> float:
         images, masks = images.to(DEVICE), masks.to(DEVICE)
         scaled = (images.float() / 255).contiguous(memory_format=self._format)
-        mixed = self._precision != torch.float32
-        with torch.autocast(DEVICE, self._precision if mixed else torch.bfloat16, enabled=mixed):
+        with torch.autocast(DEVICE, MIXED, enabled=self._mixed):
             logits = self._network(scaled)
         truth = masks.float().expand_as(logits)
         loss = functional.binary_cross_entropy_with_logits(logits.float(), truth)
