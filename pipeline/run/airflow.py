@@ -16,6 +16,8 @@ from pipeline.errors import ParamsError, ServiceError
 from pipeline.run import airflow_home
 from pipeline.settings import Settings
 
+PAGE = 100
+"""Tasks that Airflow lists at once, the most by default."""
 PARSE_PATIENCE = 90
 """Seconds that Airflow gets to read a DAG it does not know yet."""
 
@@ -28,6 +30,13 @@ class TaskState:
     state: str | None
     tries: int
     seconds: float | None
+    index: int = -1
+    """Which one of a mapped task; -1 for a task that there is once."""
+
+    @property
+    def label(self) -> str:
+        """The name, with the index if there is one."""
+        return self.name if self.index < 0 else f"{self.name} {self.index}"
 
 
 def connect(settings: Settings) -> Airflow:
@@ -159,22 +168,30 @@ class Airflow:
         return list(graphlib.TopologicalSorter(before).static_order())
 
     def tasks(self, dag: str, run: str) -> dict[str, TaskState]:
-        """The tasks of a run by name."""
+        """The tasks of a run by label."""
         path = f"dags/{dag}/dagRuns/{quote(run)}/taskInstances"
-        rows = self._json("GET", path)["task_instances"]
-        return {row["task_id"]: _task_state(row) for row in rows}
+        found: list[TaskState] = []
+        total = 1
+        while len(found) < total:
+            page = self._json("GET", path, params={"limit": PAGE, "offset": len(found)})
+            found += map(_task_state, page["task_instances"])
+            total = page["total_entries"] if page["task_instances"] else 0
+        return {task.label: task for task in found}
 
-    def report(self, dag: str, run: str, task: str) -> dict[str, Any] | None:
+    def report(self, dag: str, run: str, task: TaskState) -> dict[str, Any] | None:
         """The report that the task left; None if it left none yet."""
-        path = f"dags/{dag}/dagRuns/{quote(run)}/taskInstances/{task}/xcomEntries/return_value"
-        response = self._ask("GET", path)
+        path = f"dags/{dag}/dagRuns/{quote(run)}/taskInstances/{task.name}/xcomEntries/return_value"
+        response = self._ask("GET", path, params={"map_index": task.index})
         value = response.json()["value"] if response.is_success else None
         return value if isinstance(value, dict) else None
 
     def log(self, dag: str, run: str, task: TaskState) -> list[str]:
         """The lines of the task's latest try."""
         path = f"dags/{dag}/dagRuns/{quote(run)}/taskInstances/{task.name}/logs/{task.tries}"
-        options = {"params": {"full_content": "true"}, "headers": {"Accept": "application/json"}}
+        options = {
+            "params": {"full_content": "true", "map_index": task.index},
+            "headers": {"Accept": "application/json"},
+        }
         content = self._json("GET", path, **options)["content"]
         return [line for entry in content for line in _lines(entry)]
 
@@ -188,7 +205,7 @@ def _task_state(row: Mapping[str, Any]) -> TaskState:
     seconds = row["duration"]
     if seconds is None and row["state"] == "running" and row["start_date"]:
         seconds = time.time() - datetime.fromisoformat(row["start_date"]).timestamp()
-    return TaskState(row["task_id"], row["state"], row["try_number"], seconds)
+    return TaskState(row["task_id"], row["state"], row["try_number"], seconds, row["map_index"])
 
 
 def _lines(entry: str | Mapping[str, Any]) -> list[str]:

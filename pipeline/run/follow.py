@@ -1,10 +1,10 @@
-"""Start a run of the DAG `retrain` and show it until its end: a live table, or a line a change."""
+"""Start a run of a DAG and show it until its end: a live table, or a line a change."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,7 @@ class Run:
 
     airflow: Airflow
     tracking: Tracking
+    dag: str
     id: str
     state: str = "queued"
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -70,16 +71,22 @@ class Run:
 
     def look(self) -> None:
         """Read states and new reports."""
-        self.state = self.airflow.state(DAG, self.id)
-        self.tasks = self.airflow.tasks(DAG, self.id)
+        self.state = self.airflow.state(self.dag, self.id)
+        self.tasks = self.airflow.tasks(self.dag, self.id)
         for name, task in self.tasks.items():
             if task.state in ("success", "skipped") and name not in self.reports:
-                self.reports[name] = self.airflow.report(DAG, self.id, name) or {}
+                self.reports[name] = self.airflow.report(self.dag, self.id, task) or {}
 
     def mlflow_id(self) -> str | None:
-        """The MLflow run that the tasks report."""
+        """The MLflow run that the last task to end reports."""
         found = [report["run_id"] for report in self.reports.values() if report.get("run_id")]
-        return found[0] if found else None
+        return found[-1] if found else None
+
+    def rows(self, order: Iterable[str]) -> list[Row]:
+        """The tasks as rows, those of a mapped task by their index."""
+        found = sorted(self.tasks.values(), key=lambda task: task.index)
+        labels = {name: [task.label for task in found if task.name == name] for name in order}
+        return [self.row(label) for name in labels for label in labels[name] or [name]]
 
     def row(self, name: str) -> Row:
         """The task as a row."""
@@ -100,6 +107,8 @@ class Run:
             yield str(progress)
         if report.get("status") in ("refused", "skipped", "released"):
             yield summary(report)
+        if report.get("note"):
+            yield str(report["note"])
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -120,24 +129,39 @@ def start(
         return airflow.trigger(DAG, conf)
 
 
-def follow(settings: Settings, run: str, console: Console | None = None) -> int:
-    """Show a run until it ends.
+Conclusion = Callable[[Run, Settings, Console], tuple[int, str]]
+"""Shows the results of a run that has ended; returns the exit code and a closing line."""
 
-    The exit code: 0 released or unchanged, 1 failed, 2 refused by the gate, 130 no longer followed.
+
+def conclude_retraining(run: Run, settings: Settings, console: Console) -> tuple[int, str]:
+    """Show the checks of the gate.
+
+    The exit code: 0 released or unchanged, 1 failed, 2 refused by the gate.
     """
+    if checks := run.reports.get("gate", {}).get("checks"):
+        console.print(verdict_table(checks))
+    return _verdict(run, settings)
+
+
+def follow(
+    settings: Settings,
+    run: str,
+    console: Console | None = None,
+    dag: str = DAG,
+    conclude: Conclusion = conclude_retraining,
+) -> int:
+    """Show a run until it ends; the exit code is that of its conclusion, or 130 if interrupted."""
     console = console or Console()
     with connect(settings) as airflow:
-        page = f"{airflow.url}/dags/{DAG}/runs/{run}"
-        watched = Run(airflow, Tracking(settings.tracking_uri), run)
+        page = f"{airflow.url}/dags/{dag}/runs/{run}"
+        watched = Run(airflow, Tracking(settings.tracking_uri), dag, run)
         _say(console, f"run {run}\n{page}")
         try:
             _watch(watched, console)
         except KeyboardInterrupt:
             _say(console, f"no longer followed; it goes on. To stop it, mark it failed at {page}")
             return 130
-        code, verdict = _verdict(watched, settings)
-        if checks := watched.reports.get("gate", {}).get("checks"):
-            console.print(verdict_table(checks))
+        code, verdict = conclude(watched, settings, console)
         _say(console, verdict)
         for line in _addresses(watched, page, settings):
             _say(console, line)
@@ -150,19 +174,19 @@ def _say(console: Console, text: str) -> None:
 
 
 def _watch(run: Run, console: Console) -> None:
-    order = run.airflow.order(DAG)
+    order = run.airflow.order(run.dag)
     if not console.is_terminal:
         _watch_lines(run, order, console)
         return
     with Live(console=console, auto_refresh=False) as live:
         for _ in _looks(run):
-            live.update(_table([run.row(name) for name in order]), refresh=True)
+            live.update(_table(run.rows(order)), refresh=True)
 
 
 def _watch_lines(run: Run, order: list[str], console: Console) -> None:
     shown: dict[str, str] = {}
     for _ in _looks(run):
-        for row in (run.row(name) for name in order):
+        for row in run.rows(order):
             if row.state not in ("waiting", shown.get(row.task)):
                 seconds = f" {row.seconds:.1f} s" if row.seconds and row.state != "running" else ""
                 line = f"{row.task}: {row.state}{seconds} {row.note}".rstrip()
@@ -199,7 +223,7 @@ def _table(rows: Iterable[Row]) -> Table:
 
 def _verdict(run: Run, settings: Settings) -> tuple[int, str]:
     if run.state == "failed":
-        return 1, _failure(run, settings)
+        return 1, failure(run, settings)
     gate, promote = run.reports.get("gate", {}), run.reports.get("promote", {})
     if promote.get("status") == "released":
         return 0, f"released: {summary(promote)}"
@@ -209,19 +233,21 @@ def _verdict(run: Run, settings: Settings) -> tuple[int, str]:
     return 0, f"unchanged: {summary(promote)}"
 
 
-def _failure(run: Run, settings: Settings) -> str:
+def failure(run: Run, settings: Settings) -> str:
+    """Why a run failed: its first failed task, that task's last error, and where its log is."""
     failed = [task for task in run.tasks.values() if task.state == "failed"]
     if not failed:
         return "failed: the run was marked failed or none of its tasks could start"
     task = failed[0]
-    lines = run.airflow.log(DAG, run.id, task)
+    lines = run.airflow.log(run.dag, run.id, task)
     errors = [line for line in lines if line.startswith("error: ")]
     errors = errors or [line for line in lines if "Exception: " in line or "Error: " in line]
-    folder = f"dag_id={DAG}/run_id={run.id}/task_id={task.name}/attempt={task.tries}.log"
-    log = airflow_home.folder(settings) / "logs" / folder
-    page = f"{run.airflow.url}/dags/{DAG}/runs/{run.id}/tasks/{task.name}"
+    mapped = f"/map_index={task.index}" if task.index >= 0 else ""
+    folder = f"dag_id={run.dag}/run_id={run.id}/task_id={task.name}{mapped}"
+    log = airflow_home.folder(settings) / "logs" / folder / f"attempt={task.tries}.log"
+    page = f"{run.airflow.url}/dags/{run.dag}/runs/{run.id}/tasks/{task.name}"
     reason = errors[-1] if errors else "its process was killed"
-    return f"failed: {task.name}: {reason}\n  log: {log if log.exists() else page}"
+    return f"failed: {task.label}: {reason}\n  log: {log if log.exists() else page}"
 
 
 def _addresses(run: Run, page: str, settings: Settings) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import ParamsError, ServiceError
 from pipeline.run import airflow_home
-from pipeline.run.airflow import Airflow, connect
+from pipeline.run.airflow import Airflow, TaskState, connect
 from pipeline.settings import Settings
 
 KNOWN = {"has_import_errors": False, "is_stale": False, "is_paused": False}
@@ -145,13 +145,14 @@ def test_tasks_come_in_the_order_in_which_they_run() -> None:
 
 
 def test_running_task_has_seconds_since_its_start() -> None:
-    row = {"task_id": "a", "state": "running", "try_number": 2, "duration": None}
+    row = {"task_id": "a", "state": "running", "try_number": 2, "duration": None, "map_index": -1}
     rows = [
         {**row, "start_date": "2020-01-01T00:00:00Z"},
         {**row, "task_id": "b", "state": None, "start_date": None},
     ]
 
-    with serve({"GET dags/d/dagRuns/r/taskInstances": {"task_instances": rows}}) as airflow:
+    page = {"task_instances": rows, "total_entries": 2}
+    with serve({"GET dags/d/dagRuns/r/taskInstances": page}) as airflow:
         tasks = airflow.tasks("d", "r")
 
     assert tasks["a"].tries == 2
@@ -159,19 +160,47 @@ def test_running_task_has_seconds_since_its_start() -> None:
     assert tasks["b"].seconds is None
 
 
+def test_all_parts_of_a_mapped_task_are_read_page_by_page() -> None:
+    row = {"task_id": "trial", "state": "success", "try_number": 1, "duration": 1.0}
+    pages = iter([[0, 1], [2]])
+    requests: list[httpx.Request] = []
+
+    def page() -> dict[str, Any]:
+        rows = [{**row, "map_index": index} for index in next(pages)]
+        return {"task_instances": rows, "total_entries": 3}
+
+    with serve({"GET dags/d/dagRuns/r/taskInstances": page}, requests) as airflow:
+        tasks = airflow.tasks("d", "r")
+
+    assert list(tasks) == ["trial 0", "trial 1", "trial 2"]
+    assert requests[-1].url.params["offset"] == "2"
+
+
+def test_report_and_log_of_a_mapped_task_are_those_of_its_part() -> None:
+    requests: list[httpx.Request] = []
+    path = "GET dags/d/dagRuns/r/taskInstances/trial"
+    routes = {f"{path}/xcomEntries/return_value": {"value": {}}, f"{path}/logs/1": {"content": []}}
+    part = TaskState("trial", "success", 1, 1.0, 7)
+
+    with serve(routes, requests) as airflow:
+        airflow.report("d", "r", part)
+        airflow.log("d", "r", part)
+
+    assert [request.url.params["map_index"] for request in requests[1:]] == ["7", "7"]
+
+
 def test_report_is_none_until_there_is_one() -> None:
     path = "GET dags/d/dagRuns/r/taskInstances/{}/xcomEntries/return_value"
     routes = {path.format("a"): {"value": {"status": "ran"}}, path.format("b"): {"value": "text"}}
 
     with serve(routes) as airflow:
-        found = [airflow.report("d", "r", task) for task in ("a", "b", "c")]
+        tasks = [TaskState(name, "success", 1, 1.0) for name in ("a", "b", "c")]
+        found = [airflow.report("d", "r", task) for task in tasks]
 
     assert found == [{"status": "ran"}, None, None]
 
 
 def test_log_holds_the_exceptions_of_its_entries() -> None:
-    from pipeline.run.airflow import TaskState
-
     error = {"exc_type": "AirflowException", "exc_value": "exit code -9"}
     content = ["plain", {"event": "Task failed", "error_detail": [error]}, {"event": "end"}]
     path = "GET dags/d/dagRuns/r/taskInstances/a/logs/2"

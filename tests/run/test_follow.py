@@ -57,8 +57,8 @@ class FakeAirflow:
     def tasks(self, dag: str, run: str) -> dict[str, TaskState]:
         return {name: TaskState(name, s, self.tries, 1.25) for name, s in self.now[1].items()}
 
-    def report(self, dag: str, run: str, task: str) -> dict[str, Any] | None:
-        return self.reports.get(task)
+    def report(self, dag: str, run: str, task: TaskState) -> dict[str, Any] | None:
+        return self.reports.get(task.label)
 
     def log(self, dag: str, run: str, task: TaskState) -> list[str]:
         return self.lines
@@ -250,3 +250,33 @@ def test_interruption_leaves_the_run_and_says_how_to_stop_it(
     assert code == 130
     assert "it goes on" in text
     assert "mark it failed at http://airflow/dags/retrain/runs/r1" in text
+
+
+def test_parts_of_a_mapped_task_are_rows_in_order_with_what_they_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    airflow = FakeAirflow([("running", {"train": None}), ("success", {})])
+    airflow.reports = {"train 2": {"status": "ran", "note": "dice 0.9"}}
+    parts = [TaskState("train", "success", 1, 1.0, index) for index in (10, 2)]
+    looks = iter([{}, {part.label: part for part in parts}])
+    monkeypatch.setattr(airflow, "tasks", lambda *_: next(looks))
+
+    _, text = show(monkeypatch, airflow, tmp_path)
+
+    lines = [line for line in text.splitlines() if line.startswith("train")]
+    assert lines == ["train 2: ran 1.0 s dice 0.9", "train 10: done 1.0 s"]
+
+
+def test_failure_of_a_part_of_a_mapped_task_names_its_own_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    airflow = FakeAirflow([("failed", {})], lines=["error: bad"])
+    part = TaskState("train", "failed", 1, 1.0, 3)
+    monkeypatch.setattr(airflow, "tasks", lambda *_: {part.label: part})
+    folder = tmp_path / "airflow/logs/dag_id=retrain/run_id=r1/task_id=train/map_index=3"
+    folder.mkdir(parents=True)
+    (folder / "attempt=1.log").touch()
+
+    _, text = show(monkeypatch, airflow, tmp_path)
+
+    assert f"failed: train 3: error: bad\n  log: {folder}/attempt=1.log" in text
