@@ -68,6 +68,7 @@ REVISION = typer.Option(envvar="LUNGSEG_REVISION", help="Commit, branch or tag t
 SET = typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a parameter for this run.")
 PARAMS = typer.Option("--params", help="A YAML file of parameters to change for this run.")
 JSON = typer.Option("--json", help="For machines.")
+BEST = Path("presets", "best.yaml")
 FORCE = typer.Option(envvar="LUNGSEG_FORCE", help="Run every stage again, cached or not.")
 
 
@@ -84,29 +85,52 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
 
 @app.command()
 def task(
-    name: Annotated[str, typer.Argument(help="A stage of dvc.yaml, `gate` or `promote`.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A stage, `gate`, `promote`; of a search `plan`, `trial`, `best`."),
+    ],
     run_id: Annotated[str, RUN_ID],
     revision: Annotated[str, REVISION] = "HEAD",
     overrides: Annotated[
         str,
         typer.Option(envvar="LUNGSEG_OVERRIDES", help="JSON list of SECTION.KEY=VALUE."),
     ] = "[]",
+    search: Annotated[
+        str,
+        typer.Option(envvar="LUNGSEG_SEARCH", help="What a search tries, as JSON."),
+    ] = "",
+    number: Annotated[
+        int, typer.Option("--trial", envvar="LUNGSEG_TRIAL", help="Which trial of a search.")
+    ] = 0,
     *,
     force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Do one task of a run in the run's own workspace (what Airflow calls)."""
-    from pipeline.run.task import run_task
     from pipeline.run.workspace import RunRequest
 
     request = RunRequest(run_id, revision, _parse_overrides(overrides), force)
-    typer.echo(json.dumps(run_task(Settings(), request, name)))
+    if search:
+        from pipeline.search.space import parse_search
+        from pipeline.search.trials import run_search_task
+
+        asked = parse_search(_parse_json(search), "search")
+        report = run_search_task(Settings(), request, asked, name, number)
+    else:
+        from pipeline.run.task import run_task
+
+        report = run_task(Settings(), request, name)
+    typer.echo(json.dumps(report))
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
 
 
 def _parse_overrides(text: str) -> tuple[str, ...]:
-    try:
-        overrides = json.loads(text)
-    except json.JSONDecodeError:
-        overrides = None
+    overrides = _parse_json(text)
     if not isinstance(overrides, list) or not all(isinstance(one, str) for one in overrides):
         raise ParamsError(f"overrides {text!r}: expected a JSON list of section.key=value")
     return tuple(overrides)
@@ -160,8 +184,7 @@ def retrain(
     settings = Settings(local=local)
     if revision == "HEAD":
         refuse_uncommitted(settings.repo)
-    overrides = (*(read_assignments(params) if params else ()), *(assignments or ()))
-    check_override(Path("params.yaml"), overrides)
+    overrides = _overrides(params, assignments)
     request = RunRequest("", revision, overrides, force)
     if local:
         from pipeline.run.standalone import retrain_standalone
@@ -170,6 +193,41 @@ def retrain(
     from pipeline.run.follow import follow, start
 
     raise SystemExit(follow(settings, start(settings, revision, overrides, force)))
+
+
+def _overrides(params: Path | None, assignments: list[str] | None) -> tuple[str, ...]:
+    """What --params and --set change, in this order; raises ParamsError."""
+    overrides = (*(read_assignments(params) if params else ()), *(assignments or ()))
+    check_override(Path("params.yaml"), overrides)
+    return overrides
+
+
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(help="What to try, like presets/search.yaml.")],
+    revision: Annotated[str, REVISION] = "HEAD",
+    assignments: Annotated[list[str] | None, SET] = None,
+    params: Annotated[Path | None, PARAMS] = None,
+    out: Annotated[Path, typer.Option(help="Where the best trial goes, for --params.")] = BEST,
+    *,
+    local: Annotated[bool, typer.Option("--local", help="In this process, no services.")] = False,
+) -> None:
+    """Train with several parameter sets and keep the one that is best on the validation split."""
+    from pipeline.run.workspace import RunRequest, refuse_uncommitted
+    from pipeline.search.space import check_search, load_search
+
+    settings = Settings(local=local)
+    if revision == "HEAD":
+        refuse_uncommitted(settings.repo)
+    asked = load_search(file)
+    overrides = _overrides(params, assignments)
+    check_search(asked, Path(), overrides)
+    from pipeline.search.follow import follow_search, search_standalone
+
+    if local:
+        request = RunRequest("", revision, overrides)
+        raise SystemExit(search_standalone(settings, request, asked, out))
+    raise SystemExit(follow_search(settings, revision, overrides, asked, out))
 
 
 @app.command()

@@ -8,6 +8,7 @@
     ├── WorkspaceError          git, DVC or the checkout a run works in
     ├── ReleaseError            the registry, a gate's evidence, a rollback
     │   └── RefusedError        exit code 2: the gate refused the candidate
+    ├── SearchError             a search without a result
     ├── ServiceError            exit code 75: a service does not answer; worth a retry
     └── CrashedError            exit code 70: a child died without a reason; worth a retry
 
@@ -55,6 +56,10 @@ class RefusedError(ReleaseError):
     """The gate refused the candidate."""
 
     exit_code = 2
+
+
+class SearchError(LungsegError):
+    """No trial of a search succeeded."""
 
 
 class ServiceError(LungsegError):

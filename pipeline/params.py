@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -226,11 +226,16 @@ def check_params(content: Mapping[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise ParamsError(f"{path}: {'; '.join(map(_problem, error.errors()))}") from None
+        raise ParamsError(f"{path}: {problems(error)}") from None
 
 
-def _problem(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+def problems(error: ValidationError, hidden: Collection[str] = ()) -> str:
+    """One line on every offending key, leaving out the `hidden` parts of its address."""
+    return "; ".join(_problem(one, hidden) for one in error.errors())
+
+
+def _problem(error: Any, hidden: Collection[str]) -> str:
+    key = ".".join(str(part) for part in error["loc"] if part not in hidden)
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key, remove it or correct its name"
     if error["type"] == "missing":
@@ -252,6 +257,15 @@ def read_assignments(path: Path) -> tuple[str, ...]:
     """Return a YAML file of some of the parameters as `section.key=value` assignments."""
     flat = flatten(read_yaml(path))
     return tuple(f"{key}={json.dumps(value)}" for key, value in flat.items())
+
+
+def as_sections(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The reverse of `read_assignments`: sections of keys, the last of two assignments counting."""
+    content: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        section, key, value = _split(assignment)
+        content.setdefault(section, {})[key] = value
+    return content
 
 
 def check_override(path: Path, assignments: Iterable[str]) -> dict[str, Any]:
@@ -278,13 +292,19 @@ def override(path: Path, assignments: Iterable[str]) -> None:
 
 
 def _assign(content: dict[str, Any], assignment: str) -> None:
+    section, key, value = _split(assignment)
+    if not isinstance(content.get(section), dict) or key not in content[section]:
+        raise ParamsError(f"override {assignment!r}: params.yaml has no key {section}.{key}")
+    content[section][key] = value
+
+
+def _split(assignment: str) -> tuple[str, str, Any]:
+    """Section, key and value of an assignment."""
     name, equals, text = assignment.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and key):
         raise ParamsError(f"override {assignment!r}: expected section.key=value")
-    if not isinstance(content.get(section), dict) or key not in content[section]:
-        raise ParamsError(f"override {assignment!r}: params.yaml has no key {section}.{key}")
     try:
-        content[section][key] = _parse(text)
+        return section, key, _parse(text)
     except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
         raise ParamsError(f"override {assignment!r}: {text!r} is not a YAML value") from None

@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from pipeline.errors import ParamsError
-from pipeline.params import check_params, flatten, load_params, override, read_yaml
+from pipeline.params import (
+    as_sections,
+    check_params,
+    flatten,
+    load_params,
+    override,
+    read_assignments,
+    read_yaml,
+)
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 
@@ -187,3 +195,17 @@ def test_sections_are_flattened_to_dotted_keys() -> None:
     content = {"train": {"filters": [8, 16], "deep": {"er": 1}}, "seed": 7}
 
     assert flatten(content) == {"train.filters": [8, 16], "train.deep.er": 1, "seed": 7}
+
+
+def test_assignments_become_sections_again_and_the_last_of_two_counts(tmp_path: Path) -> None:
+    text = "train:\n  filters: [4, 8]\n  encoder: plain\naugment:\n  copies: 2\n"
+    (tmp_path / "preset.yaml").write_text(text)
+
+    sections = as_sections([*read_assignments(tmp_path / "preset.yaml"), "augment.copies=3"])
+
+    assert sections == {"train": {"filters": [4, 8], "encoder": "plain"}, "augment": {"copies": 3}}
+
+
+def test_what_is_no_assignment_has_no_section() -> None:
+    with pytest.raises(ParamsError, match=r"expected section\.key=value"):
+        as_sections(["train=3"])

@@ -207,8 +207,9 @@ def create_record(
 
     run = client.create_run(
         _experiment_id(settings, client),
-        run_name=request.run_id,
+        run_name=request.title or request.run_id,
         tags={
+            **({"mlflow.parentRunId": request.parent} if request.parent else {}),
             RUN_TAG: request.run_id,
             "mlflow.source.git.commit": workspace.revision,
             "lungseg.revision": request.revision,

@@ -50,10 +50,11 @@ def task_names(folder: Path) -> list[str]:
     return [*stage_names(folder), *AFTER_STAGES]
 
 
-def open_workspace(settings: Settings, request: RunRequest) -> Workspace:
+def open_workspace(settings: Settings, request: RunRequest, lock: Path | None = None) -> Workspace:
     """Return the run's workspace, made if this host lacks it, and its MLflow run.
 
     The run's first task fixes the revision; a host that joins later checks the same one out.
+    `lock` is a dvc.lock to start from when the revision has none; by default the newest run's.
     """
     workspace = find_workspace(settings, request.run_id)
     if workspace and workspace.mlflow_run_id:
@@ -62,7 +63,7 @@ def open_workspace(settings: Settings, request: RunRequest) -> Workspace:
         record = find_record(settings, client, request.run_id)
         if record:
             request = replace(request, revision=record.run.data.tags["mlflow.source.git.commit"])
-        lock = latest_lock(settings, client, Path(temporary))
+        lock = lock or latest_lock(settings, client, Path(temporary))
         workspace = make_workspace(settings, request, lock)
         record = record or create_record(settings, client, request, workspace)
     workspace = replace(workspace, mlflow_run_id=record.run_id)

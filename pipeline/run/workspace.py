@@ -35,6 +35,10 @@ class RunRequest:
     """`section.key=value` changes of params.yaml."""
     force: bool = False
     """Run every stage again, whatever the cache holds."""
+    parent: str | None = None
+    """The MLflow run of the search that this run is a trial of."""
+    title: str = ""
+    """What MLflow calls the run; its id if empty."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""The parameters of the best trial as a file that `--params` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.files import atomic_path
+from pipeline.params import as_sections
+from pipeline.release.record import Record
+from pipeline.search.outcomes import Trial
+from pipeline.search.space import Search, assignments
+
+
+def preset_text(parent: Record, search: Search, overrides: Iterable[str], best: Trial) -> str:
+    """What differs from params.yaml in the best trial: what the search was given, and its values.
+
+    The header says where it comes from; nothing in it is a date of writing.
+    """
+    run = parent.client.get_run(parent.run_id)
+    datasets = [one.dataset.digest for one in run.inputs.dataset_inputs]
+    seed = f", seed {search.seed}" if search.method == "tpe" else ""
+    lines = [
+        f"# The best of {search.count} trials ({search.method}{seed}): trial {best.number}, "
+        f"{search.goal} {best.goal:.4f} on the validation split.",
+        f"# Search {run.info.run_name}, revision {run.data.tags['mlflow.source.git.commit']}, "
+        f"dataset md5 {', '.join(datasets)}.",
+        '# Train with it: make retrain ARGS="--params presets/best.yaml"',
+    ]
+    sections = as_sections((*overrides, *assignments(best.values)))
+    for section, values in sections.items():
+        lines.append(f"{section}:")
+        lines += [f"  {key}: {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def write_preset(path: Path, text: str) -> None:
+    """Write the preset, making its folder if need be."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,228 @@
+"""The three tasks of a search: plan it, run one trial, name the best.
+
+A trial is a run of the pipeline through the stage `train`, in a workspace and an MLflow run of its
+own; the test split is never looked at. All trials share DVC's cache, so what no trial changes is
+computed once, by the plan, whose MLflow run is the trials' parent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline.errors import LungsegError, SearchError, ServiceError
+from pipeline.release.record import STAGE_TAG, Record, connect, download, latest_lock, open_record
+from pipeline.run.reproduce import stage_names
+from pipeline.run.task import open_workspace, run_task
+from pipeline.run.workspace import RunRequest, Workspace
+from pipeline.search.outcomes import FAILURE, GIVEN, Trial, describe, ranked, read_trials
+from pipeline.search.preset import preset_text
+from pipeline.search.sampling import propose
+from pipeline.search.space import Search, assignments, chain, check_search, shared_stages
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+TASKS = ("plan", "trial", "best")
+
+
+def run_search_task(
+    settings: Settings, request: RunRequest, search: Search, name: str, number: int
+) -> dict[str, Any]:
+    """Do one task of a search; return what a scheduler shows of it, as `run_task` does."""
+    started = time.monotonic()
+    searches = search_settings(settings)
+    if name == "plan":
+        outcome = plan(settings, request, search)
+    elif name == "trial":
+        outcome = run_trial(searches, request, search, number)
+    else:
+        outcome = name_best(searches, request, search)
+    return {"stage": name, **outcome, "seconds": round(time.monotonic() - started, 1)}
+
+
+def search_settings(settings: Settings) -> Settings:
+    """Settings whose MLflow experiment is that of searches: no retraining starts from a trial."""
+    return replace(settings, experiment=f"{settings.experiment}-search")
+
+
+def plan(settings: Settings, request: RunRequest, search: Search) -> dict[str, Any]:
+    """Make the parent run and bring the stages up to date that no trial changes.
+
+    Raises ParamsError for a trial that this revision would refuse.
+    """
+    searches = search_settings(settings)
+    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
+        lock = latest_lock(settings, client, Path(temporary))
+        workspace = open_workspace(searches, request, lock)
+        parent = open_record(searches, client, request.run_id)
+        _describe(parent, search)
+        try:
+            check_search(search, workspace.folder, ())  # the overrides are in its params.yaml
+        except LungsegError as error:
+            _end(parent, "FAILED", str(error))
+            raise
+    shared = shared_stages(search, workspace.folder)
+    for name in shared:
+        run_task(searches, request, name)
+    with connect(searches):
+        parent.log_cached(workspace, before=_after(workspace, len(shared)))
+        if (workspace.folder / "dvc.lock").exists():
+            parent.log_artifact(workspace.folder / "dvc.lock", "")
+    return {"status": "planned", "run_id": parent.run_id, "numbers": list(range(search.count))}
+
+
+def _describe(parent: Record, search: Search) -> None:
+    text = yaml.safe_dump(search.model_dump(), sort_keys=False, default_flow_style=None)
+    parent.client.update_run(parent.run_id, status="RUNNING")
+    parent.client.log_text(parent.run_id, text, "search.yaml")
+    facts = {"method": search.method, "seed": getattr(search, "seed", None), "goal": search.goal}
+    for key, value in {**facts, "trials": search.count}.items():
+        if value is not None:
+            parent.client.set_tag(parent.run_id, f"lungseg.search.{key}", value)
+
+
+def _after(workspace: Workspace, count: int) -> str | None:
+    """The stage after the first `count`, if there is one."""
+    return next(iter(stage_names(workspace.folder)[count:]), None)
+
+
+def run_trial(
+    settings: Settings, request: RunRequest, search: Search, number: int
+) -> dict[str, Any]:
+    """Run one trial to the end of its training; a second try of it gets the same values.
+
+    Raises what its stages raise; the parent run then has the reason.
+    """
+    try:
+        return _run_trial(settings, request, search, number)
+    except LungsegError as error:
+        with suppress(ServiceError), connect(settings) as client:
+            parent = open_record(settings, client, request.run_id)
+            client.set_tag(parent.run_id, f"{FAILURE}{number}", str(error)[:5000])
+        raise
+
+
+def _run_trial(
+    settings: Settings, request: RunRequest, search: Search, number: int
+) -> dict[str, Any]:
+    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
+        parent = open_record(settings, client, request.run_id)
+        trial = Trial(number, give_values(parent, search, number))
+        own = RunRequest(
+            f"{request.run_id}.{number}",
+            parent.run.data.tags["mlflow.source.git.commit"],
+            (*request.overrides, *assignments(trial.values)),
+            parent=parent.run_id,
+            title=trial.title,
+        )
+        log.info("%s", trial.title)
+        workspace = open_workspace(settings, own, _lock(parent, Path(temporary)))
+        client.update_run(workspace.mlflow_run_id, status="RUNNING")
+        stages, shared = chain(workspace.folder), shared_stages(search, workspace.folder)
+        for name in shared:  # the parent has their results; here they would only be repeated
+            client.set_tag(workspace.mlflow_run_id, f"{STAGE_TAG}{name}", "shared")
+    statuses = {name: run_task(settings, own, name)["status"] for name in stages[len(shared) :]}
+    with connect(settings) as client:
+        record = open_record(settings, client, own.run_id)
+        record.log_cached(workspace, before=_after(workspace, len(stages)))
+        record.log_artifact(workspace.folder / "dvc.lock", "")
+        client.set_terminated(record.run_id, "FINISHED")
+        done = next(one for one in read_trials(parent, search) if one.number == number)
+    note = f"{search.goal} {done.goal:.4f}, {describe(done.values)}"
+    return {"status": statuses[stages[-1]], "run_id": record.run_id, "note": note}
+
+
+def _lock(parent: Record, folder: Path) -> Path | None:
+    """The dvc.lock of the plan; None if no stage is shared."""
+    names = [file.path for file in parent.client.list_artifacts(parent.run_id)]
+    return download(parent, "dvc.lock", folder) if "dvc.lock" in names else None
+
+
+def give_values(parent: Record, search: Search, number: int) -> dict[str, Any]:
+    """The values of a trial, kept as a tag of the parent before anything of the trial starts."""
+    trials = {trial.number: trial for trial in read_trials(parent, search)}
+    if number in trials:
+        return trials[number].values
+    finished = [(trial.values, trial.goal) for trial in trials.values() if trial.goal is not None]
+    unfinished = [trial.values for trial in trials.values() if trial.goal is None]
+    values = propose(search, number, finished, unfinished)
+    parent.client.set_tag(parent.run_id, f"{GIVEN}{number}", json.dumps(values))
+    return values
+
+
+def name_best(settings: Settings, request: RunRequest, search: Search) -> dict[str, Any]:
+    """Record the best trial and its preset in the parent run, and end it.
+
+    Raises SearchError when no trial finished.
+    """
+    with connect(settings) as client:
+        parent = open_record(settings, client, request.run_id)
+        trials = _all_trials(parent, search)
+        best = trials[0]
+        if best.goal is None:
+            message = f"none of {search.count} trials finished; the first: {best.reason}"
+            _end(parent, "FAILED", message)
+            raise SearchError(f"search {request.run_id}: {message}")
+        preset = preset_text(parent, search, request.overrides, best)
+        client.log_text(parent.run_id, preset, "preset.yaml")
+        # As a tag: a metric would stand beside the parameters that the search started from.
+        client.set_tag(parent.run_id, "lungseg.best", f"{best.title}, {search.goal} {best.goal}")
+        client.set_tag(parent.run_id, "mlflow.note.content", _note(search, best, trials, preset))
+        _end_children(client, trials)
+        _end(parent, "FINISHED")
+    return {
+        "status": "found",
+        "run_id": parent.run_id,
+        "note": best.title,
+        "goal": search.goal,
+        "trials": [trial.as_dict() for trial in trials],
+        "preset": preset,
+    }
+
+
+def _all_trials(parent: Record, search: Search) -> list[Trial]:
+    """Every trial that was planned, the best first."""
+    known = {trial.number: trial for trial in read_trials(parent, search)}
+    never = "it was never begun; see the log of its task"
+    trials = [known.get(number, Trial(number, {}, reason=never)) for number in range(search.count)]
+    silent = "it left no reason; see the log of its task"
+    return ranked(
+        search,
+        [
+            replace(trial, reason=trial.reason or silent) if trial.goal is None else trial
+            for trial in trials
+        ],
+    )
+
+
+def _end_children(client: MlflowClient, trials: list[Trial]) -> None:
+    """A trial that was killed had nobody to end its run."""
+    for trial in trials:
+        if trial.goal is None and trial.run_id:
+            client.set_terminated(trial.run_id, "FAILED")
+
+
+def _end(parent: Record, status: str, failure: str = "") -> None:
+    if failure:
+        parent.client.set_tag(parent.run_id, "lungseg.failure", failure[:5000])
+    parent.client.set_terminated(parent.run_id, status)
+
+
+def _note(search: Search, best: Trial, trials: list[Trial], preset: str) -> str:
+    failed = sum(trial.goal is None for trial in trials)
+    return (
+        f"Best of {len(trials)} trials{f' ({failed} failed)' if failed else ''}: {best.title}, "
+        f"{search.goal} {best.goal:.4f}\n\n```yaml\n{preset}```\n"
+    )
