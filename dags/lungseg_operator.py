@@ -6,21 +6,40 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 HERE = Path(__file__).resolve().parents[1]
 NAMED = Path(os.environ.get("LUNGSEG_REPO") or HERE)  # may also be a git URL
 REPO = NAMED if NAMED.is_dir() else HERE
+PARAMS = {
+    "revision": Param(
+        "HEAD",
+        type="string",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/@{}^~+-]*$",  # never an option of git
+        description="Branch, tag or commit whose code, data and parameters are run.",
+    ),
+    "overrides": Param(
+        [],
+        type=["array", "null"],
+        items={"type": "string", "pattern": r"^\w+\.\w+=.+$"},
+        description="Changes to params.yaml, one a line: `section.key=value`.",
+    ),
+}
+"""What the form of every DAG asks first."""
 
 
 class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read without its types
-    """Run `lungseg task NAME` and take the line of JSON at its end as the task's XCom.
+    """Run `lungseg task NAME` and take the line of JSON at its end, its report, as XCom.
+
+    `variables` are more of the child's environment, `number` the trial of a search, and `result`
+    the part of the report that is the XCom instead of all of it, for a task to be mapped over.
 
     The exit code decides: 0 success, 1 failure without a retry, 2 refused by the gate, else a
     retry. A task with an outlet succeeds, and emits its asset event, only with the status
@@ -30,17 +49,27 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     template_fields = ("options",)
     custom_operator_name = "lungseg task"  # what the graph shows below the task's name
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        variables: Mapping[str, str] | None = None,
+        number: int | None = None,
+        result: str = "",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.child: Popen[str] | None = None
+        self.result = result
         self.options = {  # the child's environment; nothing of it is part of a command line
             "LUNGSEG_RUN_ID": "{{ run_id }}",
             "LUNGSEG_REVISION": "{{ params.revision }}",
             "LUNGSEG_OVERRIDES": "{{ (params.overrides or []) | tojson }}",
-            "LUNGSEG_FORCE": "{{ 'true' if params.force else 'false' }}",
+            "LUNGSEG_FORCE": "{{ 'true' if params.get('force') else 'false' }}",
+            **(variables or {}),
+            **({} if number is None else {"LUNGSEG_TRIAL": str(number)}),
         }
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Any) -> Any:
         """The child's report; raises AirflowFailException, AirflowException (retry) or a skip."""
         code, report, problem = self.run_child()
         if code == 2 and (report or problem.startswith("error: ")):
@@ -51,7 +80,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
             raise AirflowException(f"{problem or 'no output'} (exit code {code}, worth a retry)")
         if self.outlets:
             self.announce(context, report)
-        return report
+        return report[self.result] if self.result else report
 
     def announce(self, context: Any, report: dict[str, Any]) -> None:
         """Put the release into the asset event, or skip the task, which then emits none."""

@@ -20,18 +20,14 @@ from typing import Any
 import yaml
 from airflow.sdk import DAG, Param
 from airflow.sdk.definitions.asset import Model
-from lungseg_operator import REPO, LungsegOperator
+from lungseg_operator import PARAMS, REPO, LungsegOperator
 
 STAGES: dict[str, Any] = yaml.safe_load((REPO / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SCHEDULE = os.environ.get("LUNGSEG_SCHEDULE", "@weekly").strip()
 MODEL = Model(name="lung-segmentation", uri="mlflow://models/lung-segmentation")
-REVISION = r"^[A-Za-z0-9_][A-Za-z0-9._/@{}^~+-]*$"  # never an option of git
-OVERRIDE = {"type": "string", "pattern": r"^\w+\.\w+=.+$"}
 TEXTS = {
     "gate": "Compare the candidate with the thresholds and with the champion.",
     "promote": "Make the candidate the champion; skipped when the gate refused it.",
-    "revision": "Branch, tag or commit whose code, data and parameters are run.",
-    "overrides": "Changes to params.yaml, one a line: `section.key=value`.",
     "force": "Run every stage, also one whose result is in the cache.",
 }
 
@@ -63,10 +59,7 @@ with DAG(
     is_paused_upon_creation=False,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     params={
-        "revision": Param("HEAD", type="string", pattern=REVISION, description=TEXTS["revision"]),
-        "overrides": Param(
-            [], type=["array", "null"], items=OVERRIDE, description=TEXTS["overrides"]
-        ),
+        **PARAMS,
         "force": Param(False, type="boolean", description=TEXTS["force"]),
     },
     tags=["lungs", "release"],

@@ -1,0 +1,55 @@
+"""Train with several parameter sets and name the one that is best on the validation split.
+
+`plan` brings the stages up to date that no trial changes. Each `trial` runs the stages through
+`train` with parameters of its own and never looks at the test split; how many run at once is the
+number of slots of the pool `gpu`. `best` names the best trial and keeps its parameters as
+`preset.yaml` of the search's MLflow run; a trial that failed is named and does not lose the others.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import yaml
+from airflow.sdk import DAG, Param, TriggerRule
+from lungseg_operator import PARAMS, REPO, LungsegOperator
+
+EXAMPLE = REPO / "presets" / "search.yaml"
+SEARCH: dict[str, Any] = (
+    yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")) if EXAMPLE.is_file() else {}
+)
+VARIABLES = {"LUNGSEG_SEARCH": "{{ params.search | tojson }}"}
+TEXTS = {
+    "plan": "Bring the stages up to date that no trial changes.",
+    "trial": "Train with one set of parameters.",
+    "best": "Name the best trial; runs however the trials ended, and fails if none succeeded.",
+    "search": "What is tried, as in `presets/search.yaml`.",
+}
+
+
+def texts(name: str) -> dict[str, Any]:
+    """Name and description of a task."""
+    return {"task_id": name, "doc_md": f"{TEXTS[name]}\n\n`lungseg task {name}`"}
+
+
+with DAG(
+    "search",
+    schedule=None,
+    catchup=False,
+    max_active_runs=4,
+    is_paused_upon_creation=False,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    params={
+        **PARAMS,
+        "search": Param(SEARCH, type="object", description=TEXTS["search"]),
+    },
+    tags=["lungs", "search"],
+    description="Train with several parameter sets and name the best on the validation split",
+    doc_md=__doc__,
+) as dag:
+    plan = LungsegOperator(**texts("plan"), variables=VARIABLES, result="numbers")
+    gpu = {"pool": "gpu", "queue": "gpu"}
+    trials = LungsegOperator.partial(**texts("trial"), variables=VARIABLES, **gpu)
+    best = LungsegOperator(**texts("best"), variables=VARIABLES, trigger_rule=TriggerRule.ALL_DONE)
+    trials.expand(number=plan.output) >> best

@@ -1,0 +1,63 @@
+"""A DAG as Airflow reads it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+READ_DAGS = """
+import json, sys, time
+from pathlib import Path
+import airflow.sdk, airflow.sdk.definitions.asset, yaml
+from airflow.dag_processing.dagbag import BundleDagBag
+began = time.perf_counter()
+bag = BundleDagBag(sys.argv[1], bundle_path=Path(sys.argv[1]), bundle_name="dags")
+seconds = time.perf_counter() - began
+dag = bag.dags.get(sys.argv[2])
+heavy = ("tensorflow", "keras", "mlflow", "pipeline", "great_expectations", "cv2", "optuna")
+answer = {
+    "errors": bag.import_errors,
+    "seconds": seconds,
+    "heavy": [name for name in heavy if name in sys.modules],
+}
+if dag:
+    answer |= {
+        "edges": {name: sorted(task.upstream_task_ids) for name, task in dag.task_dict.items()},
+        "pools": {name: [task.pool, task.queue] for name, task in dag.task_dict.items()},
+        "outlets": {name: [a.uri for a in task.outlets] for name, task in dag.task_dict.items()},
+        "rules": {name: task.trigger_rule for name, task in dag.task_dict.items()},
+        "mapped": [name for name, task in dag.task_dict.items() if task.is_mapped],
+        "schedule": dag.schedule,
+        "params": {name: dag.params[name] for name in dag.params},
+    }
+print(json.dumps(answer))
+"""
+
+
+def read_dags(
+    folder: Path, tmp_path: Path, dag: str = "retrain", **environment: str
+) -> dict[str, Any]:
+    """Errors and seconds of reading the folder, and what one of its DAGs consists of."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LUNGSEG", "AIRFLOW"))}
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READ_DAGS, str(folder), dag],
+        cwd=tmp_path,
+        env={
+            **inherited,
+            "AIRFLOW_HOME": str(tmp_path / "airflow"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    return answer
