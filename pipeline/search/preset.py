@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.files import atomic_path
 from pipeline.params import as_sections
-from pipeline.release.record import Record
+from pipeline.release.record import RUN_TAG, Record
 from pipeline.search.outcomes import Trial
 from pipeline.search.space import Search, assignments
 
@@ -24,7 +24,7 @@ def preset_text(parent: Record, search: Search, overrides: Iterable[str], best: 
     lines = [
         f"# The best of {search.count} trials ({search.method}{seed}): trial {best.number}, "
         f"{search.goal} {best.goal:.4f} on the validation split.",
-        f"# Search {run.info.run_name}, revision {run.data.tags['mlflow.source.git.commit']}, "
+        f"# Search {run.data.tags[RUN_TAG]}, revision {run.data.tags['mlflow.source.git.commit']}, "
         f"dataset md5 {', '.join(datasets)}.",
         '# Train with it: make retrain ARGS="--params presets/best.yaml"',
     ]

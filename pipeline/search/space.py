@@ -66,23 +66,28 @@ Values = Annotated[
 ]
 
 
-def _recordable(space: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what MLflow would cut off: a trial's values are kept as one of its tags."""
+def _sorted_and_recordable(space: dict[str, Any]) -> dict[str, Any]:
+    """The space by name of its keys: databases and forms keep no order of a mapping.
+
+    Refuses what MLflow would cut off: a trial's values are kept as one of its tags.
+    """
     choices = {key: values for key, values in space.items() if not isinstance(values, Range)}
     longest = {
         key: max(values, key=lambda one: len(json.dumps(one))) for key, values in choices.items()
     }
     if (length := len(json.dumps(longest))) > LONGEST:
         raise ValueError(f"the values of a trial take {length} characters; at most {LONGEST}")
-    return space
+    return {key: space[key] for key in sorted(space)}
 
 
 class Grid(Section):
-    """Every combination of the choices, the last key changing fastest."""
+    """Every combination of the choices; of the keys by name the last changes fastest."""
 
     method: Literal["grid"]
     goal: Goal
-    space: Annotated[dict[str, Choices], Field(min_length=1), AfterValidator(_recordable)]
+    space: Annotated[
+        dict[str, Choices], Field(min_length=1), AfterValidator(_sorted_and_recordable)
+    ]
 
     @property
     def count(self) -> int:
@@ -108,7 +113,7 @@ class Tpe(Section):
     trials: Annotated[Count, Field(le=MOST_TRIALS)]
     seed: Seed
     goal: Goal
-    space: Annotated[dict[str, Values], Field(min_length=1), AfterValidator(_recordable)]
+    space: Annotated[dict[str, Values], Field(min_length=1), AfterValidator(_sorted_and_recordable)]
 
     @property
     def count(self) -> int:

@@ -85,7 +85,9 @@ def plan(settings: Settings, request: RunRequest, search: Search) -> dict[str, A
 
 def _describe(parent: Record, search: Search) -> None:
     text = yaml.safe_dump(search.model_dump(), sort_keys=False, default_flow_style=None)
-    parent.client.update_run(parent.run_id, status="RUNNING")
+    names = ", ".join(key.partition(".")[2] for key in search.space)
+    title = f"{search.count} trials by {search.method}: {names}"
+    parent.client.update_run(parent.run_id, status="RUNNING", name=title)
     parent.client.log_text(parent.run_id, text, "search.yaml")
     facts = {"method": search.method, "seed": getattr(search, "seed", None), "goal": search.goal}
     for key, value in {**facts, "trials": search.count}.items():
@@ -178,8 +180,8 @@ def name_best(settings: Settings, request: RunRequest, search: Search) -> dict[s
         preset = preset_text(parent, search, request.overrides, best)
         client.log_text(parent.run_id, preset, "preset.yaml")
         # As a tag: a metric would stand beside the parameters that the search started from.
-        client.set_tag(parent.run_id, "lungseg.best", f"{best.title}, {search.goal} {best.goal}")
-        client.set_tag(parent.run_id, "mlflow.note.content", _note(search, best, trials, preset))
+        client.set_tag(parent.run_id, "lungseg.best", best.title)
+        client.set_tag(parent.run_id, "mlflow.note.content", _note(search, trials))
         _end_children(client, trials)
         _end(parent, "FINISHED")
     return {
@@ -220,9 +222,14 @@ def _end(parent: Record, status: str, failure: str = "") -> None:
     parent.client.set_terminated(parent.run_id, status)
 
 
-def _note(search: Search, best: Trial, trials: list[Trial], preset: str) -> str:
+def _note(search: Search, trials: list[Trial]) -> str:
+    """The ten best trials in Markdown, which MLflow shows as the description of the parent."""
     failed = sum(trial.goal is None for trial in trials)
-    return (
-        f"Best of {len(trials)} trials{f' ({failed} failed)' if failed else ''}: {best.title}, "
-        f"{search.goal} {best.goal:.4f}\n\n```yaml\n{preset}```\n"
-    )
+    finished = [trial for trial in trials if trial.goal is not None]
+    rows = [["trial", search.goal, *(key.partition(".")[2] for key in search.space)]]
+    rows.append(["---"] * len(rows[0]))
+    for trial in finished[:10]:
+        values = (json.dumps(trial.values[key]) for key in search.space)
+        rows.append([str(trial.number), f"{trial.goal:.4f}", *values])
+    head = f"The best of {len(trials)} trials{f', {failed} of which failed' if failed else ''}:"
+    return "\n".join([head, "", *(f"| {' | '.join(row)} |" for row in rows)])

@@ -60,8 +60,8 @@ def test_a_range_is_of_whole_numbers_when_it_is_written_so(
     assert found.whole is whole
 
 
-def test_a_grid_changes_its_last_key_fastest() -> None:
-    search = grid(train__a=[1, 2], train__b=["x", [3, 4]])
+def test_a_grid_changes_the_last_key_by_name_fastest_however_it_is_written() -> None:
+    search = grid(train__b=["x", [3, 4]], train__a=[1, 2])
 
     assert isinstance(search, Grid)
     assert list(search.combinations()) == [

@@ -163,7 +163,9 @@ def test_the_best_is_named_beside_a_trial_that_failed_and_one_that_never_began(
     ended = parent.client.get_run(parent.run_id)
     assert ended.info.status == "FINISHED"
     assert ended.data.tags["lungseg.best"].startswith("trial 2: learning_rate 0.0")
-    assert "Best of 4 trials (2 failed)" in ended.data.tags["mlflow.note.content"]
+    note = ended.data.tags["mlflow.note.content"].splitlines()
+    assert note[0] == "The best of 4 trials, 2 of which failed:"
+    assert [line.split(" | ")[:2] for line in note[4:]] == [["| 2", "0.9000"], ["| 0", "0.8000"]]
     killed = parent.client.get_run(report["trials"][2]["run_id"])
     assert killed.info.status == "FAILED"
 
