@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,14 +19,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipeline.dataset.layout import class_folders
-from pipeline.dataset.phantom import write_dataset
-from pipeline.params import load_params
+from pipeline.params import check_override, read_assignments
 from pipeline.run import airflow
 from pipeline.settings import Settings, child_environment
-from pipeline.stages.split import assign_sides
-from pipeline.stages.validate import inspect_dataset
-from tests.conftest import PROJECT, git
+from tests.conftest import git
+from tests.projects import make_project
 
 pytestmark = pytest.mark.slow
 
@@ -85,29 +81,10 @@ class Site:
         return found["runs"][0]  # type: ignore[no-any-return]
 
 
-def thin_out(data: Path, wanted: dict[str, int]) -> None:
-    """Keep so many pairs of each class on each side: small sets do not always have all sides."""
-    manifest, _ = inspect_dataset(data)
-    rows, _ = assign_sides(manifest, load_params(PROJECT / "params.yaml").split)
-    left = {folder.name: dict(wanted) for folder in class_folders(data)}
-    for row in rows.to_dict("records"):
-        left[row["class_name"]][row["split"]] -= 1
-        if left[row["class_name"]][row["split"]] < 0:
-            (data / row["image_path"]).unlink()
-            (data / row["mask_path"]).unlink()
-    assert max(count for sides in left.values() for count in sides.values()) <= 0
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site") / "project"
-    for name in git(PROJECT, "ls-files").splitlines():
-        if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(PROJECT / name, folder / name)
-    write_dataset(folder / "data", 1000, seed=3)
-    thin_out(folder / "data", {"train": 12, "val": 3, "test": 3})
-    git(folder, "init", "--quiet", "--initial-branch=main")
+    make_project(folder)
     environment = child_environment(
         MLFLOW_TRACKING_URI="",
         LUNGSEG_AIRFLOW_URL="",
@@ -116,9 +93,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         LUNGSEG_MLFLOW_PORT=str(free_port()),
         LUNGSEG_AIRFLOW_PORT=str(free_port()),
     )
-    subprocess.run(["dvc", "add", "--quiet", "data"], cwd=folder, env=environment, check=True)
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message=first")
     settings = Settings(
         repo=str(folder),
         home=folder / ".lungseg",
@@ -339,3 +313,39 @@ def test_uncommitted_changes_are_not_silently_left_out(
 
     assert done.returncode == 1
     assert done.stderr.startswith("error: params.yaml: changed and not committed")
+
+
+def test_a_search_ends_with_its_trials_below_one_run_and_a_preset(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+    tmp_path: Path,
+) -> None:
+    file, preset = tmp_path / "search.yaml", tmp_path / "best.yaml"
+    rates = "{low: 0.001, high: 0.1, log: true}"
+    file.write_text(
+        "method: tpe\ntrials: 2\nseed: 1\ngoal: best_val_dice\n"
+        f"space:\n  train.learning_rate: {rates}\n  train.batch_size: [4, 8]\n"
+    )
+    flags = [f"--set={key}={value}" for key, value in {**QUICK, "train.epochs": 1}.items()]
+
+    done = site.lungseg("search", str(file), f"--out={preset}", *flags)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "best: trial " in done.stdout
+    name = f"{site.settings.experiment}-search"
+    experiment = site.mlflow(f"experiments/get-by-name?experiment_name={name}")["experiment"]
+    runs = site.mlflow("runs/search", experiment_ids=[experiment["experiment_id"]])["runs"]
+    tags = {
+        run["info"]["run_id"]: {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+        for run in runs
+    }
+    (parent,) = [run for run in tags if "mlflow.parentRunId" not in tags[run]]
+    children = [run for run in tags if tags[run].get("mlflow.parentRunId") == parent]
+    listing = site.mlflow(f"artifacts/list?run_id={parent}")["files"]
+    assert [run["info"]["status"] for run in runs] == ["FINISHED"] * 3
+    assert len(children) == 2
+    assert all("lungseg.stage.evaluate" not in tags[run] for run in tags)
+    assert {"preset.yaml", "search.yaml", "dvc.lock"} <= {file["path"] for file in listing}
+    content = check_override(site.folder / "params.yaml", read_assignments(preset))
+    assert content["train"]["epochs"] == 1
+    assert 0.001 <= content["train"]["learning_rate"] <= 0.1

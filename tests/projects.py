@@ -1,0 +1,43 @@
+"""A repository of the project with a small synthetic dataset of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from pipeline.dataset.layout import class_folders
+from pipeline.dataset.phantom import write_dataset
+from pipeline.params import load_params
+from pipeline.settings import child_environment
+from pipeline.stages.split import assign_sides
+from pipeline.stages.validate import inspect_dataset
+from tests.conftest import PROJECT, git
+
+
+def make_project(folder: Path) -> None:
+    """Commit the project as it lies here, with 18 pairs of each class, to a repository."""
+    for name in git(PROJECT, "ls-files").splitlines():
+        if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PROJECT / name, folder / name)
+    write_dataset(folder / "data", 1000, seed=3)
+    thin_out(folder / "data", {"train": 12, "val": 3, "test": 3})
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    environment = child_environment(LUNGSEG_REPO=str(folder))
+    subprocess.run(["dvc", "add", "--quiet", "data"], cwd=folder, env=environment, check=True)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=first")
+
+
+def thin_out(data: Path, wanted: dict[str, int]) -> None:
+    """Keep so many pairs of each class on each side: small sets do not always have all sides."""
+    manifest, _ = inspect_dataset(data)
+    rows, _ = assign_sides(manifest, load_params(PROJECT / "params.yaml").split)
+    left = {folder.name: dict(wanted) for folder in class_folders(data)}
+    for row in rows.to_dict("records"):
+        left[row["class_name"]][row["split"]] -= 1
+        if left[row["class_name"]][row["split"]] < 0:
+            (data / row["image_path"]).unlink()
+            (data / row["mask_path"]).unlink()
+    assert max(count for sides in left.values() for count in sides.values()) <= 0
