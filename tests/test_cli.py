@@ -14,6 +14,8 @@ from pipeline import cli
 from pipeline.errors import DatasetError, ServiceError, WorkspaceError
 from pipeline.run import standalone, task
 from pipeline.run.workspace import RunRequest, refuse_uncommitted
+from pipeline.search import trials
+from pipeline.search.space import parse_search
 from pipeline.settings import Settings
 from tests.conftest import PROJECT, git
 
@@ -149,6 +151,55 @@ def test_a_wrong_parameter_is_refused_before_a_run_starts(
 
     assert lungseg("retrain", "--revision", "HEAD~0", "--set", "train.epochs=many") == 1
     assert "train.epochs: found 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["presets/none.yaml"], "presets/none.yaml: no such file"),
+        (["params.yaml"], "params.yaml: method: found None, expected grid or tpe"),
+        (["presets/search.yaml", "--set", "train.epochs=many"], "train.epochs: found 'many'"),
+        (["presets/search.yaml", "--set", "augment.transforms=[]"], "copies without transforms"),
+    ],
+)
+def test_a_wrong_search_is_refused_before_anything_starts(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(PROJECT)
+
+    assert lungseg("search", *arguments, "--revision", "HEAD~0") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_a_task_of_a_search_takes_search_and_number_from_the_environment(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+
+    def run_search_task(*given: Any) -> dict[str, Any]:
+        seen.extend(given[1:])
+        return {"stage": "trial", "status": "ran"}
+
+    monkeypatch.setattr(trials, "run_search_task", run_search_task)
+    content = {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1, 2]}}
+    monkeypatch.setenv("LUNGSEG_RUN_ID", "manual:1")
+    monkeypatch.setenv("LUNGSEG_TRIAL", "1")
+    monkeypatch.setenv("LUNGSEG_SEARCH", json.dumps(content))
+
+    assert lungseg("task", "trial") == 0
+    assert seen == [RunRequest("manual:1"), parse_search(content, "test"), "trial", 1]
+    monkeypatch.setenv("LUNGSEG_SEARCH", "{")
+    assert lungseg("task", "trial") == 1
+    assert "error: search: method: found None" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
