@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any, Literal
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import ParamsError, ServiceError
+from pipeline.model.archive import foreign_parts
 
 BACKBONE_DEPTH = 5
 """Backbones halve the image five times."""
@@ -108,25 +108,12 @@ def _unreachable(name: str, error: Exception) -> ServiceError:
 
 def _check_portable(encoder: keras.Model, name: str) -> None:
     """Refuse what Keras would not load again in safe mode and without the backbone's code."""
-    for part in _parts(encoder.get_config()):
-        registered = part.get("registered_name") or "Lambda" in part["class_name"]
-        if registered or not str(part.get("module", "keras")).startswith(("keras", "builtins")):
-            raise ParamsError(
-                f"train.encoder: {name} holds {part['class_name']}, which cannot be loaded "
-                "without its own code; choose plain or an encoder such as resnet34",
-            )
-
-
-def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Every serialised object within a configuration."""
-    if isinstance(config, dict):
-        if "class_name" in config:
-            yield config
-        for value in config.values():
-            yield from _parts(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from _parts(value)
+    foreign = next(foreign_parts(encoder.get_config()), None)
+    if foreign:
+        raise ParamsError(
+            f"train.encoder: {name} holds {foreign}, which cannot be loaded without its own code; "
+            "choose plain or an encoder such as resnet34",
+        )
 
 
 def _preprocessing(models: ModuleType, name: str) -> keras.layers.Layer:
