@@ -243,13 +243,14 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(help="Radiographs, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks and predictions.csv.")],
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION.")] = "",
+    level: Annotated[int, typer.Option(min=0, help="Faster part of a U-Net++; 0: all of it.")] = 0,
 ) -> None:
     """Write a lung mask for every radiograph, by a released model."""
     from pipeline.predict import predict_files
 
     settings = Settings()
     uri = model or f"models:/{settings.model_name}@champion"
-    predictions = predict_files(settings, paths, out, uri)
+    predictions = predict_files(settings, paths, out, uri, level)
     typer.echo(f"{predictions.done} masks in {out}, listed in {out / 'predictions.csv'}")
     if predictions.problems:
         raise DatasetError(

@@ -44,9 +44,11 @@ def predict_files(
     paths: Sequence[Path],
     out: Path,
     model_uri: str,
+    level: int = 0,
 ) -> Predictions:
     """Write a mask PNG per radiograph and predictions.csv to `out`.
 
+    `level` 1, 2, ... is the part of a network with deep supervision up to that head, 0 all of it.
     Each mask has its radiograph's own size. lung_area is the share of the picture that is lung;
     mean_confidence is the mean over pixels of the probability of the class chosen, 0.5 to 1. What
     cannot be read is listed with its error and skipped.
@@ -62,7 +64,7 @@ def predict_files(
             writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
             writer.writeheader()
             for path, name in files:
-                row = _predict_one(model, threshold, path, out / name)
+                row = _predict_one(model, level, threshold, path, out / name)
                 writer.writerow(row)
                 if row["error"]:
                     problems.append(str(row["error"]))
@@ -113,8 +115,9 @@ def load_released(
     import mlflow
 
     name, version = _find_version(client, model_uri)
-    verified_model(name, version, folder)
-    return mlflow.pyfunc.load_model(model_uri), float(version.tags["threshold"])
+    model = verified_model(name, version, folder).parent
+    # Not by its address, which may give other bytes the second time.
+    return mlflow.pyfunc.load_model(str(model)), float(version.tags["threshold"])
 
 
 def _find_version(client: MlflowClient, model_uri: str) -> tuple[str, ModelVersion]:
@@ -132,7 +135,13 @@ def _find_version(client: MlflowClient, model_uri: str) -> tuple[str, ModelVersi
     return name, version
 
 
-def _predict_one(model: Any, threshold: float, path: Path, mask: Path) -> dict[str, Any]:
+def _predict_one(
+    model: Any,
+    level: int,
+    threshold: float,
+    path: Path,
+    mask: Path,
+) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     row["path"] = str(path)
     try:
@@ -140,7 +149,7 @@ def _predict_one(model: Any, threshold: float, path: Path, mask: Path) -> dict[s
     except UnreadableError as error:
         log.warning("skipped: %s", error)
         return {**row, "error": str(error)}
-    probability = model.predict(radiograph[np.newaxis])[0]
+    probability = model.predict(radiograph[np.newaxis], params={"level": level})[0]
     lung = (probability >= threshold).astype(np.uint8)
     _write_mask(mask, lung * np.uint8(255))
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.fingerprints import MODEL_FILES
 from pipeline.params import load_params
 from tests.conftest import PROJECT
 
@@ -95,7 +96,8 @@ def test_what_mlflow_shows_of_a_stage_is_among_its_outputs() -> None:
         }
         shown = stage["meta"]["mlflow"]
         paths = {*shown.get("artifacts", []), *shown.get("metrics", {}).values()}
-        paths |= {shown[key] for key in ("curves", "model") if key in shown}
+        paths |= {shown["curves"]} if "curves" in shown else set()
+        paths |= {f"{shown['model']}/{name}" for name in MODEL_FILES} if "model" in shown else set()
         assert [path for path in paths if not {path, str(Path(path).parent)} & declared] == []
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.files import sha256_file
+from pipeline.fingerprints import MODEL_FILES, model_sha256
 
 MODEL_NAME = "model"
 
@@ -18,29 +18,31 @@ PACKAGED = (
     "__init__.py",
     "errors.py",
     "model/__init__.py",
+    "model/graph.py",
     "model/predictor.py",
     "model/serving.py",
 )
 """What of the package a prediction needs."""
 
-REQUIREMENTS = ("keras", "mlflow", "numpy", "opencv-python-headless", "tensorflow")
+REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "opencv-python-headless")
 
 
-def log_model(model_path: Path, package_root: Path, run_id: str | None = None) -> str:
-    """Log the network `model_path` to MLflow as the pyfunc model `model`; gives its id.
+def log_model(network: Path, package_root: Path, run_id: str | None = None) -> str:
+    """Log the network in the folder `network` to MLflow as the pyfunc model `model`; gives its id.
 
-    `package_root` holds the folder `pipeline` whose code made the network; that code goes with the
-    model. The run is `run_id`, which may be active already, or else the active run.
+    It predicts with model.onnx and carries model.keras for training on. `package_root` holds the
+    folder `pipeline` whose code made the network; that code goes with the model. The run is
+    `run_id`, which may be active already, or else the active run.
     """
     import mlflow
 
     if run_id is None or (mlflow.active_run() and mlflow.active_run().info.run_id == run_id):
-        return _log(model_path, package_root)
+        return _log(network, package_root)
     with mlflow.start_run(run_id=run_id):
-        return _log(model_path, package_root)
+        return _log(network, package_root)
 
 
-def _log(model_path: Path, package_root: Path) -> str:
+def _log(network: Path, package_root: Path) -> str:
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -52,13 +54,13 @@ def _log(model_path: Path, package_root: Path) -> str:
         logged = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(package / "model/serving.py"),
-            artifacts={"model": str(model_path)},
+            artifacts={name: str(network / name) for name in MODEL_FILES},
             code_paths=[str(package)],
             signature=_signature(),
             pip_requirements=[
                 f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS
             ],
-            params={"model_sha256": sha256_file(model_path)},
+            params={"model_sha256": model_sha256(network)},
         )
     return str(logged.model_id)
 
@@ -86,9 +88,10 @@ def _quiet() -> Iterator[None]:
 def _signature() -> object:
     import numpy as np
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, -1))]),
+        params=ParamSchema([ParamSpec("level", "long", 0)]),
     )

@@ -1,11 +1,12 @@
-"""Lung probabilities of radiographs of any size.
+"""Lung probabilities of radiographs of any size, by an exported network on ONNX Runtime.
 
-Part of the released model, so it imports nothing of the project but its errors.
+Part of the released model, so it imports little of the project, and no TensorFlow.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StageError
+from pipeline.model.graph import INPUT, cut_graph, read_graph, unusable
 
 Grey = NDArray[np.uint8]
 Probability = NDArray[np.float32]
 
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+"""The engines of ONNX Runtime to use, the first that is there."""
+
 
 class Predictor:
-    """A trained network, with the resizing between radiographs and its own input."""
+    """An exported network, with the resizing between radiographs and its own input."""
 
-    def __init__(self, model_path: Path) -> None:
-        """Load `model_path` in safe mode; raises StageError when it is not a usable network."""
-        self._network = _load(model_path)
-        self.image_size: int = self._network.input_shape[1]
+    def __init__(self, model_path: Path, level: int = 0) -> None:
+        """Load the file `model_path`, whole or cut to its head `level`.
+
+        Raises StageError when it is not a usable network, or has no such head.
+        """
+        self._path = model_path
+        self._session = _start(model_path, level)
+        self.image_size: int = self._session.get_inputs()[0].shape[1]
         """Side of the network's square input, pixels."""
 
     def predict(
@@ -46,8 +54,12 @@ class Predictor:
         return [_resize(found, size) for found, size in zip(maps, wanted, strict=True)]
 
     def _run(self, batch: Sequence[Grey]) -> Probability:
-        output = self._network.predict_on_batch(np.stack(batch)[..., None])
-        return np.asarray(output, np.float32)[..., 0]
+        pixels = np.stack(batch).astype(np.float32)[..., None]
+        try:
+            (output,) = self._session.run(None, {INPUT: pixels})
+        except _faults() as error:
+            raise unusable(self._path, error) from None
+        return np.asarray(output[..., 0])
 
 
 def fit_radiograph(image: Grey, side: int) -> Grey:
@@ -55,23 +67,36 @@ def fit_radiograph(image: Grey, side: int) -> Grey:
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
-def _load(model_path: Path) -> Any:
-    import keras
+def _start(model_path: Path, level: int) -> Any:
+    import onnxruntime  # type: ignore[import-untyped]
 
+    graph = cut_graph(read_graph(model_path), level, model_path)
+    options = onnxruntime.SessionOptions()
+    # ONNX Runtime counts the machine's cores, not those that this process may use.
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.log_severity_level = 3  # errors; they come as exceptions too
+    offered = onnxruntime.get_available_providers()
+    providers = [name for name in PROVIDERS if name in offered]
     try:
-        network = keras.models.load_model(model_path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StageError(
-            f"{model_path}: not a network that Keras loads in safe mode "
-            f"({' '.join(str(error).split())[:160]}); train it again or pull it from its source",
-        ) from None
-    shape = network.input_shape
-    if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] != 1:
-        raise StageError(
-            f"{model_path}: the network takes {shape}, expected (None, S, S, 1) with one S; "
-            "give a network of the train stage",
-        )
-    return network
+        # Not by the path: what was looked through is what is run.
+        return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers)
+    except _faults() as error:
+        raise unusable(model_path, error) from None
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a graph that it cannot run; they share no class."""
+    from onnxruntime.capi import (  # type: ignore[import-untyped]
+        onnxruntime_pybind11_state as state,
+    )
+
+    return (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
 
 
 def _batches(images: Iterator[Grey], size: int) -> Iterator[list[Grey]]:

@@ -1,7 +1,7 @@
 """The released model as MLflow runs it ("models from code"): no pickle, only this text.
 
-MLflow executes this file from the model's own copy of the package. TensorFlow is imported with the
-first prediction, so that logging and loading a model do not need it.
+MLflow executes this file from the model's own copy of the package. ONNX Runtime is imported with
+the first prediction, so that logging and loading a model do not need it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class LungSegmenter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Remember where the network lies."""
-        self._path = Path(context.artifacts["model"])
-        self._predictor: Any = None
+        self._path = Path(context.artifacts["model.onnx"])
+        self._predictors: dict[int, Any] = {}
 
     def predict(
         self,
@@ -30,15 +30,21 @@ class LungSegmenter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         model_input: np.ndarray,  # a narrower hint would make MLflow advise on type hints
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """Lung probabilities of radiographs of one size, which may have a last axis of 1."""
-        return self._probabilities(check_radiographs(model_input))
+        """Lung probabilities of radiographs of one size, which may have a last axis of 1.
 
-    def _probabilities(self, radiographs: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if self._predictor is None:
+        `params` may name a `level` of a network with deep supervision: 1, 2, ... are smaller and
+        faster, 0 is the whole network. Raises StageError when there is no such level.
+        """
+        radiographs = check_radiographs(model_input)
+        predictor = self._predictor(int((params or {}).get("level", 0)))
+        return np.stack(predictor.predict(list(radiographs)))
+
+    def _predictor(self, level: int) -> Any:
+        if level not in self._predictors:
             from pipeline.model.predictor import Predictor
 
-            self._predictor = Predictor(self._path)
-        return np.stack(self._predictor.predict(list(radiographs)))
+            self._predictors[level] = Predictor(self._path, level)
+        return self._predictors[level]
 
 
 def check_radiographs(radiographs: Any) -> NDArray[np.uint8]:

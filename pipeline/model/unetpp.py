@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from pipeline.errors import ParamsError
+from pipeline.errors import ParamsError, StageError
 from pipeline.model.encoders import encode
 from pipeline.model.normalisation import fused
 from pipeline.params import TrainParams
@@ -66,6 +66,21 @@ def supervised(model: keras.Model) -> keras.Model:
     else:
         output = model.output
     return fused(keras.Model(model.input, output, name="supervised"))
+
+
+def pruned(model: keras.Model, level: int) -> keras.Model:
+    """U-Net++ L^level: the head on X^{0,level} alone, in the paper's fast mode.
+
+    Only the nodes X^{i,k} with i + k <= level are computed and kept; weights are shared with
+    `model`. Raises StageError when the network has no such head.
+    """
+    heads = [layer.name for layer in model.layers if layer.name.startswith("lung_0_")]
+    if f"lung_0_{level}" not in heads:
+        raise StageError(
+            f"level {level}: the network has the heads {', '.join(heads) or 'none'}; choose one "
+            "of them, or train with train.deep_supervision",
+        )
+    return keras.Model(model.input, model.get_layer(f"lung_0_{level}").output, name=f"l_{level}")
 
 
 def check_size(image_size: int, depth: int) -> None:

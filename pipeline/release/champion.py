@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.errors import ReleaseError
 from pipeline.files import sha256_file
+from pipeline.fingerprints import model_sha256
 from pipeline.release.evidence import Evidence, download_model
 from pipeline.release.record import Record, download
 from pipeline.run.reproduce import materialise
@@ -105,19 +106,22 @@ def _score(
         update={"threshold": float(champion.tags["threshold"])},
     )
     rows = evidence.split[evidence.split["split"] == "test"]
-    return score_images(Predictor(model), rows, workspace.folder / "data", params, None)
+    return score_images(
+        Predictor(model / "model.onnx"), rows, workspace.folder / "data", params, None
+    )
 
 
 def verified_model(name: str, version: ModelVersion, folder: Path) -> Path:
     """Download a released model and check it against the hash taken at its release.
 
-    Raises ReleaseError before anything of a changed file is deserialised.
+    Returns the folder of the network's two files; the MLflow model is the folder above. Raises
+    ReleaseError before anything of a changed file is deserialised.
     """
     model = download_model(f"models:/{name}/{version.version}", folder)
     expected = version.tags.get("model_sha256", "no hash")
-    if sha256_file(model) != expected:
+    if model_sha256(model) != expected:
         raise ReleaseError(
-            f"{name} version {version.version}: the model file is not the one released (expected "
-            f"sha256 {expected[:12]}); restore the artifact store or roll back",
+            f"{name} version {version.version}: the model files are not the ones released "
+            f"(expected sha256 {expected[:12]}); restore the artifact store or roll back",
         )
     return model

@@ -10,11 +10,9 @@ import pandas as pd
 
 from pipeline.errors import ReleaseError
 from pipeline.files import read_json, sha256_file
-from pipeline.fingerprints import test_split_sha256
+from pipeline.fingerprints import MODEL_FILES, model_sha256, test_split_sha256
 from pipeline.params import Params, load_params
 from pipeline.release.record import Record, download, find_model
-
-MODEL_FILE = Path("artifacts", "model.keras")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def load_evidence(record: Record, folder: Path) -> Evidence:
     return Evidence(
         params=load_params(download(record, "code/params.yaml", folder)),
         model_id=model.model_id,
-        model_sha256=sha256_file(download_model(f"models:/{model.model_id}", folder)),
+        model_sha256=model_sha256(download_model(f"models:/{model.model_id}", folder)),
         metrics=read_json(metrics),
         metrics_sha256=sha256_file(metrics),
         per_image=pd.read_parquet(per_image),
@@ -72,12 +70,23 @@ def load_evidence(record: Record, folder: Path) -> Evidence:
 
 
 def download_model(uri: str, folder: Path) -> Path:
-    """Download the model behind an MLflow address; return its `.keras` file."""
+    """Download the model behind an MLflow address; return the folder of the network's files.
+
+    The MLflow model is the folder above. Raises ReleaseError when a file is missing.
+    """
     import mlflow
 
     target = folder / uri.partition(":/")[2].replace("/", "_")
     target.mkdir()
-    return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target))) / MODEL_FILE
+    files = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target))) / "artifacts"
+    missing = [name for name in MODEL_FILES if not (files / name).is_file()]
+    if missing:
+        raise ReleaseError(
+            f"{uri}: has no {missing[0]}, expected {' and '.join(MODEL_FILES)}; if it is from "
+            "before predictions ran on ONNX Runtime, release a model trained anew (on the same "
+            "test split, where this one's recorded scores serve, or without the alias champion)",
+        )
+    return files
 
 
 def _download_report(record: Record, folder: Path) -> Path:

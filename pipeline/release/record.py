@@ -130,11 +130,11 @@ class Record:
                 if int(values["epoch"]) not in live:
                     self._log_metrics(epoch_metrics(values), int(values["epoch"]))
 
-    def _log_model(self, workspace: Workspace, model: Path) -> None:
+    def _log_model(self, workspace: Workspace, network: Path) -> None:
         from pipeline.model.packaging import log_model
 
         if not find_model(self.client, self.run):
-            log_model(model, workspace.folder, self.run_id)
+            log_model(network, workspace.folder, self.run_id)
 
 
 def find_model(client: MlflowClient, run: Run) -> Any:

@@ -37,7 +37,7 @@ class Segmenter(Protocol):
 def run(params: Params, root: Path) -> str:
     """Write artifacts/evaluate; raises StageError for a missing input or an empty test split."""
     rows = select_test(read_split(root / "artifacts/split/split.csv"))
-    predictor = _load(root / "artifacts/train/model.keras")
+    predictor = _load(root / "artifacts/train/model.onnx")
     with atomic_folder(root / "artifacts/evaluate") as folder:
         predictions = folder / "predictions"
         table = score_images(predictor, rows, root / "data", params.evaluate, predictions)
@@ -51,7 +51,7 @@ def run(params: Params, root: Path) -> str:
 def _load(model: Path) -> Segmenter:
     if not model.is_file():
         raise StageError(f"{model}: no such file, expected the model; run the stage train first")
-    from pipeline.model.predictor import Predictor  # imports TensorFlow
+    from pipeline.model.predictor import Predictor
 
     return Predictor(model)
 

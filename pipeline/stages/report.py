@@ -18,8 +18,10 @@ from pipeline.charts import draw_curves, draw_dice
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder, read_json, sha256_file, write_json
 from pipeline.fingerprints import (
+    MODEL_FILES,
     code_sha256,
     data_sha256,
+    model_sha256,
     read_split,
     select_test,
     test_split_sha256,
@@ -53,7 +55,7 @@ class Evidence:
         """What the report is about."""
         artifacts = self.root / "artifacts"
         return {
-            "model_sha256": sha256_file(artifacts / "train/model.keras"),
+            "model_sha256": model_sha256(artifacts / "train"),
             "test_split_sha256": test_split_sha256(select_test(self.split)),
             "data_sha256": data_sha256(self.split),
             "code_sha256": code_sha256(),
@@ -79,7 +81,8 @@ def run(params: Params, root: Path) -> str:
 def read_evidence(root: Path) -> Evidence:
     """Read the inputs of the report; raises StageError when one is missing or they disagree."""
     split = read_split(root / "artifacts/split/split.csv")
-    _demand(root / "artifacts/train/model.keras", "train")
+    for name in MODEL_FILES:
+        _demand(root / "artifacts/train" / name, "train")
     history = _read(pd.read_csv, root / "artifacts/train/history.csv", "train")
     per_image = _read(pd.read_parquet, root / "artifacts/evaluate/per_image.parquet", "evaluate")
     metrics = _read(read_json, root / "artifacts/evaluate/metrics.json", "evaluate")

@@ -17,18 +17,20 @@ PACKAGE = Path(pipeline.__file__).parent
 
 
 def run(params: Params, root: Path) -> str:
-    """Write artifacts/train: model.keras, history.csv and train.json.
+    """Write artifacts/train: model.keras, model.onnx, history.csv and train.json.
 
     A killed training is gone on from its last epoch, with the result that it would have had.
-    Raises StageError when the shards are missing, the loss is no longer a number or a checkpoint
-    cannot be written, ParamsError when network and image size do not suit each other, ServiceError
-    when the weights of an encoder cannot be fetched.
+    Raises StageError when the shards are missing, the loss is no longer a number, a checkpoint
+    cannot be written or the exported network answers otherwise than the trained one, ParamsError
+    when network and image size do not suit each other, ServiceError when the weights of an encoder
+    cannot be fetched.
     """
     shards = root / "artifacts/augment"
     train, val = find_shards(shards, "train"), find_shards(shards, "val")
 
     from pipeline.model.archive import save_network
     from pipeline.model.devices import circumstances
+    from pipeline.model.export import check_export, export_network
     from pipeline.model.training import HISTORY, fit
 
     live = live_run()
@@ -38,8 +40,10 @@ def run(params: Params, root: Path) -> str:
         with atomic_folder(root / "artifacts/train") as folder:
             fitted = fit(params.train, train, val, checkpoints, live)
             save_network(fitted.network, folder / "model.keras")
+            export_network(fitted.network, folder / "model.onnx")
+            difference = check_export(fitted.network, folder / "model.onnx", val)
             write_csv(folder / "history.csv", list(HISTORY), fitted.history)
-            write_json(folder / "train.json", _summary(fitted))
+            write_json(folder / "train.json", _summary(fitted, difference))
         checkpoints.clear()
     best = fitted.best
     return (
@@ -64,7 +68,7 @@ def tracked_code() -> dict[str, Path]:
     return {file.relative_to(PACKAGE.parent).as_posix(): file for file in files}
 
 
-def _summary(fitted: Any) -> dict[str, Any]:
+def _summary(fitted: Any, difference: float) -> dict[str, Any]:
     best = fitted.best
     return {
         "epochs": len(fitted.history),
@@ -74,4 +78,5 @@ def _summary(fitted: Any) -> dict[str, Any]:
             for name in ("val_loss", "val_dice", "val_iou", "val_accuracy")
         },
         "network_parameters": fitted.network.count_params(),
+        "onnx_max_difference": difference,
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.files import sha256_file
+from pipeline.fingerprints import model_sha256
 from pipeline.params import Params
 
 pytestmark = pytest.mark.slow
@@ -38,8 +38,9 @@ import mlflow, numpy
 radiographs = numpy.load("radiographs.npy")
 network = mlflow.pyfunc.load_model("models:/" + sys.argv[1])
 numpy.save("lung.npy", network.predict(radiographs))
+numpy.save("level.npy", network.predict(radiographs, params={"level": 1}))
 import pipeline.model.predictor
-print(json.dumps([pipeline.model.predictor.__file__]))
+print(json.dumps([pipeline.model.predictor.__file__, "tensorflow" in sys.modules]))
 """
 
 
@@ -64,12 +65,17 @@ def test_logged_model_predicts_where_the_project_is_not_installed(
 ) -> None:
     from mlflow import MlflowClient
 
-    from pipeline.model.archive import save_network
+    from pipeline.model.archive import load_network, save_network
+    from pipeline.model.export import export_network
     from pipeline.model.predictor import Predictor
     from pipeline.model.unetpp import build_unetpp
 
-    model, empty = tmp_path / "model.keras", tmp_path / "empty"
-    save_network(build_unetpp(32, params.train.model_copy(update={"filters": [4, 6]})), model)
+    model, empty = tmp_path / "network", tmp_path / "empty"
+    model.mkdir()
+    small = {"filters": [4, 6, 8], "deep_supervision": True}
+    network = build_unetpp(32, params.train.model_copy(update=small))
+    save_network(network, model / "model.keras")
+    export_network(network, model / "model.onnx")
     radiographs = np.random.default_rng(0).integers(0, 256, (2, 40, 50), np.uint8)
     empty.mkdir()
     np.save(empty / "radiographs.npy", radiographs)
@@ -78,19 +84,27 @@ def test_logged_model_predicts_where_the_project_is_not_installed(
     model_id, tensorflow, run_id = last_line(
         LOG, model, PROJECT, tmp_path / "artifacts", cwd=PROJECT, **tracking
     )
-    (used,) = last_line(PREDICT, model_id, PROJECT, cwd=empty, **tracking)
+    used, tensorflow_to_predict = last_line(PREDICT, model_id, PROJECT, cwd=empty, **tracking)
 
     assert not tensorflow
+    assert not tensorflow_to_predict
     assert not Path(str(used)).is_relative_to(PROJECT / "pipeline")
     lung = np.load(empty / "lung.npy")
     assert (lung.shape, lung.dtype) == ((2, 40, 50), np.float32)
-    np.testing.assert_array_equal(lung, Predictor(model).predict(list(radiographs)))
+    predictors = [Predictor(model / "model.onnx", level) for level in (0, 1)]
+    expected = [predictor.predict(list(radiographs)) for predictor in predictors]
+    np.testing.assert_array_equal(lung, expected[0])
+    np.testing.assert_array_equal(np.load(empty / "level.npy"), expected[1])
     logged = MlflowClient(tracking["MLFLOW_TRACKING_URI"]).get_logged_model(str(model_id))
     assert logged.name == "model"
     assert logged.source_run_id == run_id
-    assert logged.params["model_sha256"] == sha256_file(model)
+    assert logged.params["model_sha256"] == model_sha256(model)
     files = {path.name for path in Path(str(used)).parents[3].iterdir()}
     assert "uv.lock" not in files
+    assert model_sha256(Path(str(used)).parents[3] / "artifacts") == model_sha256(model)
+    load_network(Path(str(used)).parents[3] / "artifacts/model.keras")
+    requirements = (Path(str(used)).parents[3] / "requirements.txt").read_text()
+    assert "tensorflow" not in requirements
     assert {path.name for path in Path(str(used)).parents[1].glob("*.py")} == {
         "__init__.py",
         "errors.py",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,35 @@ import pytest
 from pipeline.errors import StageError
 from pipeline.model.predictor import fit_radiograph
 from pipeline.params import Params
+from tests.conftest import PROJECT
 
 SIDE = 32
 
 
 @pytest.fixture(scope="module")
-def predictor(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from pipeline.model.archive import save_network
-    from pipeline.model.predictor import Predictor
+def network(params: Params) -> Any:
+    import keras
+
     from pipeline.model.unetpp import build_unetpp
 
-    path = tmp_path_factory.mktemp("network") / "model.keras"
-    save_network(build_unetpp(SIDE, params.train.model_copy(update={"filters": [4, 6]})), path)
+    keras.utils.set_random_seed(1)
+    small = {"filters": [4, 6, 8], "deep_supervision": True}
+    return build_unetpp(SIDE, params.train.model_copy(update=small))
+
+
+@pytest.fixture(scope="module")
+def path(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from pipeline.model.export import export_network
+
+    path = tmp_path_factory.mktemp("network") / "model.onnx"
+    export_network(network, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(path: Path) -> Any:
+    from pipeline.model.predictor import Predictor
+
     return Predictor(path)
 
 
@@ -67,39 +86,53 @@ def test_no_radiographs_give_no_answers(predictor: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"<html>"])
-def test_a_file_that_is_no_network_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_level_gives_the_answer_of_its_head(network: Any, path: Path) -> None:
     from pipeline.model.predictor import Predictor
+    from pipeline.model.unetpp import pruned
 
-    path = tmp_path / "model.keras"
-    path.write_bytes(content)
+    image = radiograph(SIDE, SIDE)
+    answers = [Predictor(path, level).predict([image])[0] for level in (0, 1, 2)]
 
-    with pytest.raises(StageError, match=r"model\.keras: not a network that Keras loads"):
-        Predictor(path)
+    for level in (1, 2):
+        expected = pruned(network, level).predict_on_batch(image[None, ..., None])[0, ..., 0]
+        np.testing.assert_allclose(answers[level], expected, atol=1e-5)
+    np.testing.assert_allclose(answers[0], (answers[1] + answers[2]) / 2, atol=1e-5)
+    assert np.abs(answers[1] - answers[2]).max() > 1e-3
 
 
 @pytest.mark.slow
-def test_a_network_with_code_in_it_is_refused(tmp_path: Path) -> None:
-    import keras
-
+@pytest.mark.parametrize("level", [3, -1])
+def test_a_level_that_the_network_has_not_is_refused(path: Path, level: int) -> None:
     from pipeline.model.predictor import Predictor
 
-    radiographs = keras.Input((8, 8, 1))
-    hidden = keras.layers.Lambda(lambda pixels: pixels)(radiographs)
-    keras.Model(radiographs, hidden).save(tmp_path / "model.keras")
-
-    with pytest.raises(StageError, match="not a network that Keras loads in safe mode"):
-        Predictor(tmp_path / "model.keras")
+    with pytest.raises(StageError, match=rf"found no level {level}, expected 0 .* to 2; train"):
+        Predictor(path, level)
 
 
 @pytest.mark.slow
-def test_a_network_for_another_kind_of_input_is_refused(tmp_path: Path) -> None:
-    import keras
+def test_a_graph_that_onnx_runtime_cannot_run_is_refused(tmp_path: Path, path: Path) -> None:
+    import onnx
 
     from pipeline.model.predictor import Predictor
 
-    colour = keras.Input((8, 8, 3))
-    keras.Model(colour, keras.layers.ReLU()(colour)).save(tmp_path / "model.keras")
+    model = onnx.load(path)
+    kernel = next(one for one in model.graph.initializer if len(one.dims) == 4)
+    kernel.dims[1] += 1
+    kernel.raw_data += kernel.raw_data[: len(kernel.raw_data) // (kernel.dims[1] - 1)]
+    onnx.save(model, tmp_path / "model.onnx")
 
-    with pytest.raises(StageError, match=r"takes \(None, 8, 8, 3\), expected \(None, S, S, 1\)"):
-        Predictor(tmp_path / "model.keras")
+    with pytest.raises(StageError, match=r"model\.onnx: not a network that the stage train"):
+        Predictor(tmp_path / "model.onnx").predict([radiograph(SIDE, SIDE)])
+
+
+@pytest.mark.slow
+def test_predicting_imports_no_tensorflow(path: Path) -> None:
+    program = (
+        "import sys, numpy; from pathlib import Path; "
+        "from pipeline.model.predictor import Predictor; "
+        "Predictor(Path(sys.argv[1]), 1).predict([numpy.zeros((9, 9), numpy.uint8)]); "
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+
+    assert subprocess.run(command, cwd=PROJECT, check=False).returncode == 0

@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline.errors import ReleaseError, ServiceError
 from pipeline.files import read_json, sha256_file, write_json
+from pipeline.fingerprints import MODEL_FILES, model_sha256
 from pipeline.fingerprints import test_split_sha256 as split_sha256
 from pipeline.predict import list_radiographs, load_released
 from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, verified_model
@@ -94,7 +95,8 @@ def make_run(
     write_json(results / "split/split.json", {"test": 16, "classes": {"COVID": {"test": 8}}})
     (results / "augment/preview.png").touch()
     write_json(results / "augment/augment.json", {})
-    (results / "train/model.keras").write_bytes(model)
+    for name in MODEL_FILES:
+        (results / "train" / name).write_bytes(model)
     (results / "train/history.csv").write_text(
         "epoch,loss,accuracy,dice,val_loss,val_accuracy,val_dice,learning_rate\n"
         "1,0.5,0.8,0.7,0.4,0.9,0.8,0.001\n2,0.4,0.8,0.7,0.3,0.9,0.9,0.001\n",
@@ -107,7 +109,7 @@ def make_run(
     assert evidence.report
     report = {
         **evidence.report,
-        "model_sha256": sha256_file(results / "train/model.keras"),
+        "model_sha256": model_sha256(results / "train"),
         "metrics_sha256": sha256_file(results / "evaluate/metrics.json"),
         "test_split_sha256": split_sha256(test),
     }
@@ -325,20 +327,39 @@ def test_an_alias_whose_version_is_gone_is_one_line(
         aliased_version(client, settings.model_name, CHAMPION)
 
 
+@pytest.mark.parametrize("name", MODEL_FILES)
 def test_a_swapped_model_file_is_refused_before_it_is_opened(
+    settings: Settings,
+    client: MlflowClient,
+    run: tuple[Record, Workspace],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    release(run)
+    for stored in settings.home.rglob(name):
+        stored.write_bytes(b"swapped")
+    champion = aliased_version(client, settings.model_name, CHAMPION)
+    assert champion
+
+    with pytest.raises(ReleaseError, match="the model files are not the ones released"):
+        verified_model(settings.model_name, champion, tmp_path)
+
+
+def test_a_release_from_before_the_export_is_one_line(
     settings: Settings,
     client: MlflowClient,
     run: tuple[Record, Workspace],
     tmp_path: Path,
 ) -> None:
     release(run)
-    for stored in settings.home.rglob("model.keras"):
-        stored.write_bytes(b"swapped")
-    champion = aliased_version(client, settings.model_name, CHAMPION)
-    assert champion
+    for stored in settings.home.rglob("model.onnx"):
+        stored.unlink()
 
-    with pytest.raises(ReleaseError, match="the model file is not the one released"):
-        verified_model(settings.model_name, champion, tmp_path)
+    with pytest.raises(
+        ReleaseError, match=r"has no model\.onnx, .*release a model trained"
+    ) as info:
+        load_released(settings, client, f"models:/{settings.model_name}@champion", tmp_path)
+    assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize(

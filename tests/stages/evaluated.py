@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.radiograph import Grey, pixel_sha256, read_radiograph
 from pipeline.files import sha256_file, write_json
+from pipeline.fingerprints import MODEL_FILES
 from pipeline.params import EvaluateParams
 from pipeline.scores import summarise_classes
 from pipeline.stages.evaluate import score_images
@@ -79,9 +80,10 @@ def write_scores(root: Path, rows: pd.DataFrame) -> None:
 
 
 def write_training(root: Path) -> None:
-    """Write a model and a history whose third epoch is the best."""
+    """Write a network's files and a history whose third epoch is the best."""
     (root / "artifacts/train").mkdir(parents=True)
-    (root / "artifacts/train/model.keras").write_bytes(b"weights")
+    for name in MODEL_FILES:
+        (root / "artifacts/train" / name).write_bytes(b"weights")
     losses = [0.4, 0.3, 0.2, 0.25]
     history = {"epoch": [1, 2, 3, 4], "loss": losses, "val_loss": losses}
     history |= {"dice": [0.6, 0.7, 0.8, 0.79], "val_dice": [0.6, 0.7, 0.8, 0.75]}

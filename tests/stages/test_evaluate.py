@@ -106,9 +106,9 @@ def test_a_split_without_test_rows_is_refused_and_nothing_is_written(
 
 
 def test_a_missing_model_is_refused(project: Path, params: Params) -> None:
-    (project / "artifacts/train/model.keras").unlink()
+    (project / "artifacts/train/model.onnx").unlink()
 
-    with pytest.raises(StageError, match=r"model\.keras: no such file.*run the stage train"):
+    with pytest.raises(StageError, match=r"model\.onnx: no such file.*run the stage train"):
         run(params, project)
 
 
@@ -186,15 +186,18 @@ def test_a_missing_radiograph_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"
 )  # Keras on NumPy 2
-def test_the_stage_runs_with_a_network_that_keras_loads(tmp_path: Path, params: Params) -> None:
+def test_the_stage_runs_with_an_exported_network(tmp_path: Path, params: Params) -> None:
     import keras
+
+    from pipeline.model.export import export_network
 
     rows = write_split(tmp_path, test=3, Normal=5)
     write_training(tmp_path)
     dark = keras.layers.Dense(1, "sigmoid")
-    network = keras.Sequential([keras.Input((32, 32, 1)), dark])
+    radiograph = keras.Input((32, 32, 1))
+    network = keras.Model(radiograph, dark(radiograph))
     dark.set_weights([np.array([[-1.0]]), np.array([125.0])])
-    network.save(tmp_path / "artifacts/train/model.keras")
+    export_network(network, tmp_path / "artifacts/train/model.onnx")
 
     run(params, tmp_path)
 

@@ -88,7 +88,7 @@ def test_the_report_is_bound_to_what_it_shows(evaluated: Path, report: Path) -> 
 
     split = fingerprints.read_split(evaluated / "artifacts/split/split.csv")
     artifacts = evaluated / "artifacts"
-    assert bound["model_sha256"] == sha256_file(artifacts / "train/model.keras")
+    assert bound["model_sha256"] == fingerprints.model_sha256(artifacts / "train")
     assert bound["metrics_sha256"] == sha256_file(artifacts / "evaluate/metrics.json")
     assert bound["per_image_sha256"] == sha256_file(artifacts / "evaluate/per_image.parquet")
     assert bound["index_sha256"] == sha256_file(report / "index.html")
@@ -252,6 +252,7 @@ def test_names_of_classes_and_radiographs_cannot_break_the_page(
     [
         ("split/split.csv", "split"),
         ("train/model.keras", "train"),
+        ("train/model.onnx", "train"),
         ("train/history.csv", "train"),
         ("evaluate/per_image.parquet", "evaluate"),
         ("evaluate/metrics.json", "evaluate"),

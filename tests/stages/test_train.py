@@ -87,11 +87,12 @@ def test_training_learns_and_leaves_its_files(
     assert summary["best_val_dice"] == best["val_dice"] > 0.8
     assert (summary["epochs"], summary["best_epoch"]) == (12, best["epoch"])
     assert summary["network_parameters"] > 1000
+    assert 0 <= summary["onnx_max_difference"] <= 1e-4
     assert f"validation Dice {best['val_dice']:.4f}" in line
     assert sum("images/s" in record.message for record in caplog.records) == 12
 
     pairs = [draw_pair(i, SIDE) for i in range(6)]
-    found = Predictor(root / "artifacts/train/model.keras").predict(
+    found = Predictor(root / "artifacts/train/model.onnx").predict(
         [np.asarray(image) for image, _ in pairs]
     )
     truth = [np.asarray(mask.convert("L")) > 0 for _, mask in pairs]
@@ -146,7 +147,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     assert checkpoints(root) == ["epoch-0002", "epoch-0003"]
     train.run(wanted, root)
 
-    assert set(undisturbed) == {"model.keras", "history.csv", "train.json"}
+    assert set(undisturbed) == {"model.keras", "model.onnx", "history.csv", "train.json"}
     assert files(root) == undisturbed
     assert checkpoints(root) == []
     said = [message for message in caplog.messages if message.startswith(("epoch", "resuming"))]
@@ -256,7 +257,7 @@ def train_until(folder: Path, moment: int) -> None:
     """
     from pipeline.cli import main
 
-    calls = 0
+    calls = trained = 0
     save = Checkpoints.save
 
     def tick(frame: Any, event: str, argument: Any) -> None:
@@ -266,6 +267,8 @@ def train_until(folder: Path, moment: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watched_save(self: Checkpoints, checkpoint: Any) -> None:
+        nonlocal trained
+        trained = calls
         sys.setprofile(tick)  # not before: it slows the tracing of the network down
         save(self, checkpoint)
 
@@ -278,7 +281,7 @@ def train_until(folder: Path, moment: int) -> None:
             main()
         finally:
             sys.setprofile(None)
-            write_json(Path("calls.json"), calls)
+            write_json(Path("calls.json"), trained)
 
 
 def train_in_child(folder: Path, moment: int = 0) -> int | None:
@@ -312,6 +315,25 @@ def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     reported = re.findall(r"^epoch (\d+)/12: ", log.read_text(), re.MULTILINE)
     assert len(reported) == len(set(reported))
     assert [row["epoch"] for row in history(root)] == list(range(1, 13))
+    assert checkpoints(root) == []
+
+
+def test_an_export_that_fails_loses_no_training(
+    params: Params, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.model import export
+
+    caplog.set_level(logging.INFO, "pipeline")
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "MAX_DIFFERENCE", -1.0)
+        with pytest.raises(StageError, match="level 0 differs from the network"):
+            train.run(with_train(params, epochs=2), root)
+    assert not (root / "artifacts/train").exists()
+    assert checkpoints(root) == ["epoch-0001", "epoch-0002"]
+
+    train.run(with_train(params, epochs=2), root)
+
+    assert "resuming after epoch 2 of 2" in caplog.text
     assert checkpoints(root) == []
 
 

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.errors import StageError
+from pipeline.files import write_json
+from pipeline.model.shards import Shards, encode_record, find_shards, write_shard
+from pipeline.params import Params
+from tests.conftest import draw_pair
+
+pytestmark = pytest.mark.slow
+
+SIDE = 32
+CHANGES = [
+    {"filters": [4, 6, 8], "deep_supervision": True},
+    {"filters": [4, 6], "deep_supervision": True},
+    {"filters": [4, 6]},
+]
+
+
+def build(params: Params, changes: dict[str, Any], seed: int = 1) -> Any:
+    import keras
+
+    from pipeline.model.unetpp import build_unetpp
+
+    keras.utils.set_random_seed(seed)
+    network = build_unetpp(SIDE, params.train.model_copy(update=changes))
+    random = np.random.default_rng(seed)
+    # As after a training: normalisations are not the identity.
+    network.set_weights(
+        [weights * random.uniform(0.8, 1.2, weights.shape) for weights in network.get_weights()]
+    )
+    return network
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    folder = tmp_path_factory.mktemp("shards")
+    records = []
+    for i in range(5):
+        image, mask = draw_pair(i, SIDE)
+        lung = (np.asarray(mask.convert("L")) > 0).astype(np.uint8)
+        records.append(encode_record(f"A/{i}", np.asarray(image), lung))
+    write_shard(folder / "val-00000-of-00001.tfrecord", records)
+    write_json(folder / "augment.json", {"image_size": SIDE, "records": {"val": 5}})
+    return find_shards(folder, "val")
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_an_exported_network_has_a_named_input_and_an_output_for_each_head(
+    params: Params, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    import onnx
+
+    from pipeline.model.export import export_network
+
+    export_network(build(params, changes), tmp_path / "model.onnx")
+
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    heads = len(changes["filters"]) - 1 if "deep_supervision" in changes else 0
+    assert [one.name for one in graph.input] == ["radiograph"]
+    assert [one.name for one in graph.output] == [
+        "lung",
+        *(f"lung_0_{level + 1}" for level in range(heads)),
+    ]
+    for value in [*graph.input, *graph.output]:
+        sizes = [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim]
+        assert sizes == ["N", SIDE, SIDE, 1]
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_an_exported_network_answers_as_the_network_does(
+    params: Params, tmp_path: Path, shards: Shards, changes: dict[str, Any]
+) -> None:
+    from pipeline.model.export import check_export, export_network
+
+    network = build(params, changes)
+    export_network(network, tmp_path / "model.onnx")
+
+    assert 0 < check_export(network, tmp_path / "model.onnx", shards) < 1e-5
+
+
+def test_equal_networks_are_equal_files(params: Params, tmp_path: Path) -> None:
+    from pipeline.model.export import export_network
+
+    for name in ("one", "other"):
+        export_network(build(params, CHANGES[0]), tmp_path / name)
+
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_the_export_of_another_network_is_refused(
+    params: Params, tmp_path: Path, shards: Shards
+) -> None:
+    from pipeline.model.export import check_export, export_network
+
+    export_network(build(params, CHANGES[2], seed=2), tmp_path / "model.onnx")
+
+    with pytest.raises(StageError, match=r"level 0 differs from .* on 5 validation .* 0\.0001;"):
+        check_export(build(params, CHANGES[2]), tmp_path / "model.onnx", shards)
+
+
+def test_a_single_wrong_head_is_refused(params: Params, tmp_path: Path, shards: Shards) -> None:
+    import onnx
+
+    from pipeline.model.export import check_export, export_network
+
+    network = build(params, CHANGES[2] | {"deep_supervision": True})
+    export_network(network, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    # `lung` is the mean of the one head, so only the head's own answer is turned round.
+    head = next(node for node in model.graph.node if "lung_0_1" in node.output)
+    wrong = onnx.helper.make_node("Neg", ["right"], ["lung_0_1"])
+    for node in model.graph.node:
+        node.input[:] = ["right" if name == "lung_0_1" else name for name in node.input]
+    head.output[:] = ["right"]
+    model.graph.node.append(wrong)
+    onnx.save(model, tmp_path / "model.onnx")
+
+    with pytest.raises(StageError, match="level 1 differs from the network"):
+        check_export(network, tmp_path / "model.onnx", shards)
