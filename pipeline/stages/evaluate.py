@@ -28,7 +28,6 @@ class Segmenter(Protocol):
         self,
         images: Sequence[Grey],
         sizes: Sequence[tuple[int, int]] | None = None,
-        batch_size: int = 16,
     ) -> list[NDArray[np.float32]]:
         """Lung probabilities 0..1 at `sizes` (height, width) for uint8 images (H, W)."""
         ...
@@ -88,7 +87,7 @@ def _score_batch(
     images = [read_radiograph(data / row["image_path"], row["image_sha256"]) for row in rows]
     truths = [read_mask(data / row["mask_path"], row["mask_sha256"]) for row in rows]
     sizes = [(truth.shape[0], truth.shape[1]) for truth in truths]
-    probabilities = predictor.predict(images, sizes, params.batch_size)
+    probabilities = predictor.predict(images, sizes)
     for row, truth, lung in zip(rows, truths, probabilities, strict=True):
         mask = _binarise(lung, params.threshold, row["image_id"])
         if predictions:

@@ -32,7 +32,6 @@ class StandIn:
         self,
         images: Sequence[Grey],
         sizes: Sequence[tuple[int, int]] | None = None,
-        batch_size: int = 16,
     ) -> list[NDArray[np.float32]]:
         self.batches.append(len(images))
         wanted = [image.shape for image in images] if sizes is None else sizes
