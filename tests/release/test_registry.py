@@ -16,11 +16,12 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
-from pipeline.errors import ReleaseError, ServiceError
+from pipeline.errors import ReleaseError, ServiceError, StageError
 from pipeline.files import read_json, sha256_file, write_json
 from pipeline.fingerprints import MODEL_FILES, model_sha256
 from pipeline.fingerprints import test_split_sha256 as split_sha256
-from pipeline.predict import list_radiographs, load_released
+from pipeline.params import Params
+from pipeline.predict import list_radiographs, load_released, predict_files
 from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, verified_model
 from pipeline.release.gate import run_gate
 from pipeline.release.history import list_releases, rollback
@@ -76,7 +77,7 @@ def make_run(
     client: MlflowClient,
     folder: Path,
     dice: dict[str, list[float]] | None = None,
-    model: bytes = b"weights",
+    model: bytes | dict[str, bytes] = b"weights",
 ) -> tuple[Record, Workspace]:
     """A finished run's record and workspace, whose results are made up but belong together."""
     per_image = score_table(dice or dict.fromkeys(CLASSES, [0.97] * 8))
@@ -96,7 +97,8 @@ def make_run(
     (results / "augment/preview.png").touch()
     write_json(results / "augment/augment.json", {})
     for name in MODEL_FILES:
-        (results / "train" / name).write_bytes(model)
+        content = model[name] if isinstance(model, dict) else model
+        (results / "train" / name).write_bytes(content)
     (results / "train/history.csv").write_text(
         "epoch,loss,accuracy,dice,val_loss,val_accuracy,val_dice,learning_rate\n"
         "1,0.5,0.8,0.7,0.4,0.9,0.8,0.001\n2,0.4,0.8,0.7,0.3,0.9,0.9,0.001\n",
@@ -343,6 +345,38 @@ def test_a_swapped_model_file_is_refused_before_it_is_opened(
 
     with pytest.raises(ReleaseError, match="the model files are not the ones released"):
         verified_model(settings.model_name, champion, tmp_path)
+
+
+def test_a_released_network_segments_files_whole_and_by_level(
+    settings: Settings,
+    client: MlflowClient,
+    params: Params,
+    tmp_path: Path,
+) -> None:
+    from pipeline.model.archive import save_network
+    from pipeline.model.export import export_network
+    from pipeline.model.predictor import Predictor
+    from pipeline.model.unetpp import build_unetpp
+
+    small = {"filters": [4, 6, 8], "deep_supervision": True}
+    network = build_unetpp(32, params.train.model_copy(update=small))
+    save_network(network, tmp_path / "model.keras")
+    export_network(network, tmp_path / "model.onnx")
+    files = {name: (tmp_path / name).read_bytes() for name in MODEL_FILES}
+    release(make_run(settings, client, tmp_path / "first", None, files))
+    radiograph = np.random.default_rng(0).integers(0, 256, (80, 100), np.uint8)
+    Image.fromarray(radiograph).save(tmp_path / "radiograph.png")
+    uri = f"models:/{settings.model_name}@champion"
+
+    for level in (0, 1, 2):
+        out = tmp_path / f"out-{level}"
+        predict_files(settings, [tmp_path / "radiograph.png"], out, uri, level)
+        (lung,) = Predictor(tmp_path / "model.onnx", level).predict([radiograph])
+        mask = np.asarray(Image.open(out / "radiograph.png"))
+        np.testing.assert_array_equal(mask, 255 * (lung >= 0.5))
+    with pytest.raises(StageError, match=r"found no level 3, expected 0 .* to 2"):
+        predict_files(settings, [tmp_path / "radiograph.png"], tmp_path / "out", uri, 3)
+    assert not (tmp_path / "out/predictions.csv").exists()
 
 
 def test_a_release_from_before_the_export_is_one_line(

@@ -1,0 +1,222 @@
+"""How fast, how small and how good prediction is: Keras, ONNX Runtime, OpenVINO, and the levels.
+
+    python benchmarks/inference.py [--model artifacts/train --data .]
+
+Every side is a process of its own that sleeps while the others work; they take turns in every
+round, and the medians are of the rounds. Without --model the network is an untrained one with
+--filters and deep supervision, at --image-size. With --data, a project's root with
+artifacts/split/split.csv and data/, each level is scored on the test split, each radiograph at the
+size of its mask. OpenVINO takes part when it is installed (group `benchmark`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.fingerprints import read_split, select_test
+from pipeline.model.graph import cut_graph, read_graph
+from pipeline.model.predictor import Predictor
+from pipeline.params import EvaluateParams, load_params
+from pipeline.settings import quiet_libraries
+from pipeline.stages.evaluate import score_images
+
+ENGINES = ("keras predict", "keras predict_on_batch", "onnxruntime", "openvino")
+PACKAGES = ("keras", "tensorflow", "onnxruntime", "openvino")
+
+FIRST_MASK = """
+import sys
+from pathlib import Path
+import numpy
+from pipeline.model.predictor import Predictor
+predictor = Predictor(Path(sys.argv[1]))
+for count in (1, 64):
+    predictor.predict([numpy.zeros((299, 299), numpy.uint8)] * count)
+    # Not getrusage, which counts the process that this one was forked from.
+    print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0], flush=True)
+"""
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    options = _options()
+    quiet_libraries()
+    print_machine()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.model or make_network(Path(temporary), options.image_size, options.filters)
+        levels = range(len(read_graph(folder / "model.onnx").graph.output))
+        print_engines(folder, options.rounds)
+        print_levels(folder, levels, options.rounds, options.data)
+        print_process(folder / "model.onnx", options.rounds)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--model", type=Path, help="an artifacts/train")
+    parser.add_argument("--data", type=Path, help="the root of its project")
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--filters", type=int, nargs="+", default=[8, 16, 32, 64])
+    parser.add_argument("--rounds", type=int, default=9, help="after one to warm up")
+    return parser.parse_args()
+
+
+def print_machine() -> None:
+    """Print what the figures depend on."""
+    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    versions = [
+        f"{name} {importlib.metadata.version(name)}"
+        for name in PACKAGES
+        if importlib.util.find_spec(name)
+    ]
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cpu[0].partition(': ')[2] if cpu else platform.machine()}, {cores} cores, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f}, {', '.join(versions)}")
+
+
+def make_network(folder: Path, image_size: int, filters: list[int]) -> Path:
+    """An untrained network with deep supervision, as the stage train would save it."""
+    from pipeline.model.archive import save_network
+    from pipeline.model.export import export_network
+    from pipeline.model.unetpp import build_unetpp
+
+    changes = {"filters": filters, "deep_supervision": True, "encoder": "plain"}
+    params = load_params(Path(__file__).parents[1] / "params.yaml").train.model_copy(update=changes)
+    network = build_unetpp(image_size, params)
+    save_network(network, folder / "model.keras")
+    export_network(network, folder / "model.onnx")
+    return folder
+
+
+def segmenter(folder: Path, engine: str, level: int) -> Callable[[Any], Any]:
+    """What takes radiographs uint8 (N, S, S) to probabilities with one of the engines."""
+    if engine == "onnxruntime":
+        predictor = Predictor(folder / "model.onnx", level)
+        return lambda images: predictor.predict(list(images))
+    if engine == "openvino":
+        import openvino
+
+        model = cut_graph(read_graph(folder / "model.onnx"), level, folder).SerializeToString()
+        core = openvino.Core()
+        # By itself it would compute in bfloat16: 0.005 of a probability.
+        exact = {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = core.compile_model(core.read_model(model), "CPU", exact)
+        return lambda images: [compiled(one[None, ..., None].astype("float32")) for one in images]
+    from pipeline.model.archive import load_network
+
+    network = load_network(folder / "model.keras")
+    if engine == "keras predict":
+        return lambda images: network.predict(images[..., None], verbose=0)
+    return lambda images: network.predict_on_batch(images[..., None])
+
+
+def _work(pipe: Any, folder: Path, engine: str, level: int) -> None:
+    quiet_libraries()
+    side = Predictor(folder / "model.onnx").image_size
+    images = np.random.default_rng(0).integers(0, 256, (8, side, side), np.uint8)
+    segment = segmenter(folder, engine, level)
+    while batch := pipe.recv():
+        started = time.perf_counter()
+        segment(images[:batch])
+        pipe.send(1000 * (time.perf_counter() - started) / batch)
+
+
+def measure(
+    folder: Path, sides: list[tuple[str, int]], batch: int, rounds: int
+) -> list[list[float]]:
+    """Milliseconds per radiograph of each side, an (engine, level), in every round."""
+    context = multiprocessing.get_context("spawn")
+    pipes = []
+    for side in sides:
+        ours, theirs = context.Pipe()
+        context.Process(target=_work, args=(theirs, folder, *side), daemon=True).start()
+        pipes.append(ours)
+    times: list[list[float]] = [[] for _ in sides]
+    for current in range(rounds + 1):
+        for pipe, found in zip(pipes, times, strict=True):
+            # The first call after the others' turns finds cold caches and sleeping threads.
+            pipe.send(batch)
+            pipe.recv()
+            pipe.send(batch)
+            milliseconds = pipe.recv()
+            if current:
+                found.append(milliseconds)
+    for pipe in pipes:
+        pipe.send(0)
+    return times
+
+
+def print_engines(folder: Path, rounds: int) -> None:
+    """Print a row per engine and batch size."""
+    print("\n| engine | batch | ms per radiograph | fastest | times keras predict |")
+    print("| --- | --- | --- | --- | --- |")
+    names = [name for name in ENGINES if "keras" in name or importlib.util.find_spec(name)]
+    for batch in (1, 8):
+        times = measure(folder, [(name, 0) for name in names], batch, rounds)
+        for name, found in zip(names, times, strict=True):
+            # Of each round by itself: what else the machine does changes from round to round.
+            ratios = [keras / one for keras, one in zip(times[0], found, strict=True)]
+            median, fastest = statistics.median(found), min(found)
+            shown = f"{median:.1f} | {fastest:.1f} | {statistics.median(ratios):.2f}"
+            print(f"| {name} | {batch} | {shown} |", flush=True)
+
+
+def print_levels(folder: Path, levels: range, rounds: int, data: Path | None) -> None:
+    """Print a row per level; 0 is the whole network."""
+    print("\n| level | parameters | bytes | ms per radiograph | of the whole | Dice | accuracy |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    path = folder / "model.onnx"
+    times = measure(folder, [("onnxruntime", level) for level in levels], 1, rounds)
+    for level, found in zip(levels, times, strict=True):
+        graph = cut_graph(read_graph(path), level, path)
+        ratios = [one / whole for whole, one in zip(times[0], found, strict=True)]
+        shown = f"{statistics.median(found):.1f} | {statistics.median(ratios):.2f}"
+        scores = score(path, level, data) if data else "|"
+        size = graph.ByteSize()
+        print(f"| {level} | {count(graph)} | {size} | {shown} | {scores} |", flush=True)
+
+
+def count(graph: Any) -> int:
+    """Weights of a graph, its normalisations being part of the convolutions."""
+    return sum(int(np.prod(one.dims)) for one in graph.graph.initializer if one.data_type == 1)
+
+
+def score(path: Path, level: int, root: Path) -> str:
+    """Mean Dice and accuracy on the test split of a project."""
+    rows = select_test(read_split(root / "artifacts/split/split.csv"))
+    params = EvaluateParams(threshold=0.5, batch_size=16)
+    table = score_images(Predictor(path, level), rows, root / "data", params, None)
+    return f"{table['dice'].mean():.4f} | {table['accuracy'].mean():.4f}"
+
+
+def print_process(path: Path, rounds: int) -> None:
+    """Print what a process that only predicts takes."""
+    seconds, first, many = [], [], []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        command = [sys.executable, "-c", FIRST_MASK, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            lines = child.stdout or ()
+            first.append(int(next(iter(lines))) / 1024)
+            seconds.append(time.perf_counter() - started)
+            many.append(int(next(iter(lines))) / 1024)
+    print(f"\nfrom the start of a process to its first mask: {statistics.median(seconds):.2f} s")
+    print(f"(fastest {min(seconds):.2f} s); peak memory {max(first):.0f} MiB then, ", end="")
+    print(f"{max(many):.0f} MiB after 64 radiographs of 299x299 at once")
+
+
+if __name__ == "__main__":
+    main()
