@@ -7,13 +7,13 @@ and run on its other engines too (KERAS_BACKEND=jax).
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
+from pipeline.errors import StageError
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,10 @@ BFLOAT16_CAPABILITY = (8, 0)
 
 
 class Devices:
-    """The devices of one training, seeded and set up before anything touches them."""
+    """The devices of one training, seeded and set up before anything touches them.
+
+    Raises StageError when TF_CONFIG names several hosts.
+    """
 
     def __init__(self, params: TrainParams) -> None:
         self._strategy = _strategy() if keras.backend.backend() == "tensorflow" else None
@@ -66,16 +69,18 @@ def circumstances() -> dict[str, Any]:
         "engine": keras.backend.backend(),
         "devices": [str(detail.get("device_name", "GPU")) for detail in _gpu_details()],
         "replicas": len(_local_devices()),
-        "cluster": os.environ.get("TF_CONFIG", ""),
     }
 
 
 def _strategy() -> Any:
-    """Every device of this machine, or of all that TF_CONFIG names; they share each batch."""
+    """Every device of this machine; they share each batch."""
+    if tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict():
+        raise StageError(
+            "train: TF_CONFIG asks for a training over several hosts, which Keras 3 cannot do "
+            "(github.com/keras-team/keras/issues/20585); unset it, all GPUs of one host are used"
+        )
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-    if os.environ.get("TF_CONFIG"):
-        return tf.distribute.MultiWorkerMirroredStrategy()
     names = _local_devices()
     return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
 

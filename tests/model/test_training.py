@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import CrashedError
+from pipeline.errors import CrashedError, StageError
 from pipeline.files import write_json
 from pipeline.model.shards import find_shards
 from pipeline.params import Params
@@ -189,3 +189,12 @@ def test_a_full_memory_is_worth_a_retry(
 
     with pytest.raises(CrashedError, match=r"out of memory \(OOM when .*lower train\.batch_size"):
         training.run_epoch(nothing, nothing)
+
+
+def test_a_training_over_several_hosts_is_refused(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}}')
+
+    with pytest.raises(StageError, match=r"TF_CONFIG asks for .* several hosts"):
+        start(params, tmp_path)
