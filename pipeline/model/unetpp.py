@@ -35,11 +35,11 @@ def build_unetpp(
     """The network from radiographs (N, S, S, 1), values 0..255, to probabilities (N, S, S, 1).
 
     The input is named `radiograph` and the output `lung`, float32 in 0..1. With deep supervision
-    the output is the mean of the heads `lung_0_j` on X^{0,j} (the paper's accurate mode),
-    otherwise the head on the last node. With `synchronized`, normalisation takes its means over
-    the whole batch where several devices share it (TensorFlow only). Raises ParamsError when
-    `image_size` does not suit the depth or the encoder is unknown or unusable, ServiceError when
-    its weights cannot be fetched.
+    there is a head `lung_0_j` on every X^{0,j}; the last one answers (the paper's fast mode; its
+    accurate mode, their mean, is the worse here: docs/accuracy.md). With `synchronized`,
+    normalisation takes its means over the whole batch where several devices share it (TensorFlow
+    only). Raises ParamsError when `image_size` does not suit the depth or the encoder is unknown or
+    unusable, ServiceError when its weights cannot be fetched.
     """
     depth = len(params.filters) - (params.encoder == "plain")
     check_size(image_size, depth)
@@ -60,12 +60,8 @@ def supervised(model: keras.Model) -> keras.Model:
     is that of `model`, L = 1. Compiling it leaves `model` without losses and optimizer, so that
     what is saved is the network alone.
     """
-    heads = [layer.output for layer in model.layers if layer.name.startswith("lung_0_")]
-    if len(heads) > 1:
-        output = keras.layers.Concatenate(dtype="float32", name="heads")(heads)
-    else:
-        output = model.output
-    return fused(keras.Model(model.input, output, name="supervised"))
+    joined = [layer.output for layer in model.layers if layer.name == "heads"]
+    return fused(keras.Model(model.input, joined[0] if joined else model.output, name="supervised"))
 
 
 def pruned(model: keras.Model, level: int) -> keras.Model:
@@ -140,10 +136,16 @@ def _block(node: Any, filters: int, name: str, synchronized: bool) -> Any:
 
 
 def _heads(nodes: list[Any]) -> Any:
+    """The answer of the last head; the others are part of the network too."""
     heads = [_head(node, f"lung_0_{j}") for j, node in enumerate(nodes, start=1)]
     if len(heads) == 1:
         return keras.layers.Identity(dtype="float32", name="lung")(heads[0])
-    return keras.layers.Average(dtype="float32", name="lung")(heads)
+    joined = keras.layers.Concatenate(dtype="float32", name="heads")(heads)
+    # Taking the last by layers: joined[..., -1:] would not be one, and not load in safe mode.
+    side = joined.shape[1]
+    apart = keras.layers.Reshape((side, side, len(heads), 1), dtype="float32")(joined)
+    last = keras.layers.Cropping3D(((0, 0), (0, 0), (len(heads) - 1, 0)), dtype="float32")(apart)
+    return keras.layers.Reshape((side, side, 1), dtype="float32", name="lung")(last)
 
 
 def _head(node: Any, name: str) -> Any:
