@@ -75,6 +75,8 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
 def _with_heads(network: keras.Model) -> keras.Model:
     """`network` with a list of outputs: its answer, then its heads."""
     heads = [layer.output for layer in network.layers if layer.name.startswith(HEAD)]
+    if len(heads) == 1:  # it is the answer, and one tensor of two names is exported now so, now so
+        heads = []
     return keras.Model(network.input, [network.output, *heads], name="exported")
 
 

@@ -143,9 +143,11 @@ def _heads(nodes: list[Any]) -> Any:
     joined = keras.layers.Concatenate(dtype="float32", name="heads")(heads)
     # Taking the last by layers: joined[..., -1:] would not be one, and not load in safe mode.
     side = joined.shape[1]
-    apart = keras.layers.Reshape((side, side, len(heads), 1), dtype="float32")(joined)
-    last = keras.layers.Cropping3D(((0, 0), (0, 0), (len(heads) - 1, 0)), dtype="float32")(apart)
-    return keras.layers.Reshape((side, side, 1), dtype="float32", name="lung")(last)
+    exact = {"dtype": "float32"}
+    apart = keras.layers.Reshape((side, side, len(heads), 1), name="heads_apart", **exact)(joined)
+    crop = ((0, 0), (0, 0), (len(heads) - 1, 0))
+    last = keras.layers.Cropping3D(crop, name="last_head", **exact)(apart)
+    return keras.layers.Reshape((side, side, 1), name="lung", **exact)(last)
 
 
 def _head(node: Any, name: str) -> Any:

@@ -62,6 +62,7 @@ def test_an_exported_network_has_a_named_input_and_an_output_for_each_head(
 
     graph = onnx.load(tmp_path / "model.onnx").graph
     heads = len(changes["filters"]) - 1 if "deep_supervision" in changes else 0
+    heads = 0 if heads == 1 else heads  # a single one is the answer itself
     assert [one.name for one in graph.input] == ["radiograph"]
     assert [one.name for one in graph.output] == [
         "lung",
@@ -110,10 +111,10 @@ def test_a_single_wrong_head_is_refused(params: Params, tmp_path: Path, shards: 
 
     from pipeline.model.export import check_export, export_network
 
-    network = build(params, CHANGES[2] | {"deep_supervision": True})
+    network = build(params, {"filters": [4, 6, 8], "deep_supervision": True})
     export_network(network, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
-    # `lung` is the mean of the one head, so only the head's own answer is turned round.
+    # `lung` is the last head's, so only the first one's own answer is turned round.
     head = next(node for node in model.graph.node if "lung_0_1" in node.output)
     wrong = onnx.helper.make_node("Neg", ["right"], ["lung_0_1"])
     for node in model.graph.node:
