@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from typing import Any
@@ -33,6 +34,15 @@ PARAMS = {
     ),
 }
 """What the form of every DAG asks first."""
+OPTIONS: dict[str, Any] = {
+    "catchup": False,
+    "max_active_runs": 4,
+    "is_paused_upon_creation": False,
+    "default_args": {"retries": 2, "retry_delay": timedelta(seconds=10)},
+}
+"""Of every DAG."""
+GPU = {"pool": "gpu", "queue": "gpu"}
+"""Of every task that trains."""
 
 
 class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read without its types

@@ -13,14 +13,13 @@ a dataset) is not.
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 from airflow.sdk import DAG, Param
 from airflow.sdk.definitions.asset import Model
-from lungseg_operator import PARAMS, REPO, LungsegOperator
+from lungseg_operator import GPU, OPTIONS, PARAMS, REPO, LungsegOperator
 
 STAGES: dict[str, Any] = yaml.safe_load((REPO / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SCHEDULE = os.environ.get("LUNGSEG_SCHEDULE", "@weekly").strip()
@@ -54,10 +53,6 @@ def task(name: str, **options: Any) -> LungsegOperator:
 with DAG(
     "retrain",
     schedule=None if SCHEDULE in ("", "none") else SCHEDULE,
-    catchup=False,
-    max_active_runs=4,
-    is_paused_upon_creation=False,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     params={
         **PARAMS,
         "force": Param(False, type="boolean", description=TEXTS["force"]),
@@ -65,9 +60,9 @@ with DAG(
     tags=["lungs", "release"],
     description="Retrain the lung segmentation and release it if the gate lets it pass",
     doc_md=__doc__,
+    **OPTIONS,
 ) as dag:
-    gpu = {"pool": "gpu", "queue": "gpu"}
-    tasks = {name: task(name, **(gpu if name == "train" else {})) for name in STAGES}
+    tasks = {name: task(name, **(GPU if name == "train" else {})) for name in STAGES}
     for later in STAGES:
         for earlier in STAGES:
             if earlier != later and feeds(STAGES[earlier], STAGES[later]):

@@ -8,12 +8,11 @@ number of slots of the pool `gpu`. `best` names the best trial and keeps its par
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import yaml
 from airflow.sdk import DAG, Param, TriggerRule
-from lungseg_operator import PARAMS, REPO, LungsegOperator
+from lungseg_operator import GPU, OPTIONS, PARAMS, REPO, LungsegOperator
 
 EXAMPLE = REPO / "presets" / "search.yaml"
 SEARCH: dict[str, Any] = (
@@ -36,10 +35,6 @@ def texts(name: str) -> dict[str, Any]:
 with DAG(
     "search",
     schedule=None,
-    catchup=False,
-    max_active_runs=4,
-    is_paused_upon_creation=False,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     params={
         **PARAMS,
         "search": Param(SEARCH, type="object", description=TEXTS["search"]),
@@ -47,9 +42,9 @@ with DAG(
     tags=["lungs", "search"],
     description="Train with several parameter sets and name the best on the validation split",
     doc_md=__doc__,
+    **OPTIONS,
 ) as dag:
     plan = LungsegOperator(**texts("plan"), variables=VARIABLES, result="numbers")
-    gpu = {"pool": "gpu", "queue": "gpu"}
-    trials = LungsegOperator.partial(**texts("trial"), variables=VARIABLES, **gpu)
+    trials = LungsegOperator.partial(**texts("trial"), variables=VARIABLES, **GPU)
     best = LungsegOperator(**texts("best"), variables=VARIABLES, trigger_rule=TriggerRule.ALL_DONE)
     trials.expand(number=plan.output) >> best

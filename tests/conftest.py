@@ -46,6 +46,16 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store, to be copied; making its tables takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 def draw_pair(seed: int, size: int = 64) -> tuple[Image.Image, Image.Image]:
     """A bright field with two dark ellipses, and the ellipses as an RGB mask."""
     random = np.random.default_rng(seed)

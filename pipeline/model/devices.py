@@ -1,25 +1,33 @@
 """The devices that training runs on, and the engine (Keras' backend) that runs it there.
 
-With shards.py the only place that knows TensorFlow: network, loss, metrics and loop are Keras alone
-and run on its other engines too (KERAS_BACKEND=jax).
+TensorFlow is known here, to shards.py, which reads with it, and to normalisation.py: network, loss,
+metrics and loop are Keras alone and run on its other engines too (KERAS_BACKEND=jax).
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from pipeline.errors import StageError
+from pipeline.errors import CrashedError, StageError
+from pipeline.model.shards import Shards
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
 
 BFLOAT16_CAPABILITY = (8, 0)
 """CUDA compute capability from which a GPU has bfloat16 (Ampere)."""
+
+SHARD_FAULTS = (
+    tf.errors.DataLossError,  # a checksum
+    tf.errors.InvalidArgumentError,  # another image size
+    tf.errors.FailedPreconditionError,  # another number of records
+)
 
 
 class Devices:
@@ -94,3 +102,29 @@ def _local_devices() -> list[str]:
 def _gpu_details() -> list[dict[str, Any]]:
     gpus = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+
+
+@contextmanager
+def explained(shards: Shards) -> Iterator[None]:
+    """Say in the project's words what TensorFlow raises for damaged shards and full memory.
+
+    Those are StageError and CrashedError.
+    """
+    try:
+        yield
+    except SHARD_FAULTS as error:
+        raise StageError(
+            f"{shards.paths[0].parent}: a shard is damaged or of another size "
+            f"({_reason(error)}); run the stage augment again",
+        ) from None
+    except tf.errors.ResourceExhaustedError as error:
+        raise CrashedError(
+            f"train: the device is out of memory ({_reason(error)}); free it, or lower "
+            "train.batch_size or augment.image_size; the same settings go on from the last epoch",
+        ) from None
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The last line of TensorFlow's message, between the traces of its graph."""
+    lines = [line.strip() for line in str(error.message).splitlines()]
+    return [line for line in lines if line and not line.startswith("[[")][-1][:300]

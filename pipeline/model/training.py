@@ -1,25 +1,22 @@
-"""Fitting the network: the loop, what it reports, when it stops and what it goes on from."""
+"""Fitting the network: the loop, when it stops and what it goes on from."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from pipeline.errors import CrashedError, StageError
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
-from pipeline.model.devices import Devices, compute_policy
+from pipeline.model.devices import Devices, compute_policy, explained
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.shards import Shards, read_shards
 from pipeline.model.unetpp import build_unetpp, supervised
+from pipeline.model.watching import Examples, Progress, Row, Watcher, check_finite
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
@@ -37,33 +34,6 @@ HISTORY = (
     "learning_rate",
 )
 """Columns of history.csv; epochs count from 1."""
-
-EXAMPLES = 4
-"""Validation radiographs that a watcher sees, always the same."""
-
-EXAMPLES_EVERY = 2
-"""Epochs from one look at them to the next; the first and the last epoch are shown too."""
-
-Row = dict[str, float]
-
-
-class Watcher(Protocol):
-    """Who watches a training, such as pipeline.release.live.LiveRun."""
-
-    def log_epoch(self, row: Mapping[str, float]) -> None:
-        """A new row of the history, with `images_per_second`: trained on, by the whole epoch."""
-        ...
-
-    def log_examples(self, epoch: int, images: Any, masks: Any, lungs: Any) -> None:
-        """Images uint8 (n, S, S) 0..255, masks (n, S, S) 0/1, probabilities float32 (n, S, S)."""
-        ...
-
-
-SHARD_FAULTS = (
-    tf.errors.DataLossError,  # a checksum
-    tf.errors.InvalidArgumentError,  # another image size
-    tf.errors.FailedPreconditionError,  # another number of records
-)
 
 
 @dataclass(frozen=True)
@@ -201,7 +171,7 @@ class Training:
         """
         epoch = self.epoch + 1
         trained: list[Any] = []
-        with _explained(self._train):
+        with explained(self._train):
             values = self._fit(epoch_seed(self._params.seed, epoch), on_batch, trained)
             # From the end of `fit` on, the weights are their moving average.
             found = self._supervised.evaluate(self._val, return_dict=True, verbose=0)
@@ -269,100 +239,6 @@ def _arrays(variables: list[Any]) -> list[Any]:
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-@contextmanager
-def _explained(shards: Shards) -> Iterator[None]:
-    """Say in the project's words what TensorFlow raises for damaged shards and full memory."""
-    try:
-        yield
-    except SHARD_FAULTS as error:
-        raise StageError(
-            f"{shards.paths[0].parent}: a shard is damaged or of another size "
-            f"({_reason(error)}); run the stage augment again",
-        ) from None
-    except tf.errors.ResourceExhaustedError as error:
-        raise CrashedError(
-            f"train: the device is out of memory ({_reason(error)}); free it, or lower "
-            "train.batch_size or augment.image_size; the same settings go on from the last epoch",
-        ) from None
-
-
 def epoch_seed(seed: int, epoch: int) -> int:
     """A seed for every epoch, 0 to 2^31 - 1."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]) >> 1
-
-
-def check_finite(name: str, loss: float, epoch: int, params: TrainParams) -> None:
-    """Raise StageError for a loss that is no number."""
-    if not math.isfinite(loss):
-        raise StageError(
-            f"train: {name} is {float(loss)} in epoch {epoch}, expected a finite number; "
-            f"lower train.learning_rate (now {params.learning_rate:g}) or change train.seed",
-        )
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """The last line of TensorFlow's message, between the traces of its graph."""
-    lines = [line.strip() for line in str(error.message).splitlines()]
-    return [line for line in lines if line and not line.startswith("[[")][-1][:300]
-
-
-class Progress:
-    """Says one line per epoch and stops on a loss that is no number."""
-
-    def __init__(
-        self,
-        params: TrainParams,
-        records: int,
-        done: int,
-        watcher: Watcher | None,
-    ) -> None:
-        self._params = params
-        self._records = records
-        self._before = self._epoch = done
-        self._watcher = watcher
-        self._started = self._epoch_started = time.monotonic()
-
-    def begin(self) -> None:
-        """Start the clock of the next epoch."""
-        self._epoch += 1
-        self._epoch_started = time.monotonic()
-
-    def batch(self, batch: int, logs: Mapping[str, float]) -> None:
-        """Check the mean loss of the epoch so far."""
-        check_finite("loss", logs["loss"], self._epoch, self._params)
-
-    def end(self, row: Row) -> None:
-        """Report and hand on a finished epoch."""
-        now = time.monotonic()
-        speed = self._records / max(now - self._epoch_started, 1e-9)
-        each = (now - self._started) / (self._epoch - self._before)
-        log.info(
-            "epoch %d/%d: loss %.4f, val_loss %.4f, val_dice %.4f, %.1f images/s, %.0f s left",
-            self._epoch,
-            self._params.epochs,
-            row["loss"],
-            row["val_loss"],
-            row["val_dice"],
-            speed,
-            each * (self._params.epochs - self._epoch),
-        )
-        if self._watcher:
-            self._watcher.log_epoch({**row, "images_per_second": speed})
-
-
-class Examples:
-    """Shows a watcher what the network makes of the same validation radiographs."""
-
-    def __init__(self, params: TrainParams, val: Shards, watcher: Watcher | None) -> None:
-        self._last = params.epochs
-        self._watcher = watcher
-        if watcher:
-            images, masks = next(iter(read_shards(val, EXAMPLES)))
-            self._images, self._masks = np.asarray(images), np.asarray(masks)
-
-    def show(self, epoch: int, network: keras.Model) -> None:
-        """Let the watcher see the network's answers, if it is time for it."""
-        if self._watcher and (epoch in (1, self._last) or epoch % EXAMPLES_EVERY == 0):
-            lungs = np.asarray(network.predict_on_batch(self._images), np.float32)
-            shown = (array[..., 0] for array in (self._images, self._masks, lungs))
-            self._watcher.log_examples(epoch, *shown)

@@ -58,14 +58,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Se
     return settings
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store; making its tables takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def client(settings: Settings) -> Iterator[MlflowClient]:
     with connect(settings) as connected:

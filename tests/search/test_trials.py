@@ -30,14 +30,6 @@ DATA = {"outs": [{"md5": "0123abcd.dir", "size": 9, "nfiles": 4, "hash": "md5", 
 REQUEST = RunRequest("s1", overrides=("train.epochs=2", "augment.image_size=32"))
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store; making its tables takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
     """A repository with what a search reads of the project, and a store without a server."""
