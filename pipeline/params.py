@@ -241,7 +241,10 @@ def _problem(error: Any, hidden: Collection[str]) -> str:
     if error["type"] == "missing":
         return f"{key}: missing, add it"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: found {error['input']!r}; {message[0].lower()}{message[1:]}"
+    message = f"{message[0].lower()}{message[1:]}"
+    # What keys of a section may not be together names them; the rest of the section says nothing.
+    whole = len(error["loc"]) == 1 and error["type"] == "value_error"
+    return f"{key}: {message}" if whole else f"{key}: found {error['input']!r}; {message}"
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

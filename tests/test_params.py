@@ -94,6 +94,13 @@ def test_an_unacceptable_value_is_named(path: Path, name: str, value: Any, said:
     assert said in refusal(path, **{name: value})
 
 
+def test_keys_that_exclude_each_other_do_not_list_their_whole_section(path: Path) -> None:
+    message = refusal(path, train__xla=True)
+
+    assert message.endswith("train: xla and deterministic exclude each other; set one to false")
+    assert "batch_size" not in message
+
+
 def test_every_problem_is_named_in_one_line(path: Path) -> None:
     message = refusal(path, train__epochs=0, gate__min_dice="high", augment__colour=1)
 
