@@ -30,7 +30,7 @@ WIDTH = 2 * MARGIN + COLUMNS * TILE + (COLUMNS - 1) * GROUP_GAP
 
 @dataclass(frozen=True)
 class Tile:
-    """An image (S, S) 0..255 with the outline of its mask (S, S) 0/1 and what to say of it."""
+    """An image (S, S) with the outline of its mask (S, S), share of lung, and what to say of it."""
 
     image: Grey
     mask: Grey
@@ -168,7 +168,7 @@ def draw_tile(tile: Tile) -> Grey:
     )
     # Linear, then halved: the outline is as smooth as the picture.
     share = cv2.resize(tile.mask.astype(np.float32), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
-    shape = (share >= 0.5).astype(np.uint8)
+    shape = (share >= 255 / 2).astype(np.uint8)
     outlines, _ = cv2.findContours(shape, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, OUTLINE, 1, cv2.LINE_AA)
     return np.asarray(picture)

@@ -36,7 +36,7 @@ def params(*transforms: dict[str, Any], copies: int = 1) -> AugmentParams:
 
 
 def disc() -> tuple[np.ndarray, np.ndarray]:
-    mask = cv2.circle(np.zeros((SIDE, SIDE), np.uint8), (32, 32), 16, 1, -1)
+    mask = cv2.circle(np.zeros((SIDE, SIDE), np.uint8), (32, 32), 16, 255, -1)
     return np.where(mask, 60, 180).astype(np.uint8), mask
 
 
@@ -95,7 +95,7 @@ def test_what_happened_to_a_copy_is_said_in_words(transform: dict[str, Any], sai
 def test_left_and_right_are_as_the_reader_sees_them(degrees: int, side: str) -> None:
     image = np.zeros((SIDE, SIDE), np.uint8)
     mask = np.zeros_like(image)
-    mask[10:20, 28:36] = 1  # above the centre: it goes to the side to which the picture turns
+    mask[10:20, 28:36] = 255  # above the centre: it goes to the side to which the picture turns
     copier = Copier(params({"name": "Rotate", "limit": [degrees, degrees], "p": 1}), tell=True)
 
     copy = copier.draw(Original.of("A/1", image, mask), 1)
@@ -112,7 +112,7 @@ def test_there_are_words_for_every_transform() -> None:
 @pytest.mark.parametrize("side", [32, 256, 1024])
 def test_a_tile_has_the_outline_where_the_mask_ends(side: int) -> None:
     mask = np.zeros((side, side), np.uint8)
-    mask[side // 4 : side // 2, side // 4 : side // 2] = 1
+    mask[side // 4 : side // 2, side // 4 : side // 2] = 255
 
     tile = draw_tile(Tile(np.full((side, side), 90, np.uint8), mask, ""))
 

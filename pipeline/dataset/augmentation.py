@@ -23,17 +23,14 @@ from pipeline.transforms import GEOMETRIC, AnyTransform
 
 Grey = NDArray[np.uint8]
 
-FAULTS = ("mask_values", "lungs_lost", "lung_missing")
-"""Why a copy is drawn again: the mask holds other values than before, less than MIN_LUNGS_KEPT of
-the lungs' area is left, or less than MIN_LUNG_KEPT of one lung's."""
+FAULTS = ("lungs_lost", "lung_missing")
+"""Why a copy is drawn again: less than MIN_LUNGS_KEPT of the lungs' area is left, or less than
+MIN_LUNG_KEPT of one lung's."""
 
 MIN_LUNGS_KEPT = 0.5
 MIN_LUNG_KEPT = 0.25
 MAX_DRAWS = 20
 
-# While a copy is drawn, the mask tells the lungs apart. The values are so far from each other that
-# an interpolated mask cannot go unnoticed.
-LUNGS, REST = (85, 170), 255
 MIN_LUNG_SHARE = 0.1  # of the mask's area: a smaller component is no lung
 
 FIXED: dict[str, dict[str, Any]] = {
@@ -44,7 +41,7 @@ FIXED: dict[str, dict[str, Any]] = {
 }
 INTERPOLATION = {
     "interpolation": cv2.INTER_LINEAR,
-    "mask_interpolation": cv2.INTER_NEAREST,
+    "mask_interpolation": cv2.INTER_LINEAR,  # it holds shares, not labels
 }
 BORDER = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": 0}
 
@@ -54,7 +51,7 @@ class Copy:
     """An augmented copy of a pair."""
 
     image: Grey  # (S, S), 0..255
-    mask: Grey  # (S, S), 0/1
+    mask: Grey  # (S, S), share of lung, 0..255
     applied: Sequence[tuple[str, dict[str, Any]]] = ()
     """Names of the transforms that took place and what albumentations drew for them."""
 
@@ -65,24 +62,23 @@ class Original:
 
     image_id: str
     image: Grey  # (S, S), 0..255
-    lungs: Grey  # (S, S), values 0, LUNGS and REST
-    areas: NDArray[np.float32]  # pixels of each of the 256 values
+    lungs: Grey  # (S, S, 2), share of either lung, 0..255
+    areas: NDArray[np.int64]  # of either lung, pixels times 255
 
     @classmethod
     def of(cls, image_id: str, image: Grey, mask: Grey) -> Self:
-        """A pair of image (S, S) 0..255 and mask (S, S) 0/1, with its lungs told apart.
+        """A pair of image (S, S) and mask (S, S), share of lung, both 0..255, its lungs told apart.
 
-        The two largest components of the mask are lungs if they are of some size.
+        The second largest component of the mask is a lung of its own if it is of some size; all
+        others are taken with the largest.
         """
-        count, components, stats, _ = cv2.connectedComponentsWithStats(mask)
+        _, components, stats, _ = cv2.connectedComponentsWithStats((mask > 0).astype(np.uint8))
         areas = stats[1:, cv2.CC_STAT_AREA]
-        values = np.full(count, REST, np.uint8)
-        values[0] = 0
-        largest = np.argsort(-areas, kind="stable")[: len(LUNGS)]
-        for value, component in zip(LUNGS, largest, strict=False):
-            if areas[component] >= MIN_LUNG_SHARE * areas.sum():
-                values[component + 1] = value
-        lungs = values[components]
+        second = np.argsort(-areas, kind="stable")[1:2]
+        apart = second[areas[second] >= MIN_LUNG_SHARE * areas.sum()] + 1
+        lungs = np.stack([mask, mask], axis=-1)
+        lungs[np.isin(components, apart), 0] = 0
+        lungs[~np.isin(components, apart), 1] = 0
         return cls(image_id, image, lungs, _areas(lungs))
 
 
@@ -104,7 +100,7 @@ class Copier:
             fault = _fault(original.areas, _areas(drawn["mask"]))
             if fault is None:
                 self.redrawn += faults
-                mask = (drawn["mask"] > 0).astype(np.uint8)
+                mask = cv2.add(*cv2.split(drawn["mask"]))
                 return Copy(drawn["image"], mask, drawn.get("applied_transforms", ()))
             faults[fault] += 1
         raise StageError(_refusal(original.image_id, faults, self._params))
@@ -126,17 +122,15 @@ def digest(*key: object) -> bytes:
     return hashlib.sha256("/".join(map(str, key)).encode()).digest()
 
 
-def _areas(lungs: Grey) -> NDArray[np.float32]:
-    return np.asarray(cv2.calcHist([lungs], [0], None, [256], [0, 256])).ravel()
+def _areas(lungs: Grey) -> NDArray[np.int64]:
+    return np.asarray(lungs.sum((0, 1), dtype=np.int64))
 
 
-def _fault(before: NDArray[np.float32], after: NDArray[np.float32]) -> str | None:
-    """Which of FAULTS a copy has, by the areas of its mask's values and of the original's."""
-    if after[before == 0].any():
-        return "mask_values"
-    if any(after[lung] < MIN_LUNG_KEPT * before[lung] for lung in LUNGS):
+def _fault(before: NDArray[np.int64], after: NDArray[np.int64]) -> str | None:
+    """Which of FAULTS a copy has, by the areas of its lungs and of the original's."""
+    if (after < MIN_LUNG_KEPT * before).any():
         return "lung_missing"
-    if after[1:].sum() < MIN_LUNGS_KEPT * before[1:].sum():
+    if after.sum() < MIN_LUNGS_KEPT * before.sum():
         return "lungs_lost"
     return None
 

@@ -83,7 +83,8 @@ def _with_heads(network: keras.Model) -> keras.Model:
 def _first(shards: Shards) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Radiographs uint8 (N, S, S), 0..255, and their masks, 0/1; N is at most CHECKED."""
     images, masks = next(iter(read_shards(shards, CHECKED)))
-    return np.asarray(images)[..., 0], np.asarray(masks)[..., 0]
+    truth = (np.asarray(masks) >= 0.5).astype(np.uint8)
+    return np.asarray(images)[..., 0], truth[..., 0]
 
 
 def _difference(found: Probability, wanted: Probability) -> float:

@@ -1,8 +1,8 @@
 """What training minimises and watches, per radiograph.
 
-Shapes: `truth` is (N, S, S, 1) with values 0 and 1. `heads` is (N, S, S, L) with the probabilities
-of the L supervised heads; losses take their mean over the heads, metrics are those of the last
-head, which is what the network answers.
+Shapes: `truth` is (N, S, S, 1), the share of each pixel that is lung, 0..1. `heads` is (N, S, S, L)
+with the probabilities of the L supervised heads; losses take their mean over the heads, metrics are
+those of the last head, which is what the network answers, against what is lung by half or more.
 """
 
 from __future__ import annotations
@@ -65,5 +65,4 @@ def iou(truth: Any, heads: Any) -> Any:
 
 
 def _masks(truth: Any, heads: Any) -> tuple[Any, Any]:
-    lung = heads[..., -1:] >= 0.5
-    return ops.cast(truth, "float32"), ops.cast(lung, "float32")
+    return ops.cast(truth >= 0.5, "float32"), ops.cast(heads[..., -1:] >= 0.5, "float32")

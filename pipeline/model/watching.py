@@ -99,7 +99,8 @@ class Examples:
         self._watcher = watcher
         if watcher:
             images, masks = next(iter(read_shards(val, EXAMPLES)))
-            self._images, self._masks = np.asarray(images), np.asarray(masks)
+            self._images = np.asarray(images)
+            self._masks = (np.asarray(masks) >= 0.5).astype(np.uint8)
 
     def show(self, epoch: int, network: keras.Model) -> None:
         """Let the watcher see the network's answers, if it is time for it."""

@@ -183,7 +183,7 @@ def _records(pair: Pair, shard: Shard, copier: Copier) -> Iterator[tuple[bytes, 
 
 
 def read_pair(pair: Pair, side: int) -> tuple[Grey, Grey]:
-    """Image (side, side) 0..255 and mask (side, side) 0/1; a pixel is lung if half of it is."""
+    """Image (side, side) and mask (side, side), the share of lung in each pixel, both 0..255."""
     try:
         image = read_radiograph(pair.image, pair.image_sha256)
         mask = read_mask(pair.mask, pair.mask_sha256)
@@ -191,7 +191,7 @@ def read_pair(pair: Pair, side: int) -> tuple[Grey, Grey]:
         # It was readable when it was validated. A plain error crosses process borders.
         raise StageError(f"{error}; then run the stage validate again") from None
     share = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-    return fit_radiograph(image, side), (share >= 0.5).astype(np.uint8)
+    return fit_radiograph(image, side), np.rint(share * 255).astype(np.uint8)
 
 
 def _summary(

@@ -43,7 +43,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     records = []
     for i in range(5):
         image, mask = draw_pair(i, SIDE)
-        lung = (np.asarray(mask.convert("L")) > 0).astype(np.uint8)
+        lung = np.asarray(mask.convert("L"))
         records.append(encode_record(f"A/{i}", np.asarray(image), lung))
     write_shard(folder / "val-00000-of-00001.tfrecord", records)
     write_json(folder / "augment.json", {"image_size": SIDE, "records": {"val": 5}})

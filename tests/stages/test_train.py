@@ -42,7 +42,7 @@ def write_shards(root: Path, **records: int) -> None:
         encoded = []
         for i in range(count):
             image, mask = draw_pair(i, SIDE)
-            lung = (np.asarray(mask.convert("L")) > 0).astype(np.uint8)
+            lung = np.asarray(mask.convert("L"))
             encoded.append(encode_record(f"A/{i}", np.asarray(image), lung))
         write_shard(folder / f"{split}-00000-of-00001.tfrecord", encoded)
     write_json(folder / "augment.json", {"image_size": SIDE, "records": records})
