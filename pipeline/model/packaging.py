@@ -24,7 +24,7 @@ PACKAGED = (
 )
 """What of the package a prediction needs."""
 
-REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "opencv-python-headless")
+REQUIREMENTS = ("mlflow", "numpy", "onnx", "opencv-python-headless", "openvino")
 
 
 def log_model(network: Path, package_root: Path, run_id: str | None = None) -> str:

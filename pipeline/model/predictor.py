@@ -1,4 +1,4 @@
-"""Lung probabilities of radiographs of any size, by an exported network on ONNX Runtime.
+"""Lung probabilities of radiographs of any size, by an exported network on OpenVINO.
 
 Part of the released model, so it imports little of the project, and no TensorFlow.
 """
@@ -6,8 +6,8 @@ Part of the released model, so it imports little of the project, and no TensorFl
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.model.graph import INPUT, cut_graph, read_graph, unusable
+from pipeline.model.graph import cut_graph, read_graph, unusable
 
 Grey = NDArray[np.uint8]
 Probability = NDArray[np.float32]
-
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-"""The engines of ONNX Runtime to use, the first that is there."""
 
 
 class Predictor:
@@ -32,9 +29,8 @@ class Predictor:
 
         Raises StageError when it is not a usable network, or has no such head.
         """
-        self._path = model_path
-        self._session = _start(model_path, level)
-        self.image_size: int = self._session.get_inputs()[0].shape[1]
+        self._network = _compile(model_path, level)
+        self.image_size: int = self._network.input(0).partial_shape[1].get_length()
         """Side of the network's square input, pixels."""
 
     def predict(
@@ -48,22 +44,14 @@ class Predictor:
         threshold belongs after this resize.
         """
         wanted = [image.shape for image in images] if sizes is None else list(sizes)
-        # One radiograph at a time on every core is faster than batches, whose layers leave the
-        # processor's cache, and takes the memory of a few radiographs.
-        with ThreadPoolExecutor(_cores()) as pool:
-            return list(pool.map(self._segment, zip(images, wanted, strict=True)))
-
-    def _segment(self, wanted: tuple[Grey, tuple[int, ...]]) -> Probability:
-        image, size = wanted
-        return _resize(self._run(fit_radiograph(image, self.image_size)), size)
-
-    def _run(self, image: Grey) -> Probability:
-        pixels = image.astype(np.float32)[None, ..., None]
-        try:
-            (output,) = self._session.run(None, {INPUT: pixels})
-        except _faults() as error:
-            raise unusable(self._path, error) from None
-        return np.asarray(output[0, ..., 0])
+        # One of its own for each call, because calls may come from several threads at once.
+        request = self._network.create_infer_request()
+        # One radiograph at a time on all cores: layers of a batch would leave the processor's
+        # cache.
+        return [
+            _resize(_segment(request, fit_radiograph(image, self.image_size)), size)
+            for image, size in zip(images, wanted, strict=True)
+        ]
 
 
 def fit_radiograph(image: Grey, side: int) -> Grey:
@@ -71,37 +59,35 @@ def fit_radiograph(image: Grey, side: int) -> Grey:
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
-def _start(model_path: Path, level: int) -> Any:
-    import onnxruntime  # type: ignore[import-untyped]
+def _segment(request: Any, image: Grey) -> Probability:
+    found = request.infer([image.astype(np.float32)[None, ..., None]])
+    return np.asarray(found[0][0, ..., 0])
 
+
+def _compile(model_path: Path, level: int) -> Any:
     graph = cut_graph(read_graph(model_path), level, model_path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _cores()
-    # Threads that wait without sleeping take the cores from those that work.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors; they come as exceptions too
-    offered = onnxruntime.get_available_providers()
-    providers = [name for name in PROVIDERS if name in offered]
+    openvino = _openvino()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # by itself it may compute in bfloat16
+        "INFERENCE_NUM_THREADS": _cores(),
+        "ENABLE_CPU_PINNING": False,  # processes side by side would be pinned to the same cores
+    }
+    core = openvino.Core()
     try:
         # Not by the path: what was looked through is what is run.
-        return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers)
-    except _faults() as error:
+        model = core.read_model(graph.SerializeToString())
+        return core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
         raise unusable(model_path, error) from None
 
 
-def _faults() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises for a graph that it cannot run; they share no class."""
-    from onnxruntime.capi import (  # type: ignore[import-untyped]
-        onnxruntime_pybind11_state as state,
-    )
+def _openvino() -> Any:
+    """OpenVINO, imported so that it does not report over the network that it was imported."""
+    # Without this package, which it installs along, it does the same silently.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino  # type: ignore[import-untyped]
 
-    return (
-        state.Fail,
-        state.InvalidArgument,
-        state.InvalidGraph,
-        state.NotImplemented,
-        state.RuntimeException,
-    )
+    return openvino
 
 
 def _cores() -> int:

@@ -1,6 +1,6 @@
 """The released model as MLflow runs it ("models from code"): no pickle, only this text.
 
-MLflow executes this file from the model's own copy of the package. ONNX Runtime is imported with
+MLflow executes this file from the model's own copy of the package. OpenVINO is imported with
 the first prediction, so that logging and loading a model do not need it.
 """
 

@@ -83,7 +83,7 @@ def download_model(uri: str, folder: Path) -> Path:
     if missing:
         raise ReleaseError(
             f"{uri}: has no {missing[0]}, expected {' and '.join(MODEL_FILES)}; if it is from "
-            "before predictions ran on ONNX Runtime, release a model trained anew (on the same "
+            "before networks were exported, release a model trained anew (on the same "
             "test split, where this one's recorded scores serve, or without the alias champion)",
         )
     return files

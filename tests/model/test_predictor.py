@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ def test_a_level_that_the_network_has_not_is_refused(path: Path, level: int) -> 
 
 
 @pytest.mark.slow
-def test_a_graph_that_onnx_runtime_cannot_run_is_refused(tmp_path: Path, path: Path) -> None:
+def test_a_graph_that_openvino_cannot_run_is_refused(tmp_path: Path, path: Path) -> None:
     import onnx
 
     from pipeline.model.predictor import Predictor
@@ -122,7 +124,7 @@ def test_a_graph_that_onnx_runtime_cannot_run_is_refused(tmp_path: Path, path: P
     onnx.save(model, tmp_path / "model.onnx")
 
     with pytest.raises(StageError, match=r"model\.onnx: not a network that the stage train"):
-        Predictor(tmp_path / "model.onnx").predict([radiograph(SIDE, SIDE)])
+        Predictor(tmp_path / "model.onnx")
 
 
 @pytest.mark.slow
@@ -136,3 +138,33 @@ def test_predicting_imports_no_tensorflow(path: Path) -> None:
     command = [sys.executable, "-c", program, str(path)]
 
     assert subprocess.run(command, cwd=PROJECT, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_predicting_asks_nothing_of_the_network(path: Path, tmp_path: Path) -> None:
+    # OpenVINO reports its import from a child process, to which hooks do not reach.
+    program = (
+        "import sys, numpy; from pathlib import Path\n"
+        "events = []\n"
+        "sys.addaudithook(lambda event, _: events.append(event))\n"
+        "from pipeline.model.predictor import Predictor\n"
+        "Predictor(Path(sys.argv[1])).predict([numpy.zeros((9, 9), numpy.uint8)])\n"
+        "print(*[one for one in events if one.startswith(('socket.', 'os.fork', 'subproc'))])"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    # Nor would it report where it finds itself in CI.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=True)
+
+    assert done.stdout == b"\n"
+
+
+@pytest.mark.slow
+def test_threads_may_predict_at_once(predictor: Any) -> None:
+    images = [radiograph(SIDE, SIDE) // (1 + i) for i in range(8)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: predictor.predict([image])[0], images))
+
+    np.testing.assert_array_equal(found, predictor.predict(images))
