@@ -157,7 +157,7 @@ def test_promotion_without_a_release_is_skipped_and_keeps_its_report(
 def test_kill_ends_the_whole_process_group_even_if_it_ignores_the_request(
     operator_module: ModuleType, lungseg: Any, tmp_path: Path
 ) -> None:
-    lungseg(f"trap '' TERM\nsleep 60 & echo $! > {tmp_path}/pid\nwait\nwait")
+    lungseg(f"trap '' TERM\nsleep 600 & echo $! > {tmp_path}/pid\nwait\nwait")
     operator, _, run = execute(operator_module)
     from airflow.sdk.exceptions import AirflowException
 
@@ -172,7 +172,7 @@ def test_kill_ends_the_whole_process_group_even_if_it_ignores_the_request(
     grandchild = psutil.Process(int((tmp_path / "pid").read_text()))
 
     operator.on_kill()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
 
     assert not thread.is_alive()
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
