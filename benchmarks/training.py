@@ -35,7 +35,9 @@ from pipeline.settings import quiet_libraries
 
 PROJECT = Path(__file__).parents[1]
 PRECISIONS = ("float32", "mixed")  # of train.precision
-TOLERANCE = 1e-3  # of losses, float32
+TOLERANCE = (
+    3e-3  # of losses, float32; Adam's first steps take the sign of the tiniest gradients too
+)
 RECORDS = 2048  # of the input
 RATE = 1e-3
 ONE_THREAD = {
@@ -60,10 +62,10 @@ class Case:
     xla: bool = False
 
     def batch(self) -> Any:
-        """Images and masks, uint8 (N, S, S, 1)."""
+        """Images uint8 and masks float32, both (N, S, S, 1), as `read_shards` gives them."""
         shape = (self.batch_size, self.image_size, self.image_size, 1)
         images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-        return images, (images > 128).astype(np.uint8)
+        return images, (images > 128).astype(np.float32)
 
     def __str__(self) -> str:
         filters = ", ".join(map(str, self.filters))
@@ -79,6 +81,7 @@ NETWORKS = [
     Case(256, (16, 32, 64, 128)),
     Case(256, (8, 16, 32, 64), True),
     Case(256, (8, 16, 32, 64, 128), True),
+    Case(192, (16, 32, 64, 128, 256), True),
 ]
 
 

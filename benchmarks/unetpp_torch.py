@@ -77,7 +77,7 @@ def _decoder(last: int) -> list[tuple[int, int]]:
 
 
 class Step:
-    """The training step on one batch of uint8 (N, S, S, 1) images and masks, over and over."""
+    """The training step on one batch of images and masks (N, S, S, 1), over and over."""
 
     def __init__(self, network: UNetPlusPlus, layout: str, precision: str, rate: float) -> None:
         self._format = getattr(torch, layout)
@@ -88,7 +88,7 @@ class Step:
         self._scaler = torch.amp.GradScaler(DEVICE, enabled=scaled)
 
     def losses(
-        self, images: NDArray[np.uint8], masks: NDArray[np.uint8], steps: int
+        self, images: NDArray[np.uint8], masks: NDArray[np.float32], steps: int
     ) -> list[float]:
         """The loss of each of so many steps."""
         batch = [torch.from_numpy(array.transpose(0, 3, 1, 2)) for array in (images, masks)]
@@ -99,7 +99,7 @@ class Step:
         scaled = (images.float() / 255).contiguous(memory_format=self._format)
         with torch.autocast(DEVICE, MIXED, enabled=self._mixed):
             logits = self._network(scaled)
-        truth = masks.float().expand_as(logits)
+        truth = masks.expand_as(logits)
         loss = functional.binary_cross_entropy_with_logits(logits.float(), truth)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()
