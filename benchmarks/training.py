@@ -35,9 +35,7 @@ from pipeline.settings import quiet_libraries
 
 PROJECT = Path(__file__).parents[1]
 PRECISIONS = ("float32", "mixed")  # of train.precision
-TOLERANCE = (
-    3e-3  # of losses, float32; Adam's first steps take the sign of the tiniest gradients too
-)
+TOLERANCE = 1e-3  # of losses, float32
 RECORDS = 2048  # of the input
 RATE = 1e-3
 ONE_THREAD = {

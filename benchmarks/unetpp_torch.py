@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -83,7 +84,8 @@ class Step:
         self._format = getattr(torch, layout)
         self._mixed = precision == "mixed"
         self._network = network.to(DEVICE, memory_format=self._format)
-        self._optimizer = torch.optim.Adam(network.parameters(), rate, eps=1e-7)  # as in Keras
+        self._optimizer = torch.optim.Adam(network.parameters(), rate)
+        self._steps = 0
         scaled = self._mixed and MIXED is torch.float16
         self._scaler = torch.amp.GradScaler(DEVICE, enabled=scaled)
 
@@ -101,6 +103,10 @@ class Step:
             logits = self._network(scaled)
         truth = masks.expand_as(logits)
         loss = functional.binary_cross_entropy_with_logits(logits.float(), truth)
+        self._steps += 1
+        for group in self._optimizer.param_groups:
+            # Keras adds it to the root of the moment that is not yet corrected for its start.
+            group["eps"] = 1e-7 / math.sqrt(1 - group["betas"][1] ** self._steps)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()
         self._scaler.step(self._optimizer)

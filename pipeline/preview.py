@@ -30,7 +30,7 @@ WIDTH = 2 * MARGIN + COLUMNS * TILE + (COLUMNS - 1) * GROUP_GAP
 
 @dataclass(frozen=True)
 class Tile:
-    """An image (S, S) with the outline of its mask (S, S), share of lung, and what to say of it."""
+    """An image and its mask, share of lung, both (S, S) 0..255, and what to say of them."""
 
     image: Grey
     mask: Grey

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from pipeline.model.graph import ANSWER, HEAD, INPUT
 from pipeline.model.predictor import Grey, Predictor, Probability
-from pipeline.model.shards import Shards, read_shards
+from pipeline.model.shards import Shards, read_first
 
 if TYPE_CHECKING:
     import onnx
@@ -54,7 +53,7 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
     Both segment the first radiographs of `shards`, with every head. Raises StageError when a
     probability or the mean Dice at threshold 0.5 differs by more than MAX_DIFFERENCE.
     """
-    images, truth = _first(shards)
+    images, truth = read_first(shards, CHECKED)
     expected = _with_heads(network).predict_on_batch(images.astype(np.float32)[..., None])
     differences = []
     for level, answer in enumerate(keras.tree.flatten(expected)):
@@ -78,13 +77,6 @@ def _with_heads(network: keras.Model) -> keras.Model:
     if len(heads) == 1:  # it is the answer, and one tensor of two names is exported now so, now so
         heads = []
     return keras.Model(network.input, [network.output, *heads], name="exported")
-
-
-def _first(shards: Shards) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Radiographs uint8 (N, S, S), 0..255, and their masks, 0/1; N is at most CHECKED."""
-    images, masks = next(iter(read_shards(shards, CHECKED)))
-    truth = (np.asarray(masks) >= 0.5).astype(np.uint8)
-    return np.asarray(images)[..., 0], truth[..., 0]
 
 
 def _difference(found: Probability, wanted: Probability) -> float:

@@ -29,6 +29,7 @@ class Predictor:
 
         Raises StageError when it is not a usable network, or has no such head.
         """
+        self._path = model_path
         self._network = _compile(model_path, level)
         self.image_size: int = self._network.input(0).partial_shape[1].get_length()
         """Side of the network's square input, pixels."""
@@ -41,17 +42,19 @@ class Predictor:
         """Lung probabilities float32 (h, w), 0..1, of radiographs uint8 (H, W), 0..255.
 
         `sizes` gives the (height, width) of each answer, by default that of its radiograph. A
-        threshold belongs after this resize.
+        threshold belongs after this resize. Raises StageError when the network cannot be run.
         """
         wanted = [image.shape for image in images] if sizes is None else list(sizes)
         # One of its own for each call, because calls may come from several threads at once.
         request = self._network.create_infer_request()
-        # One radiograph at a time on all cores: layers of a batch would leave the processor's
-        # cache.
-        return [
-            _resize(_segment(request, fit_radiograph(image, self.image_size)), size)
-            for image, size in zip(images, wanted, strict=True)
-        ]
+        # One radiograph at a time on all cores: a batch's layers would leave the processor's cache.
+        try:
+            return [
+                _resize(_segment(request, fit_radiograph(image, self.image_size)), size)
+                for image, size in zip(images, wanted, strict=True)
+            ]
+        except RuntimeError as error:
+            raise unusable(self._path, error) from None
 
 
 def fit_radiograph(image: Grey, side: int) -> Grey:

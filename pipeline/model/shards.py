@@ -120,6 +120,13 @@ def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.
     )
 
 
+def read_first(shards: Shards, count: int) -> tuple[Grey, Grey]:
+    """The first radiographs, uint8 (N, S, S), 0..255, and their masks, 0/1; at most `count`."""
+    images, shares = next(iter(read_shards(shards, count)))
+    masks = (np.asarray(shares) >= 0.5).astype(np.uint8)
+    return np.asarray(images)[..., 0], masks[..., 0]
+
+
 def _decode(batch: Any, image_size: int) -> tuple[Any, Any]:
     import tensorflow as tf
 

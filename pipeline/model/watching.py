@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import StageError
-from pipeline.model.shards import Shards, read_shards
+from pipeline.model.shards import Shards, read_first
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
@@ -98,13 +98,10 @@ class Examples:
         self._last = params.epochs
         self._watcher = watcher
         if watcher:
-            images, masks = next(iter(read_shards(val, EXAMPLES)))
-            self._images = np.asarray(images)
-            self._masks = (np.asarray(masks) >= 0.5).astype(np.uint8)
+            self._images, self._masks = read_first(val, EXAMPLES)
 
     def show(self, epoch: int, network: keras.Model) -> None:
         """Let the watcher see the network's answers, if it is time for it."""
         if self._watcher and (epoch in (1, self._last) or epoch % EXAMPLES_EVERY == 0):
-            lungs = np.asarray(network.predict_on_batch(self._images), np.float32)
-            shown = (array[..., 0] for array in (self._images, self._masks, lungs))
-            self._watcher.log_examples(epoch, *shown)
+            lungs = np.asarray(network.predict_on_batch(self._images[..., None]), np.float32)
+            self._watcher.log_examples(epoch, self._images, self._masks, lungs[..., 0])

@@ -128,6 +128,31 @@ def test_a_graph_that_openvino_cannot_run_is_refused(tmp_path: Path, path: Path)
 
 
 @pytest.mark.slow
+def test_a_graph_that_fails_only_when_it_runs_is_refused(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    from pipeline.model.predictor import Predictor
+
+    nodes = [
+        helper.make_node("Shape", ["radiograph"], ["shape"]),
+        helper.make_node("Add", ["shape", "ones"], ["more"]),
+        helper.make_node("Reshape", ["radiograph", "more"], ["lung"]),
+    ]
+    ones = numpy_helper.from_array(np.ones(4, np.int64), "ones")
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", SIDE, SIDE, 1])
+        for name in ("radiograph", "lung")
+    ]
+    graph = helper.make_graph(nodes, "lungseg", ends[:1], ends[1:], [ones])
+    opset = [helper.make_opsetid("", 15)]
+    save(helper.make_model(graph, ir_version=8, opset_imports=opset), tmp_path / "model.onnx")
+    predictor = Predictor(tmp_path / "model.onnx")
+
+    with pytest.raises(StageError, match=r"model\.onnx: not a network that the stage train"):
+        predictor.predict([radiograph(SIDE, SIDE)])
+
+
+@pytest.mark.slow
 def test_predicting_imports_no_tensorflow(path: Path) -> None:
     program = (
         "import sys, numpy; from pathlib import Path; "

@@ -11,6 +11,7 @@ from pipeline.model import shards as shards_module
 from pipeline.model.shards import (
     encode_record,
     find_shards,
+    read_first,
     read_shards,
     record_size,
     write_shard,
@@ -130,3 +131,16 @@ def test_training_takes_full_batches_where_there_are_any(
 
     assert [len(images) for images, _ in batches.as_numpy_iterator()] == sizes
     assert len(batches) == len(sizes)
+
+
+@pytest.mark.slow
+def test_the_first_radiographs_come_with_masks_of_what_is_lung_by_half(tmp_path: Path) -> None:
+    pairs = write_shards(tmp_path, 8, 20)
+
+    images, masks = read_first(find_shards(tmp_path, "train"), 3)
+
+    assert (images.shape, masks.shape) == ((3, 8, 8), (3, 8, 8))
+    lungs = {image.tobytes(): (mask >= 128).astype(np.uint8).tobytes() for image, mask in pairs}
+    assert all(
+        lungs[image.tobytes()] == mask.tobytes() for image, mask in zip(images, masks, strict=True)
+    )
