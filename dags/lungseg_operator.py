@@ -69,6 +69,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     ) -> None:
         super().__init__(**kwargs)
         self.child: Popen[str] | None = None
+        self.killed = False
         self.result = result
         self.options = {  # the child's environment; nothing of it is part of a command line
             "LUNGSEG_RUN_ID": "{{ run_id }}",
@@ -107,6 +108,8 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         problem = ""
         try:
             self.child = child = self.start_child()
+            if self.killed:  # while the child was starting, when there was nothing to end yet
+                self.end_child()
             output: Any = child.stdout
             with output:
                 for line in map(str.rstrip, output):
@@ -116,7 +119,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
                     problem = line if telling or line.startswith("error: ") else problem
             return child.wait(), report, problem
         finally:
-            self.on_kill()
+            self.end_child()
 
     def start_child(self) -> Popen[str]:
         """Start `lungseg task` in a process group of its own."""
@@ -130,7 +133,12 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
             raise AirflowFailException(f"{program}: {error.strerror}; set LUNGSEG_BIN") from None
 
     def on_kill(self) -> None:
-        """End the child and everything it started."""
+        """End the child, also one that is only just starting, and everything it started."""
+        self.killed = True
+        self.end_child()
+
+    def end_child(self) -> None:
+        """End the child's process group: by request, and 3 s later without."""
         if self.child is None:
             return
         for sign in (signal.SIGTERM, signal.SIGKILL):
