@@ -51,9 +51,10 @@ def cut_graph(model: Any, level: int, path: Path) -> Any:
     output = f"{HEAD}{level}" if level else ANSWER
     outputs = [one.name for one in model.graph.output]
     if output not in outputs:
+        others = f" to {len(outputs) - 1}" if len(outputs) > 1 else ", it has no other"
         raise StageError(
-            f"{path}: found no level {level}, expected 0 (the whole network) to {len(outputs) - 1};"
-            " train with train.deep_supervision for the levels of its depth",
+            f"{path}: found no level {level}, expected 0 (the whole network){others}; train with "
+            "train.deep_supervision for the levels of its depth",
         )
     if len(outputs) == 1:
         return model
