@@ -138,6 +138,22 @@ class GaussianBlur(Transform):
     """Pixels of the training image."""
 
 
+class CoarseDropout(Transform):
+    """Plain rectangles over the picture, not over its mask: what an opacity hides is still lung.
+
+    Blocks that stand for opacities: Selvan et al., "Lung Segmentation from Chest X-rays using
+    Variational Data Imputation", 2020, arXiv 2005.10052. Each has a grey level of its own.
+    """
+
+    name: Literal["CoarseDropout"]
+    num_holes_range: Annotated[list[int], BeforeValidator(Within(1, 8))]
+    """How many."""
+    hole_height_range: Annotated[list[float], BeforeValidator(Within(0.02, 0.5))]
+    """Share of the picture's side."""
+    hole_width_range: Annotated[list[float], BeforeValidator(Within(0.02, 0.5))]
+    """Share of the picture's side."""
+
+
 Listed = (
     HorizontalFlip
     | Affine
@@ -149,6 +165,7 @@ Listed = (
     | CLAHE
     | GaussNoise
     | GaussianBlur
+    | CoarseDropout
 )
 NAMES = [transform.__name__ for transform in get_args(Listed)]
 

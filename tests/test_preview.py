@@ -45,6 +45,11 @@ def said_of(transform: dict[str, Any]) -> str:
     return describe(copier.draw(Original.of("A/1", *disc()), 1).applied)
 
 
+HOLES = {
+    "name": "CoarseDropout",
+    "hole_height_range": [0.1, 0.2],
+    "hole_width_range": [0.1, 0.2],
+}
 MOVED = {"name": "Affine", "scale": [1, 1], "rotate": [0, 0], "translate_percent": [0, 0]}
 
 
@@ -85,6 +90,8 @@ MOVED = {"name": "Affine", "scale": [1, 1], "rotate": [0, 0], "translate_percent
         ),
         ({"name": "GaussNoise", "std_range": [0, 0]}, "noise of 0.0 grey levels"),
         ({"name": "GaussianBlur", "sigma_limit": [1, 1]}, "blurred over 7 pixels"),
+        (HOLES | {"num_holes_range": [1, 1]}, "1 rectangle laid over"),
+        (HOLES | {"num_holes_range": [3, 3]}, "3 rectangles laid over"),
     ],
 )
 def test_what_happened_to_a_copy_is_said_in_words(transform: dict[str, Any], said: str) -> None:

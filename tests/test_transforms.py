@@ -107,6 +107,15 @@ def test_numbers_of_tiles_are_whole() -> None:
     assert "augment.transforms.0.CLAHE.tile_grid_size.1: found 8.5" in refusal(tiles)
 
 
+def test_numbers_of_rectangles_are_whole() -> None:
+    share = [0.1, 0.2]
+    holes = {"num_holes_range": [1, 2.5], "hole_height_range": share, "hole_width_range": share}
+
+    said = refusal({"name": "CoarseDropout", "p": 1, **holes})
+
+    assert "augment.transforms.0.CoarseDropout.num_holes_range.1: found 2.5" in said
+
+
 def test_the_list_is_overridden_as_a_whole_and_other_keys_one_by_one(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(SHIPPED.read_bytes())

@@ -38,6 +38,7 @@ FIXED: dict[str, dict[str, Any]] = {
     # Of mean 0. At its own resolution: coarser noise would be blotches.
     "GaussNoise": {"mean_range": (0, 0), "noise_scale_factor": 1},
     "GaussianBlur": {"blur_limit": 0},  # the kernel follows from sigma
+    "CoarseDropout": {"fill": "random_uniform"},
 }
 INTERPOLATION = {
     "interpolation": cv2.INTER_LINEAR,

@@ -187,6 +187,20 @@ def test_image_and_mask_move_together() -> None:
     assert ((copy.image > 100) != (copy.mask > 127)).mean() < 0.005
 
 
+def test_what_a_rectangle_hides_is_still_lung() -> None:
+    holes = {"hole_height_range": [0.25, 0.25], "hole_width_range": [0.5, 0.5]}
+    transform = {"name": "CoarseDropout", "p": 1, "num_holes_range": [1, 1], **holes}
+    before = with_mask(CENTRE)
+
+    copy = Copier(params(transform)).draw(before, 1)
+
+    rows, columns = np.nonzero(copy.image != before.image)
+    assert len(rows) == SIDE // 4 * SIDE // 2
+    assert (np.ptp(rows), np.ptp(columns)) == (SIDE // 4 - 1, SIDE // 2 - 1)
+    assert len(np.unique(copy.image[rows, columns])) == 1
+    assert (copy.mask == before.lungs.max(axis=-1)).all()
+
+
 def test_transforms_draw_independently_of_each_other() -> None:
     light = {"name": "RandomBrightnessContrast", "brightness_limit": [0, 0]}
     copier = Copier(
