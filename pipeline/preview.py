@@ -211,8 +211,9 @@ def _warped(drawn: Drawn) -> str:
     return f"warped by up to {shift:.0f} pixels"
 
 
-def _covered(rectangles: int) -> str:
-    return f"{rectangles} rectangle{'s' if rectangles > 1 else ''} laid over"
+def _covered(drawn: Drawn) -> str:
+    count = len(drawn["holes"])
+    return f"{count} rectangle{'s' if count > 1 else ''} laid over"
 
 
 PHRASES: dict[str, Callable[[Drawn], str]] = {
@@ -228,6 +229,6 @@ PHRASES: dict[str, Callable[[Drawn], str]] = {
     "CLAHE": lambda drawn: f"equalised with limit {drawn['clip_limit']:.1f}",
     "GaussNoise": lambda drawn: f"noise of {drawn['noise_map'].std():.1f} grey levels",
     "GaussianBlur": lambda drawn: f"blurred over {len(drawn['kernel'])} pixels",
-    "CoarseDropout": lambda drawn: _covered(len(drawn["holes"])),
+    "CoarseDropout": _covered,
 }
 """What to say of each transform, by what albumentations drew for it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from pipeline.params import Params, load_params
@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[1]
 quiet_libraries()
 
 # How long an example takes says more about the machine's load than about the code.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline.run.daemon import wait
+
 REPORT = '{"stage": "train", "status": "ran", "seconds": 1.5, "run_id": "abc"}'
 RELEASED = (
     '{"stage": "promote", "status": "released", "seconds": 1, "run_id": "abc", '
@@ -48,16 +50,8 @@ def execute(module: ModuleType, task_id: str = "train", **options: Any) -> Any:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process that was killed is gone, or left for its parent to take notice of."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
+    """Whether a process that was killed is soon gone, or left for its parent to take notice of."""
+    return not wait([one for one in psutil.process_iter() if one.pid == pid], patience=5)
 
 
 def promotion(module: ModuleType) -> Any:
@@ -185,7 +179,7 @@ def test_kill_ends_the_whole_process_group_even_if_it_ignores_the_request(
     grandchild = int((tmp_path / "pid").read_text())
 
     operator.on_kill()
-    thread.join(timeout=60)
+    thread.join(timeout=10)
 
     assert not thread.is_alive()
     assert ends(grandchild)

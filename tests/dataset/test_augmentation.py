@@ -192,13 +192,18 @@ def test_what_a_rectangle_hides_is_still_lung() -> None:
     transform = {"name": "CoarseDropout", "p": 1, "num_holes_range": [1, 1], **holes}
     before = with_mask(CENTRE)
 
-    copy = Copier(params(transform)).draw(before, 1)
+    copier = Copier(params(transform))
+    greys = set()
+    for number in range(1, 6):
+        copy = copier.draw(before, number)
 
-    rows, columns = np.nonzero(copy.image != before.image)
-    assert len(rows) == SIDE // 4 * SIDE // 2
-    assert (np.ptp(rows), np.ptp(columns)) == (SIDE // 4 - 1, SIDE // 2 - 1)
-    assert len(np.unique(copy.image[rows, columns])) == 1
-    assert (copy.mask == before.lungs.max(axis=-1)).all()
+        rows, columns = np.nonzero(copy.image != before.image)
+        assert len(rows) == SIDE // 4 * SIDE // 2
+        assert (np.ptp(rows), np.ptp(columns)) == (SIDE // 4 - 1, SIDE // 2 - 1)
+        assert (copy.mask == before.lungs.max(axis=-1)).all()
+        (grey,) = np.unique(copy.image[rows, columns])
+        greys.add(grey)
+    assert len(greys) == 5
 
 
 def test_transforms_draw_independently_of_each_other() -> None:
