@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import ParamsError, ServiceError
 from pipeline.model.archive import foreign_parts
+from pipeline.model.normalisation import MOMENTUM
 
 BACKBONE_DEPTH = 5
 """Backbones halve the image five times."""
@@ -44,6 +45,9 @@ def encode(
     features = [backbone.get_layer(**_key(layer)).output for layer in reversed(layers)]
     encoder = keras.Model(backbone.input, [*features, backbone.output][:depth], name="encoder")
     _check_portable(encoder, name)
+    for layer in encoder.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
     channels = keras.layers.Concatenate(name="channels")([radiograph] * 3)
     scaled = _preprocessing(models, name)(channels)
     full = keras.layers.Rescaling(1 / 255, name="x_0_0")(radiograph)

@@ -1,4 +1,4 @@
-"""Batch normalisation as one operation of TensorFlow, for training only.
+"""Batch normalisation: its momentum, and one operation of TensorFlow that does it in training.
 
 Keras 3 writes the normalisation as a dozen element-wise operations, each of which, and each of
 their gradients, goes through memory once: a third of the training step on CPU. TensorFlow's fused
@@ -11,15 +11,20 @@ from typing import Any
 
 import keras
 
+MOMENTUM = 0.9
+"""Keras' default, 0.99, has not forgotten its start after a few hundred steps: validation Dice
+0.46 after an epoch whose training loss is already 0.24. Backbones come with 0.99 to 0.999."""
+
 
 def fused(model: keras.Model) -> keras.Model:
     """The same network on the same weights, with its batch normalisations fused.
 
-    Under another engine than TensorFlow it is `model` itself.
+    Also those of networks within it, as an encoder is. Under another engine than TensorFlow it is
+    `model` itself.
     """
     if keras.backend.backend() != "tensorflow":
         return model
-    return keras.models.clone_model(model, clone_function=_fused)
+    return keras.models.clone_model(model, clone_function=_fused, recursive=True)
 
 
 def _fused(layer: keras.Layer) -> keras.Layer:

@@ -82,3 +82,14 @@ def test_grey_reaches_the_backbone_scaled_as_its_authors_scaled_it(params: Param
 
     expected = np.repeat(radiograph / 127.5 - 1, 3, axis=-1)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_backbone_forgets_its_first_means_as_fast_as_the_decoder(params: Params) -> None:
+    import keras
+
+    network = build(params, encoder="mobilenetv2")
+
+    layers = [*network.layers, *network.get_layer("encoder").layers]
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) > 20
+    assert {norm.momentum for norm in norms} == {0.9}
