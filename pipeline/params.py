@@ -103,7 +103,7 @@ class TrainParams(Section):
     deterministic: bool
     """Bit-equal repetition on the same machine, at some cost in speed."""
     encoder: str
-    """`plain`, or a backbone of segmentation-models by name."""
+    """`plain`, `efficientnetlite0`, or a backbone of segmentation-models by name."""
     encoder_weights: Literal["imagenet"] | None
     filters: Annotated[list[Count], Field(min_length=2, max_length=6)]
     """Filters of the nodes X^{i,·} at depth i (of the decoder when the encoder is a backbone)."""

@@ -1,4 +1,4 @@
-"""Backbones of segmentation-models as the encoder of the U-Net++."""
+"""Backbones of segmentation-models, and EfficientNet-Lite0, as the encoder of the U-Net++."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import ParamsError, ServiceError
+from pipeline.model import efficientnet_lite
 from pipeline.model.archive import foreign_parts
 from pipeline.model.normalisation import MOMENTUM
 
@@ -31,25 +32,31 @@ def encode(
 
     The first is the scaled radiograph itself, the others come from the backbone `name`. Raises
     ParamsError when the backbone is unknown, cannot be built or could not be loaded again without
-    its code, and ServiceError when its ImageNet weights cannot be fetched.
+    its code, and ServiceError when its ImageNet weights cannot be fetched or are not installed.
     """
     if depth > BACKBONE_DEPTH:
         raise ParamsError(
             f"train.filters: found {depth} depths, the backbone {name} has {BACKBONE_DEPTH}; "
             f"give at most {BACKBONE_DEPTH} filters",
         )
-    models = _segmentation_models()
     size = radiograph.shape[1]
-    backbone = _backbone(models, name, weights, size)
-    layers = models.Backbones.get_feature_layers(name, n=4)
-    features = [backbone.get_layer(**_key(layer)).output for layer in reversed(layers)]
-    encoder = keras.Model(backbone.input, [*features, backbone.output][:depth], name="encoder")
+    if name == efficientnet_lite.NAME:
+        backbone = efficientnet_lite.build(size, weights)
+        features, scale = backbone.outputs, efficientnet_lite.SCALE
+    else:
+        models = _segmentation_models()
+        backbone = _backbone(models, name, weights, size)
+        layers = models.Backbones.get_feature_layers(name, n=4)
+        features = [backbone.get_layer(**_key(layer)).output for layer in reversed(layers)]
+        features.append(backbone.output)
+        scale = _scale(models, name)
+    encoder = keras.Model(backbone.input, features[:depth], name="encoder")
     _check_portable(encoder, name)
     for layer in encoder.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = MOMENTUM
     channels = keras.layers.Concatenate(name="channels")([radiograph] * 3)
-    scaled = _preprocessing(models, name)(channels)
+    scaled = keras.layers.Rescaling(*scale, name="scale")(channels)
     full = keras.layers.Rescaling(1 / 255, name="x_0_0")(radiograph)
     return [full, *_as_list(encoder(scaled))]
 
@@ -70,7 +77,8 @@ def _backbone(models: ModuleType, name: str, weights: str | None, size: int) -> 
     known = sorted(models.get_available_backbone_names())
     if name not in known:
         raise ParamsError(
-            f"train.encoder: found {name!r}, expected plain or one of {', '.join(known)}",
+            f"train.encoder: found {name!r}, expected plain, {efficientnet_lite.NAME} or one of "
+            f"{', '.join(known)}",
         )
     try:
         return models.Backbones.get_backbone(
@@ -120,8 +128,8 @@ def _check_portable(encoder: keras.Model, name: str) -> None:
         )
 
 
-def _preprocessing(models: ModuleType, name: str) -> keras.layers.Layer:
-    """The backbone's own scaling of 0..255, as a layer.
+def _scale(models: ModuleType, name: str) -> tuple[list[float], list[float]]:
+    """Factor and offset of each channel in the backbone's own scaling of 0..255.
 
     Every backbone scales each channel by a line (some swap red and blue, which are equal here),
     so two points give it exactly.
@@ -130,8 +138,7 @@ def _preprocessing(models: ModuleType, name: str) -> keras.layers.Layer:
     black, white = np.zeros((1, 1, 1, 3), np.float32), np.full((1, 1, 1, 3), 255, np.float32)
     low = np.asarray(preprocess(black, **_keras_modules()), np.float64).ravel()
     high = np.asarray(preprocess(white, **_keras_modules()), np.float64).ravel()
-    scale = ((high - low) / 255).tolist()
-    return keras.layers.Rescaling(scale, low.tolist(), name="scale")
+    return ((high - low) / 255).tolist(), low.tolist()
 
 
 def _key(layer: str | int) -> dict[str, str | int]:

@@ -21,6 +21,7 @@ from pipeline.model.encoders import encode
 from pipeline.model.normalisation import MOMENTUM, fused
 from pipeline.params import TrainParams
 
+
 def build_unetpp(
     image_size: int,
     params: TrainParams,

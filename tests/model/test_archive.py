@@ -69,10 +69,13 @@ def test_a_saved_network_loads_with_the_same_answers(network: Any, tmp_path: Pat
     np.testing.assert_array_equal(found, network.predict_on_batch(radiographs))
 
 
-def test_a_network_with_a_backbone_loads_again(params: Params, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoder", ["mobilenetv2", "efficientnetlite0"])
+def test_a_network_with_a_backbone_loads_again(
+    params: Params, tmp_path: Path, encoder: str
+) -> None:
     from pipeline.model.unetpp import build_unetpp
 
-    small = {"encoder": "mobilenetv2", "filters": [2, 3, 4]}
+    small = {"encoder": encoder, "filters": [2, 3, 4]}
     save_network(build_unetpp(32, params.train.model_copy(update=small)), tmp_path / "model.keras")
 
     assert load_network(tmp_path / "model.keras").input_shape == (None, 32, 32, 1)
