@@ -63,8 +63,11 @@ def fit_radiograph(image: Grey, side: int) -> Grey:
 
 
 def _segment(request: Any, image: Grey) -> Probability:
-    found = request.infer([image.astype(np.float32)[None, ..., None]])
-    return np.asarray(found[0][0, ..., 0])
+    found = request.infer([image.astype(np.float32)[None, ..., None]])[0]
+    expected = (1, *image.shape, 1)
+    if found.shape != expected:  # on one thread OpenVINO runs graphs that it refuses on two
+        raise RuntimeError(f"it answers with {found.shape}, expected {expected}")
+    return np.asarray(found[0, ..., 0])
 
 
 def _compile(model_path: Path, level: int) -> Any:

@@ -128,10 +128,15 @@ def test_a_graph_that_openvino_cannot_run_is_refused(tmp_path: Path, path: Path)
 
 
 @pytest.mark.slow
-def test_a_graph_that_fails_only_when_it_runs_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_graph_that_fails_only_when_it_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     from onnx import TensorProto, helper, numpy_helper, save
 
     from pipeline.model.predictor import Predictor
+
+    monkeypatch.setattr("pipeline.model.predictor._cores", lambda: threads)
 
     nodes = [
         helper.make_node("Shape", ["radiograph"], ["shape"]),
