@@ -21,7 +21,9 @@ def build(params: Params, image_size: int = 32, **changes: Any) -> Any:
 
 
 def test_unknown_encoder_is_refused_with_the_known_ones(params: Params) -> None:
-    with pytest.raises(ParamsError, match=r"train\.encoder: found 'resnet35'.*resnet34"):
+    with pytest.raises(
+        ParamsError, match=r"found 'resnet35', expected plain, efficientnetlite0 .*resnet34"
+    ):
         build(params, encoder="resnet35")
 
 
@@ -71,16 +73,21 @@ def test_a_fault_of_another_kind_is_not_hidden(
         build(params, encoder="resnet18", encoder_weights="imagenet")
 
 
-def test_grey_reaches_the_backbone_scaled_as_its_authors_scaled_it(params: Params) -> None:
+@pytest.mark.parametrize(
+    ("encoder", "middle", "half"), [("mobilenetv2", 127.5, 127.5), ("efficientnetlite0", 127, 128)]
+)
+def test_grey_reaches_the_backbone_scaled_as_its_authors_scaled_it(
+    params: Params, encoder: str, middle: float, half: float
+) -> None:
     import keras
 
-    network = build(params, encoder="mobilenetv2")
+    network = build(params, encoder=encoder)
     scaled = keras.Model(network.input, network.get_layer("scale").output)
     radiograph = np.arange(32 * 32, dtype=np.float32).reshape(1, 32, 32, 1) % 256
 
     found = scaled.predict_on_batch(radiograph)
 
-    expected = np.repeat(radiograph / 127.5 - 1, 3, axis=-1)
+    expected = np.repeat((radiograph - middle) / half, 3, axis=-1)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
