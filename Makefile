@@ -22,10 +22,11 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 test: setup  ## All tests, the slow ones with real services included
 	@$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: setup  ## What every commit must pass: ruff, mypy --strict, the fast tests
+check: setup  ## What every commit must pass: ruff, mypy --strict, import-linter, the fast tests
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
+	@$(RUN) lint-imports --no-logo
 	@$(RUN) pytest -m "not slow" -n 2
 
 format: setup  ## Format the code

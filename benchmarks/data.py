@@ -36,8 +36,8 @@ JUDGE = """
 from pathlib import Path
 import tempfile
 import pandas as pd
-from pipeline.dataset.drift import shift_table
-from pipeline.dataset.expectations import judge
+from pipeline.dataset.validation.drift import shift_table
+from pipeline.dataset.validation.expectations import judge
 from pipeline.params import load_params
 made = Path("artifacts/validate")
 manifest = pd.read_parquet(made / "manifest.parquet")

@@ -29,12 +29,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.fingerprints import read_split, select_test
-from pipeline.model.graph import INPUT, cut_graph, read_graph
-from pipeline.model.predictor import Predictor
+from pipeline.dataset.splits.table import read_split, select_test
+from pipeline.evaluation.scoring import score_images
+from pipeline.inference.graph import INPUT, cut_graph, read_graph
+from pipeline.inference.predictor import Predictor
 from pipeline.params import EvaluateParams, load_params
 from pipeline.settings import quiet_libraries
-from pipeline.stages.evaluate import score_images
 
 ENGINES = ("keras predict", "keras predict_on_batch", "openvino", "onnxruntime")
 PACKAGES = ("keras", "tensorflow", "openvino", "onnxruntime")
@@ -43,7 +43,7 @@ FIRST_MASK = """
 import sys
 from pathlib import Path
 import numpy
-from pipeline.model.predictor import Predictor
+from pipeline.inference.predictor import Predictor
 predictor = Predictor(Path(sys.argv[1]))
 for count in (1, 64):
     predictor.predict([numpy.zeros((299, 299), numpy.uint8)] * count)
@@ -90,8 +90,8 @@ def print_machine() -> None:
 
 def make_network(folder: Path, image_size: int, filters: list[int]) -> Path:
     """An untrained network with deep supervision, as the stage train would save it."""
-    from pipeline.model.archive import save_network
     from pipeline.model.export import export_network
+    from pipeline.model.keras_file import save_network
     from pipeline.model.unetpp import build_unetpp
 
     changes = {"filters": filters, "deep_supervision": True, "encoder": "plain"}
@@ -109,7 +109,7 @@ def segmenter(folder: Path, engine: str, level: int) -> Callable[[Any], Any]:
         return lambda images: predictor.predict(list(images))
     if engine == "onnxruntime":
         return onnx_runtime(cut_graph(read_graph(folder / "model.onnx"), level, folder))
-    from pipeline.model.archive import load_network
+    from pipeline.model.keras_file import load_network
 
     network = load_network(folder / "model.keras")
     if engine == "keras predict":

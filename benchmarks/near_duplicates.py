@@ -27,9 +27,10 @@ from picture_changes import KINDS, Change
 
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.metadata import read_sheet
-from pipeline.dataset.phantom import class_counts, radiograph
-from pipeline.dataset.radiograph import Grey, read_radiograph
-from pipeline.dataset.similarity import near_duplicates, perceptual_hash
+from pipeline.dataset.splits.similarity import near_duplicates, perceptual_hash
+from pipeline.dataset.synthetic.phantom import class_counts, radiograph
+from pipeline.radiograph.grey import Grey
+from pipeline.radiograph.reading import read_radiograph
 
 Bits = NDArray[np.bool_]
 KAGGLE = 21_165  # radiographs of the COVID-19 Radiography Database

@@ -78,7 +78,7 @@ def _fresh(pairs: int, workers: int) -> dict[str, float]:
 
 
 def _measure(pairs: int, workers: int) -> dict[str, float]:
-    from pipeline.dataset.phantom import write_dataset
+    from pipeline.dataset.synthetic.phantom import write_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.radiograph import Grey
+from pipeline.radiograph.grey import Grey
 
 Change = Callable[[Grey], Grey]
 

@@ -1,4 +1,4 @@
-"""How often the flags of pipeline/dataset/plausibility.py are raised, rightly and wrongly.
+"""How often validation's flags (plausibility.py) are raised, rightly and wrongly.
 
     LUNGSEG_REAL_DATA=path/to/radiographs python benchmarks/plausibility.py
 
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.dataset.layout import list_dataset
-from pipeline.dataset.plausibility import mask_flags, orientation_flags, thumbnail
-from pipeline.dataset.radiograph import Grey, read_mask, read_radiograph
+from pipeline.dataset.validation.plausibility import mask_flags, orientation_flags, thumbnail
 from pipeline.params import ValidateParams, load_params
+from pipeline.radiograph.grey import Grey
+from pipeline.radiograph.reading import read_mask, read_radiograph
 
 PROJECT = Path(__file__).parents[1]
 FLAGS = ("rotated", "mirrored", "not_frontal")

@@ -19,7 +19,7 @@ from pipeline.params import check_override, load_params, read_assignments
 from pipeline.settings import Settings, error_file, quiet_libraries
 
 if TYPE_CHECKING:
-    from pipeline.run.services import Status
+    from pipeline.services.services import Status
 
 app = typer.Typer(
     name="lungseg",
@@ -106,7 +106,7 @@ def task(
     force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Do one task of a run in the run's own workspace (what Airflow calls)."""
-    from pipeline.run.workspace import RunRequest
+    from pipeline.workspace.workspace import RunRequest
 
     request = RunRequest(run_id, revision, _parse_overrides(overrides), force)
     if search:
@@ -139,7 +139,7 @@ def _parse_overrides(text: str) -> tuple[str, ...]:
 @app.command()
 def up() -> None:
     """Start the local MLflow and Airflow, or use what already runs."""
-    from pipeline.run.services import up as start_services
+    from pipeline.services.services import up as start_services
 
     _show_services(start_services(Settings()))
 
@@ -147,7 +147,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop the local MLflow and Airflow, and every task they run."""
-    from pipeline.run.services import down as stop_services
+    from pipeline.services.services import down as stop_services
 
     typer.echo(f"stopped {stop_services(Settings())} processes")
 
@@ -155,7 +155,7 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Show the local services."""
-    from pipeline.run.services import status as service_status
+    from pipeline.services.services import status as service_status
 
     _show_services(service_status(Settings()))
 
@@ -163,7 +163,7 @@ def status() -> None:
 def _show_services(services: Sequence[Status]) -> None:
     from rich.console import Console
 
-    from pipeline.run.tables import service_table
+    from pipeline.services.service_table import service_table
 
     Console().print(service_table(services))
     typer.echo(f"logs: {Settings().home / 'logs'}")
@@ -179,7 +179,7 @@ def retrain(
     local: Annotated[bool, typer.Option("--local", help="In this process, no services.")] = False,
 ) -> None:
     """Run the pipeline on a committed revision and follow it to its verdict."""
-    from pipeline.run.workspace import RunRequest, refuse_uncommitted
+    from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
 
     settings = Settings(local=local)
     if revision == "HEAD":
@@ -213,8 +213,8 @@ def search(
     local: Annotated[bool, typer.Option("--local", help="In this process, no services.")] = False,
 ) -> None:
     """Train with several parameter sets and keep the one that is best on the validation split."""
-    from pipeline.run.workspace import RunRequest, refuse_uncommitted
     from pipeline.search.space import check_search, load_search
+    from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
 
     settings = Settings(local=local)
     if revision == "HEAD":
@@ -222,7 +222,7 @@ def search(
     asked = load_search(file)
     overrides = _overrides(params, assignments)
     check_search(asked, Path(), overrides)
-    from pipeline.search.follow import follow_search, search_standalone
+    from pipeline.search.launch import follow_search, search_standalone
 
     if local:
         request = RunRequest("", revision, overrides)
@@ -232,7 +232,7 @@ def search(
 
 @app.command()
 def track() -> None:
-    """Record results made by hand with `dvc repro` as an MLflow run."""
+    """RunRecord results made by hand with `dvc repro` as an MLflow run."""
     from pipeline.run.standalone import track as track_results
 
     typer.echo(track_results(Settings(), Path.cwd()))
@@ -246,7 +246,7 @@ def predict(
     level: Annotated[int, typer.Option(min=0, help="Faster part of a U-Net++; 0: all of it.")] = 0,
 ) -> None:
     """Write a lung mask for every radiograph, by a released model."""
-    from pipeline.predict import predict_files
+    from pipeline.serving.files import predict_files
 
     settings = Settings()
     uri = model or f"models:/{settings.model_name}@champion"
@@ -265,8 +265,8 @@ def releases() -> None:
     from rich.console import Console
 
     from pipeline.release.history import list_releases
-    from pipeline.release.record import connect
-    from pipeline.release.table import release_tables
+    from pipeline.release.release_tables import release_tables
+    from pipeline.tracking.run_record import connect
 
     settings = Settings()
     with connect(settings) as client:
@@ -280,7 +280,7 @@ def rollback(
 ) -> None:
     """Make the version before the champion, or another one, the champion again."""
     from pipeline.release.history import rollback as roll_back
-    from pipeline.release.record import connect
+    from pipeline.tracking.run_record import connect
 
     settings = Settings()
     with connect(settings) as client:
@@ -297,7 +297,7 @@ def phantom(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Write synthetic radiographs with exact masks, in the database's layout."""
-    from pipeline.dataset.phantom import write_dataset
+    from pipeline.dataset.synthetic.phantom import write_dataset
 
     counts = write_dataset(folder, pairs, seed)
     typer.echo(f"{folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
@@ -310,7 +310,7 @@ def import_(
     append: Annotated[bool, typer.Option(help="Add to data/ instead of replacing it.")] = False,
 ) -> None:
     """Check a delivery, make it the dataset (or a part of it) and record it with DVC."""
-    from pipeline.dataset.delivery import import_dataset
+    from pipeline.dataset.delivery.importing import import_dataset
 
     typer.echo(import_dataset(source, Path.cwd(), append).summary())
 
@@ -318,7 +318,7 @@ def import_(
 @data_app.command()
 def fetch() -> None:
     """Download the COVID-19 Radiography Database from Kaggle and import it."""
-    from pipeline.dataset.kaggle import fetch_dataset
+    from pipeline.dataset.delivery.kaggle import fetch_dataset
 
     typer.echo(fetch_dataset(Path.cwd()).summary())
 
@@ -326,8 +326,8 @@ def fetch() -> None:
 @data_app.command()
 def log(*, as_json: Annotated[bool, JSON] = False) -> None:
     """Show the dataset's versions: the commits that changed data.dvc."""
-    from pipeline.dataset.version_tables import log_table
-    from pipeline.dataset.versions import describe_versions, list_versions
+    from pipeline.dataset.versions.version_tables import log_table
+    from pipeline.dataset.versions.versions import describe_versions, list_versions
 
     settings = Settings(repo=str(Path.cwd()))
     rows = describe_versions(settings, list_versions(Path.cwd()))
@@ -342,8 +342,8 @@ def diff(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show what changed between two versions of the dataset, checking nothing out."""
-    from pipeline.dataset.difference import compare_versions
-    from pipeline.dataset.version_tables import difference_view
+    from pipeline.dataset.versions.difference import compare_versions
+    from pipeline.dataset.versions.version_tables import difference_view
 
     difference = compare_versions(Path.cwd(), before, after)
     _show(difference.as_dict(), as_json, lambda: difference_view(difference))

@@ -77,3 +77,12 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_file(source: str | Path, target: str | Path) -> str | Path:
+    """Hard-link one file, or copy it where that cannot be; returns `target`."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # no hard links here, or too many of one file: the same bytes, copied
+        shutil.copy2(source, target, follow_symlinks=False)
+    return target

@@ -3,7 +3,7 @@
 Names and arguments are those of albumentations. Only changes are here that keep a radiograph
 plausible and its mask in place: of the grey levels, and small ones of the geometry. Every argument
 is required, an unknown one is an error (albumentations only warns), and each has bounds. What is
-not an argument here, such as the interpolation, is decided in `pipeline.dataset.augmentation`.
+not an argument here, such as the interpolation, is decided in `pipeline.augmentation.copies`.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 from pipeline.dataset.layout import class_folders
-from pipeline.dataset.phantom import write_dataset
+from pipeline.dataset.synthetic.phantom import write_dataset
+from pipeline.dataset.validation.whole import inspect_dataset
 from pipeline.params import load_params
 from pipeline.settings import child_environment
 from pipeline.stages.split import assign_sides
-from pipeline.stages.validate import inspect_dataset
 from tests.conftest import PROJECT, git
 
 

@@ -13,10 +13,10 @@ import pytest
 from pipeline import cli
 from pipeline.errors import DatasetError, ServiceError, WorkspaceError
 from pipeline.run import standalone, task
-from pipeline.run.workspace import RunRequest, refuse_uncommitted
 from pipeline.search import trials
 from pipeline.search.space import parse_search
 from pipeline.settings import Settings
+from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
 from tests.conftest import PROJECT, git
 
 Run = Callable[..., int]

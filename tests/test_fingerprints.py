@@ -1,91 +1,66 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from pipeline import fingerprints  # by module: pytest would collect test_split_sha256 as a test
-from pipeline.errors import StageError
+from pipeline.errors import ParamsError
+from pipeline.fingerprints import code_files, code_sha256
+from tests.conftest import PROJECT
 
-SPLIT = pd.DataFrame(
-    {
-        "image_id": ["NA/1", "NA/2", "NA/3"],
-        "class_name": ["NA", "NA", "NA"],
-        "pixel_sha256": ["aa", "bb", "cc"],
-        "split": ["train", "test", "test"],
-    }
-)
+GRAPH = """stages:
+  shout: {cmd: shout, deps: [words, pipeline/room, pipeline/shout.py]}
+"""
 
 
-def test_a_split_is_read_as_text_even_for_a_class_named_na(tmp_path: Path) -> None:
-    SPLIT.to_csv(tmp_path / "split.csv", index=False)
-
-    pd.testing.assert_frame_equal(
-        fingerprints.read_split(tmp_path / "split.csv").astype(object), SPLIT.astype(object)
-    )
-
-
-def test_a_missing_split_names_the_stage_to_run(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"split\.csv: no such file.*run the stage split"):
-        fingerprints.read_split(tmp_path / "split.csv")
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pipeline/room").mkdir(parents=True)
+    (tmp_path / "pipeline/room/part.py").write_text("A = 1\n")
+    (tmp_path / "pipeline/shout.py").write_text("B = 1\n")
+    (tmp_path / "pipeline/other.py").write_text("C = 1\n")
+    (tmp_path / "dvc.yaml").write_text(GRAPH)
+    return tmp_path
 
 
-def test_the_test_rows_come_sorted_by_image_id() -> None:
-    assert fingerprints.select_test(SPLIT[::-1])["image_id"].tolist() == ["NA/2", "NA/3"]
+def test_the_code_of_a_stage_is_what_dvc_yaml_lists_of_the_package(project: Path) -> None:
+    assert list(code_files("shout", project)) == ["pipeline/room/part.py", "pipeline/shout.py"]
 
 
-def test_a_split_without_test_rows_is_refused() -> None:
-    with pytest.raises(StageError, match="found no test rows among 1"):
-        fingerprints.select_test(SPLIT[:1])
+def test_a_stage_that_dvc_yaml_does_not_have_is_named(project: Path) -> None:
+    with pytest.raises(ParamsError, match=r"'whisper': not in dvc\.yaml, expected one of shout"):
+        code_files("whisper", project)
 
 
-def test_the_hash_of_the_test_split_ignores_order_and_other_columns() -> None:
-    expected = fingerprints.test_split_sha256(SPLIT[1:])
+def test_the_hash_of_the_code_changes_with_content_and_with_name(project: Path) -> None:
+    before = code_sha256("shout", project)
 
-    assert fingerprints.test_split_sha256(SPLIT[:0:-1]) == expected
-    assert fingerprints.test_split_sha256(SPLIT[1:].assign(dice=0.5)) == expected
+    (project / "pipeline/room/part.py").write_text("A = 2\n")
+    edited = code_sha256("shout", project)
+    (project / "pipeline/room/part.py").rename(project / "pipeline/room/renamed.py")
 
-
-@pytest.mark.parametrize("column", ["image_id", "pixel_sha256"])
-def test_the_hash_of_the_test_split_changes_with_a_radiograph(column: str) -> None:
-    other = SPLIT.copy()
-    other.loc[2, column] = "zz"
-
-    assert fingerprints.test_split_sha256(other[1:]) != fingerprints.test_split_sha256(SPLIT[1:])
+    assert len({before, edited, code_sha256("shout", project)}) == 3
 
 
-def test_the_hash_of_the_data_covers_all_rows() -> None:
-    assert fingerprints.data_sha256(SPLIT) != fingerprints.data_sha256(SPLIT[1:])
+def test_the_hash_of_the_code_ignores_what_the_stage_does_not_run(project: Path) -> None:
+    before = code_sha256("shout", project)
+
+    (project / "pipeline/other.py").write_text("C = 2\n")
+    (project / "words").write_text("loud")
+    (project / "pipeline/room/__pycache__").mkdir()
+    (project / "pipeline/room/__pycache__/part.pyc").write_bytes(b"compiled")
+
+    assert code_sha256("shout", project) == before
 
 
-def write_package(root: Path) -> Path:
-    for folder in fingerprints.CODE_FOLDERS:
-        (root / folder).mkdir(parents=True)
-        (root / folder / "module.py").write_text("A = 1\n")
-    return root
+def test_the_hash_of_the_code_is_that_of_an_equal_project_elsewhere(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = shutil.copytree(project, tmp_path_factory.mktemp("elsewhere") / "project")
+
+    assert code_sha256("shout", other) == code_sha256("shout", project)
 
 
-def test_the_hash_of_the_code_changes_with_content_and_with_name(tmp_path: Path) -> None:
-    package = write_package(tmp_path / "one")
-    before = fingerprints.code_sha256(package)
-
-    (package / "stages/module.py").write_text("A = 2\n")
-    edited = fingerprints.code_sha256(package)
-    (package / "stages/module.py").rename(package / "stages/other.py")
-
-    assert len({before, edited, fingerprints.code_sha256(package)}) == 3
-
-
-def test_the_hash_of_the_code_is_that_of_an_equal_package_elsewhere(tmp_path: Path) -> None:
-    one, other = write_package(tmp_path / "one"), write_package(tmp_path / "other")
-    (other / "stages/__pycache__").mkdir()
-    (other / "stages/__pycache__/module.pyc").write_bytes(b"compiled")
-
-    assert fingerprints.code_sha256(one) == fingerprints.code_sha256(other)
-
-
-def test_the_hash_of_the_code_is_of_this_package_by_default() -> None:
-    assert fingerprints.code_sha256() == fingerprints.code_sha256(
-        Path(fingerprints.__file__).parent
-    )
+def test_the_code_is_of_this_project_by_default() -> None:
+    assert code_sha256("report") == code_sha256("report", PROJECT)

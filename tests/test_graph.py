@@ -8,68 +8,93 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.fingerprints import MODEL_FILES
+from pipeline.fingerprints import code_files
+from pipeline.inference.model_files import MODEL_FILES
 from pipeline.params import load_params
 from tests.conftest import PROJECT
 
 STAGES = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
-# Cannot change a result, nor can what they import: values of params and its transforms are tracked
-# as params, the others hold no behaviour or, as live, only look on.
-NOT_TRACKED = {
-    "pipeline/__init__.py",
-    "pipeline/errors.py",
-    "pipeline/params.py",
-    "pipeline/settings.py",
-    "pipeline/transforms.py",
-    "pipeline/release/__init__.py",
-    "pipeline/release/live.py",
-    "pipeline/dataset/__init__.py",
-    "pipeline/stages/__init__.py",
+# What a stage reaches but does not depend on, nor on what that imports.
+NO_EFFECT = {
+    "pipeline/params.py": "its values are tracked, as params",
+    "pipeline/stage_graph.py": "what it says of dvc.yaml, DVC compares itself",
+    "pipeline/settings.py": "where things are on this machine",
+    "pipeline/errors.py": "what is said when there is no result",
+    "pipeline/tracking/live.py": "looks on while a network is trained",
 }
 
 
 def imported_files(path: Path) -> set[Path]:
-    """The project's modules that a module imports, its packages included."""
+    """The project's modules that a module imports, and the templates beside it that it names."""
     found: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipeline"):
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                base = PROJECT / Path(*str(name).split("."))
-                found |= {
-                    file
-                    for file in (base.with_suffix(".py"), base / "__init__.py")
-                    if file.is_file()
-                }
+        if isinstance(node, ast.ImportFrom):
+            found |= _modules(path, node)
+        elif isinstance(node, ast.Import):
+            found |= {file for alias in node.names for file in _files(alias.name)}
+        elif isinstance(node, ast.Constant) and str(node.value).endswith(".jinja"):
+            found.add(path.with_name(str(node.value)))
     return found
 
 
-def _tracked(path: Path) -> bool:
-    return path.relative_to(PROJECT).as_posix() not in NOT_TRACKED
+def _modules(path: Path, node: ast.ImportFrom) -> set[Path]:
+    package = path.relative_to(PROJECT).parts[: -node.level] if node.level else ()
+    base = ".".join([*package, *([node.module] if node.module else [])])
+    return {
+        file for alias in node.names for file in (*_files(base), *_files(f"{base}.{alias.name}"))
+    }
 
 
-def code_of(path: Path) -> set[Path]:
-    files, open_files = {path}, [path]
+def _files(name: str) -> set[Path]:
+    base = PROJECT / Path(*name.split("."))
+    files = (
+        {base.with_suffix(".py"), base / "__init__.py"} if name.startswith("pipeline") else set()
+    )
+    return {file for file in files if file.is_file()}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+def _only_says_what_it_is(path: Path) -> bool:
+    """Whether a module holds no code, as most packages' own."""
+    return path.suffix == ".py" and all(
+        isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body
+    )
+
+
+def code_of(name: str) -> set[str]:
+    """The code that can change what a stage writes: all that it reaches."""
+    first = PROJECT / "pipeline/stages" / f"{name}.py"
+    files, open_files = {first}, [first]
     while open_files:
-        new = imported_files(open_files.pop()) - files
-        files |= new
-        open_files.extend(file for file in new if _tracked(file))
-    return files
+        file = open_files.pop()
+        if file.suffix == ".py":
+            new = {one for one in imported_files(file) - files if name_of(one) not in NO_EFFECT}
+            files |= new
+            open_files.extend(new)
+    return {name_of(file) for file in files if not _only_says_what_it_is(file)}
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_all_the_code_it_runs(name: str) -> None:
-    listed = [PROJECT / dep for dep in STAGES[name]["deps"]]
-    code = code_of(PROJECT / "pipeline/stages" / f"{name}.py")
+    assert code_of(name) - code_files(name, PROJECT).keys() == set()
 
-    missing = {
-        file.relative_to(PROJECT).as_posix()
-        for file in code
-        if not any(file.is_relative_to(dep) for dep in listed)
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_no_code_that_it_does_not_run(name: str) -> None:
+    listed = {
+        file for file in code_files(name, PROJECT) if not _only_says_what_it_is(PROJECT / file)
     }
 
-    assert missing - NOT_TRACKED == set()
+    assert listed - code_of(name) == set()
+
+
+@pytest.mark.parametrize("file", NO_EFFECT)
+def test_what_has_no_effect_on_results_exists(file: str) -> None:
+    assert (PROJECT / file).is_file()
 
 
 @pytest.mark.parametrize("name", STAGES)

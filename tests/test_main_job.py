@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from pipeline.params import check_override, read_assignments
-from pipeline.run import airflow
+from pipeline.services import airflow
 from pipeline.settings import Settings, child_environment
 from tests.conftest import git
 from tests.projects import make_project

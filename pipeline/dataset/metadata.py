@@ -13,7 +13,7 @@ from typing import Any
 from openpyxl import Workbook, load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
 
-from pipeline.dataset.archive import checked_members
+from pipeline.dataset.zips import checked_members
 from pipeline.errors import DatasetError
 
 KEY = "FILE NAME"

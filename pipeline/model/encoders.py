@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.errors import ParamsError, ServiceError
 from pipeline.model import efficientnet_lite
-from pipeline.model.archive import foreign_parts
+from pipeline.model.keras_file import foreign_parts
 from pipeline.model.normalisation import MOMENTUM
 
 BACKBONE_DEPTH = 5

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from pipeline.errors import StageError
-from pipeline.model.graph import ANSWER, HEAD, INPUT
-from pipeline.model.predictor import Grey, Predictor, Probability
+from pipeline.inference.graph import ANSWER, HEAD, INPUT
+from pipeline.inference.predictor import Predictor, Probability
 from pipeline.model.shards import Shards, read_first
+from pipeline.radiograph.grey import Grey
 
 if TYPE_CHECKING:
     import onnx

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from pipeline.files import read_json
+from pipeline.radiograph.grey import Grey
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Grey = NDArray[np.uint8]
 
 SHUFFLE_BYTES = 64 * 2**20
 """Of records that wait in memory; shards and their records are already in random order, so this

@@ -27,7 +27,7 @@ Row = dict[str, float]
 
 
 class Watcher(Protocol):
-    """Who watches a training, such as pipeline.release.live.LiveRun."""
+    """Who watches a training, such as pipeline.tracking.live.LiveRun."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """A new row of the history, with `images_per_second`: trained on, by the whole epoch."""

@@ -11,11 +11,11 @@ import pandas as pd
 
 from pipeline.errors import ReleaseError
 from pipeline.files import sha256_file
-from pipeline.fingerprints import model_sha256
+from pipeline.inference.model_files import model_sha256
 from pipeline.release.evidence import Evidence, download_model
-from pipeline.release.record import Record, download
-from pipeline.run.reproduce import materialise
-from pipeline.run.workspace import Workspace
+from pipeline.tracking.run_record import RunRecord, download
+from pipeline.workspace.reproduce import materialise
+from pipeline.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +53,7 @@ def aliased_version(client: MlflowClient, name: str, alias: str) -> ModelVersion
 
 
 def score_champion(
-    record: Record,
+    record: RunRecord,
     workspace: Workspace,
     evidence: Evidence,
     folder: Path,
@@ -77,13 +77,15 @@ def score_champion(
     )
 
 
-def _recorded_scores(record: Record, champion: ModelVersion, folder: Path) -> pd.DataFrame | None:
+def _recorded_scores(
+    record: RunRecord, champion: ModelVersion, folder: Path
+) -> pd.DataFrame | None:
     run = record.client.get_run(champion.run_id)
     target = folder / "champion"
     target.mkdir()
     try:
         path = download(
-            Record(record.settings, record.client, run), "evaluate/per_image.parquet", target
+            RunRecord(record.settings, record.client, run), "evaluate/per_image.parquet", target
         )
     except ReleaseError:
         return None
@@ -91,14 +93,14 @@ def _recorded_scores(record: Record, champion: ModelVersion, folder: Path) -> pd
 
 
 def _score(
-    record: Record,
+    record: RunRecord,
     workspace: Workspace,
     evidence: Evidence,
     champion: ModelVersion,
     folder: Path,
 ) -> pd.DataFrame:
-    from pipeline.model.predictor import Predictor
-    from pipeline.stages.evaluate import score_images
+    from pipeline.evaluation.scoring import score_images
+    from pipeline.inference.predictor import Predictor
 
     materialise(workspace, "data")
     model = verified_model(record.settings.model_name, champion, folder)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.dataset.splits.table import test_split_sha256
 from pipeline.errors import ReleaseError
 from pipeline.files import read_json, sha256_file
-from pipeline.fingerprints import MODEL_FILES, model_sha256, test_split_sha256
+from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.params import Params, load_params
-from pipeline.release.record import Record, download, find_model
+from pipeline.tracking.run_record import RunRecord, download, find_model
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Evidence:
         }
 
 
-def load_evidence(record: Record, folder: Path) -> Evidence:
+def load_evidence(record: RunRecord, folder: Path) -> Evidence:
     """Download a run's evidence to `folder`; raises ReleaseError when it has no candidate."""
     model = find_model(record.client, record.run)
     if model is None:
@@ -89,7 +90,7 @@ def download_model(uri: str, folder: Path) -> Path:
     return files
 
 
-def _download_report(record: Record, folder: Path) -> Path:
+def _download_report(record: RunRecord, folder: Path) -> Path:
     try:
         return download(record, "report", folder)
     except ReleaseError:

@@ -16,13 +16,13 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from pipeline.evaluation.scores import summarise_classes
 from pipeline.files import sha256_file
 from pipeline.params import GateParams, flatten
 from pipeline.release.champion import ChampionScores, score_champion
 from pipeline.release.evidence import Evidence, load_evidence
-from pipeline.release.record import Record
-from pipeline.run.workspace import Workspace
-from pipeline.scores import summarise_classes
+from pipeline.tracking.run_record import RunRecord
+from pipeline.workspace.workspace import Workspace
 
 VERDICT = "gate/verdict.json"
 
@@ -78,7 +78,7 @@ class Verdict:
         }
 
 
-def run_gate(record: Record, workspace: Workspace) -> dict[str, Any]:
+def run_gate(record: RunRecord, workspace: Workspace) -> dict[str, Any]:
     """Judge the run's candidate, keep the verdict in its MLflow run and return the outcome."""
     with tempfile.TemporaryDirectory() as temporary:
         evidence = load_evidence(record, Path(temporary))

@@ -12,8 +12,8 @@ from pipeline.errors import ReleaseError
 from pipeline.files import read_json
 from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version
 from pipeline.release.gate import VERDICT, run_gate
-from pipeline.release.record import RUN_TAG, Record, download
-from pipeline.run.workspace import Workspace
+from pipeline.tracking.run_record import RUN_TAG, RunRecord, download
+from pipeline.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,7 @@ EVENT_TAG = "release."
 SHOWN = ("accuracy", "dice", "worst_class_dice")
 
 
-def run_promotion(record: Record, workspace: Workspace) -> dict[str, Any]:
+def run_promotion(record: RunRecord, workspace: Workspace) -> dict[str, Any]:
     """Release the run's candidate if its gate passed; return the outcome.
 
     A refused candidate and a model that is a version already change nothing in the registry.
@@ -51,7 +51,7 @@ def find_release(client: MlflowClient, name: str, model_sha256: str) -> str | No
     return str(found[0].version) if found else None
 
 
-def _release(record: Record, verdict: dict[str, Any]) -> dict[str, Any]:
+def _release(record: RunRecord, verdict: dict[str, Any]) -> dict[str, Any]:
     import mlflow
 
     client, name = record.client, record.settings.model_name
@@ -75,7 +75,7 @@ def _release(record: Record, verdict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evidence_tags(
-    record: Record,
+    record: RunRecord,
     verdict: dict[str, Any],
     metrics: dict[str, Any],
 ) -> dict[str, str]:
@@ -119,7 +119,7 @@ def move_champion(
     client.set_registered_model_alias(name, CHAMPION, version)
 
 
-def _close(record: Record, outcome: dict[str, Any]) -> dict[str, Any]:
+def _close(record: RunRecord, outcome: dict[str, Any]) -> dict[str, Any]:
     record.client.set_tag(record.run_id, "release", outcome["status"])
     record.client.set_tag(record.run_id, "release.reason", outcome["reason"])
     record.client.set_terminated(record.run_id, "FINISHED")

@@ -1,1 +1,1 @@
-"""Workspaces of DAG runs and the local services."""
+"""One run of the pipeline: its tasks, by a scheduler or in this process."""

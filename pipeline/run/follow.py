@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import ServiceError
-from pipeline.run import airflow_home
-from pipeline.run.airflow import Airflow, TaskState, connect
-from pipeline.run.tables import verdict_table
-from pipeline.run.tracking import Tracking
+from pipeline.release.release_tables import verdict_table
+from pipeline.services import airflow_home
+from pipeline.services.airflow import Airflow, TaskState, connect
 from pipeline.settings import Settings
+from pipeline.tracking.progress import Tracking
 
 logger = logging.getLogger(__name__)
 

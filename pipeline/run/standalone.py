@@ -11,12 +11,13 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.errors import WorkspaceError
-from pipeline.release.record import connect, create_record
-from pipeline.run.reproduce import stage_names
-from pipeline.run.tables import verdict_table
+from pipeline.release.release_tables import verdict_table
+from pipeline.run.recording import record_stage, start_record
 from pipeline.run.task import open_workspace, run_task, task_names
-from pipeline.run.workspace import RunRequest, Workspace
 from pipeline.settings import Settings
+from pipeline.stage_graph import stage_names
+from pipeline.tracking.run_record import connect
+from pipeline.workspace.workspace import RunRequest, Workspace
 
 
 def new_run_id(kind: str) -> str:
@@ -44,7 +45,7 @@ def retrain_standalone(settings: Settings, request: RunRequest) -> int:
 
 
 def track(settings: Settings, project: Path) -> str:
-    """Record the project's present results, made with `dvc repro`, as an MLflow run.
+    """RunRecord the project's present results, made with `dvc repro`, as an MLflow run.
 
     Returns the run's address. Raises WorkspaceError when they are not up to date.
     """
@@ -57,9 +58,9 @@ def track(settings: Settings, project: Path) -> str:
     workspace = Workspace(project, revision, Path(sys.executable))
     with connect(settings) as client:
         request = RunRequest(new_run_id("track"), revision="working tree")
-        record = create_record(settings, client, request, workspace)
+        record = start_record(settings, client, request, workspace)
         for name in stage_names(project):
-            record.log_stage(workspace, name, "ran")
+            record_stage(record, workspace, name, "ran")
         record.log_artifact(project / "dvc.lock", "")
         client.set_terminated(record.run_id, "FINISHED")
         return record.url

@@ -12,17 +12,19 @@ from typing import Any
 from pipeline.errors import LungsegError, ServiceError
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import run_promotion
-from pipeline.release.record import (
-    Record,
+from pipeline.run.recording import record_cached, record_stage, start_record
+from pipeline.settings import Settings
+from pipeline.stage_graph import stage_names
+from pipeline.tracking.run_record import (
+    REVISION_TAG,
+    RunRecord,
     connect,
-    create_record,
     find_record,
     latest_lock,
     open_record,
 )
-from pipeline.run.reproduce import push_results, reproduce, stage_names
-from pipeline.run.workspace import RunRequest, Workspace, find_workspace, make_workspace
-from pipeline.settings import Settings
+from pipeline.workspace.reproduce import push_results, reproduce
+from pipeline.workspace.workspace import RunRequest, Workspace, find_workspace, make_workspace
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +64,10 @@ def open_workspace(settings: Settings, request: RunRequest, lock: Path | None = 
     with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
         record = find_record(settings, client, request.run_id)
         if record:
-            request = replace(request, revision=record.run.data.tags["mlflow.source.git.commit"])
+            request = replace(request, revision=record.run.data.tags[REVISION_TAG])
         lock = lock or latest_lock(settings, client, Path(temporary))
         workspace = make_workspace(settings, request, lock)
-        record = record or create_record(settings, client, request, workspace)
+        record = record or start_record(settings, client, request, workspace)
     workspace = replace(workspace, mlflow_run_id=record.run_id)
     workspace.save()
     log.info("run %s at %s: %s", request.run_id, workspace.revision[:10], record.url)
@@ -103,7 +105,7 @@ def _after_stages(
 ) -> dict[str, Any]:
     with connect(settings) as client:
         record = open_record(settings, client, request.run_id)
-        record.log_cached(workspace)
+        record_cached(record, workspace)
         return AFTER_STAGES[name](record, workspace)
 
 
@@ -124,18 +126,18 @@ class _Recording:
             self.monitor.start()
 
     def finish(self) -> None:
-        """Record the stage, and those before it that came from the cache."""
+        """RunRecord the stage, and those before it that came from the cache."""
         self._stop()
         with connect(self.settings) as client:
             record = open_record(self.settings, client, self.run_id)
-            record.log_cached(self.workspace, before=self.name)
-            record.log_stage(self.workspace, self.name, "ran")
+            record_cached(record, self.workspace, before=self.name)
+            record_stage(record, self.workspace, self.name, "ran")
             record.log_artifact(self.workspace.folder / "dvc.lock", "")
             # Logging the model ends MLflow's run; only the promotion ends ours.
             client.update_run(record.run_id, status="RUNNING")
 
     def fail(self, error: LungsegError) -> None:
-        """Record why the stage failed, and what a refused dataset looked like."""
+        """RunRecord why the stage failed, and what a refused dataset looked like."""
         self._stop()
         try:
             with connect(self.settings) as client:
@@ -144,7 +146,7 @@ class _Recording:
         except ServiceError as silent:
             log.warning("the failure could not be recorded: %s", silent)
 
-    def _log_failure(self, record: Record, error: LungsegError) -> None:
+    def _log_failure(self, record: RunRecord, error: LungsegError) -> None:
         record.client.set_tag(record.run_id, "lungseg.failure", str(error)[:5000])
         refused = self.workspace.folder / "artifacts" / f"{self.name}-refused"
         if refused.exists():

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.release.record import RUN_TAG, Record
 from pipeline.search.space import MOST_TRIALS, Search, smaller_is_better
+from pipeline.tracking.run_record import RUN_TAG, RunRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -49,7 +49,7 @@ def describe(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.partition('.')[2]} {json.dumps(values[name])}" for name in values)
 
 
-def read_trials(parent: Record, search: Search) -> list[Trial]:
+def read_trials(parent: RunRecord, search: Search) -> list[Trial]:
     """Every trial that was given its values, in order of their numbers."""
     found = parent.client.get_run(parent.run_id)
     children = parent.client.search_runs(

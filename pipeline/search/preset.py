@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pipeline.files import atomic_path
 from pipeline.params import as_sections
-from pipeline.release.record import RUN_TAG, Record
 from pipeline.search.outcomes import Trial
 from pipeline.search.space import Search, assignments
+from pipeline.tracking.run_record import RUN_TAG, RunRecord
 
 
-def preset_text(parent: Record, search: Search, overrides: Iterable[str], best: Trial) -> str:
+def preset_text(parent: RunRecord, search: Search, overrides: Iterable[str], best: Trial) -> str:
     """What differs from params.yaml in the best trial: what the search was given, and its values.
 
     The header says where it comes from; nothing in it is a date of writing.

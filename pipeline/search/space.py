@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError,
 
 from pipeline.errors import ParamsError
 from pipeline.params import Count, Section, Seed, check_override, problems, read_yaml
-from pipeline.run.reproduce import stage_definition, stage_names
+from pipeline.stage_graph import stage_definition, stage_names
 
 LAST_STAGE = "train"
 """The last stage of a trial; those after it look at the test split."""
@@ -199,4 +199,4 @@ def shared_stages(search: Search, folder: Path) -> list[str]:
 
 
 def _params(folder: Path, stage: str) -> list[str]:
-    return [str(part) for part in stage_definition(folder, stage).get("params", [])]
+    return list(stage_definition(folder, stage).params)

@@ -19,15 +19,23 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.errors import LungsegError, SearchError, ServiceError
-from pipeline.release.record import STAGE_TAG, Record, connect, download, latest_lock, open_record
-from pipeline.run.reproduce import stage_names
+from pipeline.run.recording import record_cached
 from pipeline.run.task import open_workspace, run_task
-from pipeline.run.workspace import RunRequest, Workspace
 from pipeline.search.outcomes import FAILURE, GIVEN, Trial, describe, ranked, read_trials
 from pipeline.search.preset import preset_text
 from pipeline.search.sampling import propose
 from pipeline.search.space import Search, assignments, chain, check_search, shared_stages
 from pipeline.settings import Settings
+from pipeline.stage_graph import stage_names
+from pipeline.tracking.run_record import (
+    STAGE_TAG,
+    RunRecord,
+    connect,
+    download,
+    latest_lock,
+    open_record,
+)
+from pipeline.workspace.workspace import RunRequest, Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,13 +85,13 @@ def plan(settings: Settings, request: RunRequest, search: Search) -> dict[str, A
     for name in shared:
         run_task(searches, request, name)
     with connect(searches):
-        parent.log_cached(workspace, before=_after(workspace, len(shared)))
+        record_cached(parent, workspace, before=_after(workspace, len(shared)))
         if (workspace.folder / "dvc.lock").exists():
             parent.log_artifact(workspace.folder / "dvc.lock", "")
     return {"status": "planned", "run_id": parent.run_id, "numbers": list(range(search.count))}
 
 
-def _describe(parent: Record, search: Search) -> None:
+def _describe(parent: RunRecord, search: Search) -> None:
     text = yaml.safe_dump(search.model_dump(), sort_keys=False, default_flow_style=None)
     names = ", ".join(key.partition(".")[2] for key in search.space)
     title = f"{search.count} trials by {search.method}: {names}"
@@ -138,7 +146,7 @@ def _run_trial(
     statuses = {name: run_task(settings, own, name)["status"] for name in stages[len(shared) :]}
     with connect(settings) as client:
         record = open_record(settings, client, own.run_id)
-        record.log_cached(workspace, before=_after(workspace, len(stages)))
+        record_cached(record, workspace, before=_after(workspace, len(stages)))
         record.log_artifact(workspace.folder / "dvc.lock", "")
         client.set_terminated(record.run_id, "FINISHED")
         done = next(one for one in read_trials(parent, search) if one.number == number)
@@ -146,13 +154,13 @@ def _run_trial(
     return {"status": statuses[stages[-1]], "run_id": record.run_id, "note": note}
 
 
-def _lock(parent: Record, folder: Path) -> Path | None:
+def _lock(parent: RunRecord, folder: Path) -> Path | None:
     """The dvc.lock of the plan; None if no stage is shared."""
     names = [file.path for file in parent.client.list_artifacts(parent.run_id)]
     return download(parent, "dvc.lock", folder) if "dvc.lock" in names else None
 
 
-def give_values(parent: Record, search: Search, number: int) -> dict[str, Any]:
+def give_values(parent: RunRecord, search: Search, number: int) -> dict[str, Any]:
     """The values of a trial, kept as a tag of the parent before anything of the trial starts."""
     trials = {trial.number: trial for trial in read_trials(parent, search)}
     if number in trials:
@@ -165,7 +173,7 @@ def give_values(parent: Record, search: Search, number: int) -> dict[str, Any]:
 
 
 def name_best(settings: Settings, request: RunRequest, search: Search) -> dict[str, Any]:
-    """Record the best trial and its preset in the parent run, and end it.
+    """RunRecord the best trial and its preset in the parent run, and end it.
 
     Raises SearchError when no trial finished.
     """
@@ -194,7 +202,7 @@ def name_best(settings: Settings, request: RunRequest, search: Search) -> dict[s
     }
 
 
-def _all_trials(parent: Record, search: Search) -> list[Trial]:
+def _all_trials(parent: RunRecord, search: Search) -> list[Trial]:
     """Every trial that was planned, the best first."""
     known = {trial.number: trial for trial in read_trials(parent, search)}
     never = "it was never begun; see the log of its task"
@@ -216,7 +224,7 @@ def _end_children(client: MlflowClient, trials: list[Trial]) -> None:
             client.set_terminated(trial.run_id, "FAILED")
 
 
-def _end(parent: Record, status: str, failure: str = "") -> None:
+def _end(parent: RunRecord, status: str, failure: str = "") -> None:
     if failure:
         parent.client.set_tag(parent.run_id, "lungseg.failure", failure[:5000])
     parent.client.set_terminated(parent.run_id, status)

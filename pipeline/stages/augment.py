@@ -22,14 +22,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.dataset.augmentation import FAULTS, Copier, Grey, Original, digest
-from pipeline.dataset.radiograph import read_mask, read_radiograph
-from pipeline.errors import CrashedError, DatasetError, StageError
-from pipeline.files import atomic_folder, write_json
-from pipeline.model.predictor import fit_radiograph
-from pipeline.model.shards import encode_record, record_size, write_shard
-from pipeline.params import AugmentParams, Params
-from pipeline.preview import (
+from pipeline.augmentation.copies import FAULTS, Copier, Original, digest
+from pipeline.augmentation.preview import (
     COLUMNS,
     Group,
     Tile,
@@ -37,6 +31,13 @@ from pipeline.preview import (
     draw_preview,
     settings_of,
 )
+from pipeline.errors import CrashedError, DatasetError, StageError
+from pipeline.files import atomic_folder, write_json
+from pipeline.model.shards import encode_record, record_size, write_shard
+from pipeline.params import AugmentParams, Params
+from pipeline.radiograph.fit import fit_radiograph
+from pipeline.radiograph.grey import Grey
+from pipeline.radiograph.reading import read_mask, read_radiograph
 
 SHARD_SIZE = 32 * 2**20
 """Bytes. Enough to be read at full speed from a disk or an object store, little enough that every

@@ -13,23 +13,17 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from pipeline.cases import Case, draw_cases, encode_png
-from pipeline.charts import draw_curves, draw_dice
+from pipeline.dataset.splits.table import data_sha256, read_split, select_test, test_split_sha256
 from pipeline.errors import StageError
+from pipeline.evaluation.cases import Case, draw_cases
+from pipeline.evaluation.scores import SCORES, summarise_classes
 from pipeline.files import atomic_folder, read_json, sha256_file, write_json
-from pipeline.fingerprints import (
-    MODEL_FILES,
-    code_sha256,
-    data_sha256,
-    model_sha256,
-    read_split,
-    select_test,
-    test_split_sha256,
-)
-from pipeline.overlay import Area, Outline, draw_swatch
-from pipeline.pages import load_template
+from pipeline.fingerprints import code_sha256
+from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.params import Params, flatten
-from pipeline.scores import SCORES, summarise_classes
+from pipeline.pictures.charts import draw_curves, draw_dice
+from pipeline.pictures.overlay import Area, Outline, draw_swatch
+from pipeline.pictures.pages import encode_png, load_template
 
 HISTORY = ("epoch", "loss", "val_loss", "dice", "val_dice")
 SHOWN_PARAMS = ("validate", "split", "augment", "train", "evaluate", "report")
@@ -58,7 +52,7 @@ class Evidence:
             "model_sha256": model_sha256(artifacts / "train"),
             "test_split_sha256": test_split_sha256(select_test(self.split)),
             "data_sha256": data_sha256(self.split),
-            "code_sha256": code_sha256(),
+            "code_sha256": code_sha256("report"),
             "metrics_sha256": sha256_file(artifacts / "evaluate/metrics.json"),
             "per_image_sha256": sha256_file(artifacts / "evaluate/per_image.parquet"),
         }

@@ -1,9 +1,9 @@
 """Split the radiographs into train, validation and test so that no patient is on two sides.
 
-Each radiograph has a position from 0 to 1, a hash of its record (pipeline/dataset/groups.py) or,
-without a record, of its pixels: below `test` it is of the test side by itself, below `test + val`
-of the validation side, else of training. A group takes the first of test, val, train that one of
-its members has by itself.
+Each radiograph has a position from 0 to 1, a hash of its record (pipeline/dataset/splits/groups.py)
+or, without a record, of its pixels: below `test` it is of the test side by itself, below
+`test + val` of the validation side, else of training. A group takes the first of test, val, train
+that one of its members has by itself.
 
 Such a split needs no memory and no seed, and a radiograph in test stays in test in every later
 version of the dataset. Proof: what a radiograph is by itself follows from its row alone, and a
@@ -28,8 +28,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.dataset.groups import find_groups, find_records
-from pipeline.dataset.leakage import SIDES, find_leaks
+from pipeline.dataset.splits.groups import find_groups, find_records
+from pipeline.dataset.splits.leakage import SIDES, find_leaks
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder, write_json
 from pipeline.params import Params, SplitParams

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pipeline
 from pipeline.files import atomic_folder, write_csv, write_json
+from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
 from pipeline.model.shards import find_shards
 from pipeline.params import Params, TrainParams
-from pipeline.release.live import live_run
 from pipeline.settings import Settings
-
-PACKAGE = Path(pipeline.__file__).parent
+from pipeline.tracking.live import live_run
 
 
 def run(params: Params, root: Path) -> str:
@@ -28,9 +26,9 @@ def run(params: Params, root: Path) -> str:
     shards = root / "artifacts/augment"
     train, val = find_shards(shards, "train"), find_shards(shards, "val")
 
-    from pipeline.model.archive import save_network
     from pipeline.model.devices import circumstances
     from pipeline.model.export import check_export, export_network
+    from pipeline.model.keras_file import save_network
     from pipeline.model.training import HISTORY, fit
 
     live = live_run()
@@ -58,14 +56,8 @@ def training_key(params: TrainParams, inputs: list[Path], circumstances: dict[st
     The number of epochs and the patience are part of it: with fewer, an undisturbed training
     might have stopped before the checkpoint.
     """
-    files = {path.name: path for path in inputs} | tracked_code()
+    files = {path.name: path for path in inputs} | code_files("train")
     return checkpoint_key(files, {"params": params.model_dump(), **circumstances})
-
-
-def tracked_code() -> dict[str, Path]:
-    """The modules that dvc.yaml names for this stage, by their path from the project's root."""
-    files = [PACKAGE / "files.py", Path(__file__), *(PACKAGE / "model").rglob("*.py")]
-    return {file.relative_to(PACKAGE.parent).as_posix(): file for file in files}
 
 
 def _summary(fitted: Any, difference: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.run.daemon import wait
+from pipeline.services.daemon import wait
 
 REPORT = '{"stage": "train", "status": "ran", "seconds": 1.5, "run_id": "abc"}'
 RELEASED = (

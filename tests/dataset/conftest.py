@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataset.deliveries import Deliver, shell, write_pair
+from tests.dataset.delivery.deliveries import Deliver, shell, write_pair
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pipeline.dataset.manifest import (
     quarantine_table,
     read_origins,
 )
-from tests.dataset.deliveries import write_sheet
+from tests.dataset.delivery.deliveries import write_sheet
 
 
 def pairs(*rows: tuple[str, str, str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from openpyxl import Workbook
 from pipeline.dataset.metadata import merge_sheets, read_sheet
 from pipeline.errors import DatasetError
 from pipeline.files import sha256_file
-from tests.dataset.deliveries import write_sheet
+from tests.dataset.delivery.deliveries import write_sheet
 
 
 def refusal(path: Path) -> str:

@@ -92,8 +92,8 @@ def test_a_file_that_is_not_the_known_one_is_not_read(
 
 
 def test_a_network_with_it_is_exported_whole(params: Params, tmp_path: Path) -> None:
+    from pipeline.inference.predictor import Predictor
     from pipeline.model.export import export_network
-    from pipeline.model.predictor import Predictor
 
     network = build(params, deep_supervision=True)
     radiograph = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32)

@@ -126,7 +126,7 @@ def test_size_that_cannot_be_halved_is_refused_with_sizes_that_can(
 def test_saved_network_answers_the_same_in_safe_mode_without_this_code(
     params: Params, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    from pipeline.model.archive import save_network
+    from pipeline.model.keras_file import save_network
 
     network = build(small(params, **changes))
     save_network(network, tmp_path / "model.keras")
@@ -143,7 +143,7 @@ def test_saved_network_answers_the_same_in_safe_mode_without_this_code(
 def test_equal_networks_are_equal_files(params: Params, tmp_path: Path) -> None:
     import keras
 
-    from pipeline.model.archive import save_network
+    from pipeline.model.keras_file import save_network
 
     for name in ("one", "other"):
         keras.backend.clear_session()

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
+from pipeline.evaluation.scores import Counts, score, summarise_classes
 from pipeline.files import sha256_file
-from pipeline.fingerprints import test_split_sha256 as split_sha256
 from pipeline.params import Params
 from pipeline.release.champion import ChampionScores
 from pipeline.release.evidence import Evidence
 from pipeline.release.gate import Check, Verdict, judge, render
-from pipeline.scores import Counts, score, summarise_classes
 
 CLASSES = ("COVID", "Normal")
 

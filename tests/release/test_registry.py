@@ -1,4 +1,4 @@
-"""Record, gate, promotion and rollback against a real MLflow store."""
+"""RunRecord, gate, promotion and rollback against a real MLflow store."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
+from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
 from pipeline.errors import ReleaseError, ServiceError, StageError
+from pipeline.evaluation.scores import summarise_classes
 from pipeline.files import read_json, sha256_file, write_json
-from pipeline.fingerprints import MODEL_FILES, model_sha256
-from pipeline.fingerprints import test_split_sha256 as split_sha256
+from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.params import Params
-from pipeline.predict import list_radiographs, load_released, predict_files
 from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, verified_model
 from pipeline.release.gate import run_gate
 from pipeline.release.history import list_releases, rollback
 from pipeline.release.promotion import move_champion, run_promotion
-from pipeline.release.record import (
-    Record,
+from pipeline.release.release_tables import release_tables
+from pipeline.run.recording import record_cached, record_stage, start_record
+from pipeline.serving.files import list_radiographs, load_released, predict_files
+from pipeline.settings import Settings
+from pipeline.tracking.run_record import (
+    RunRecord,
     connect,
-    create_record,
     download,
     find_record,
     latest_lock,
     name_metrics,
     open_record,
 )
-from pipeline.release.table import release_tables
-from pipeline.run.workspace import RunRequest, Workspace
-from pipeline.scores import summarise_classes
-from pipeline.settings import Settings
+from pipeline.workspace.workspace import RunRequest, Workspace
 from tests.conftest import PROJECT
 from tests.release.test_gate import CLASSES, make_evidence, score_table
 
@@ -70,7 +70,7 @@ def make_run(
     folder: Path,
     dice: dict[str, list[float]] | None = None,
     model: bytes | dict[str, bytes] = b"weights",
-) -> tuple[Record, Workspace]:
+) -> tuple[RunRecord, Workspace]:
     """A finished run's record and workspace, whose results are made up but belong together."""
     per_image = score_table(dice or dict.fromkeys(CLASSES, [0.97] * 8))
     results = folder / "artifacts"
@@ -114,22 +114,22 @@ def make_run(
     (folder / "data.dvc").write_text(yaml.safe_dump(DATA))
     (folder / "dvc.lock").write_text("schema: '2.0'\n")
     workspace = Workspace(folder, "c0ffee", Path(sys.executable))
-    record = create_record(settings, client, RunRequest(folder.name), workspace)
-    record.log_cached(workspace)
-    return Record(settings, client, client.get_run(record.run_id)), workspace
+    record = start_record(settings, client, RunRequest(folder.name), workspace)
+    record_cached(record, workspace)
+    return RunRecord(settings, client, client.get_run(record.run_id)), workspace
 
 
 @pytest.fixture
-def run(settings: Settings, client: MlflowClient, tmp_path: Path) -> tuple[Record, Workspace]:
+def run(settings: Settings, client: MlflowClient, tmp_path: Path) -> tuple[RunRecord, Workspace]:
     return make_run(settings, client, tmp_path / "first")
 
 
-def release(run: tuple[Record, Workspace]) -> dict[str, Any]:
+def release(run: tuple[RunRecord, Workspace]) -> dict[str, Any]:
     run_gate(*run)
     return run_promotion(*run)
 
 
-def test_a_run_from_the_cache_is_recorded_whole(run: tuple[Record, Workspace]) -> None:
+def test_a_run_from_the_cache_is_recorded_whole(run: tuple[RunRecord, Workspace]) -> None:
     record, _ = run
     found = record.client.get_run(record.run_id)
 
@@ -144,10 +144,10 @@ def test_a_run_from_the_cache_is_recorded_whole(run: tuple[Record, Workspace]) -
     assert set(record.recorded().values()) == {"cached"}
 
 
-def test_recording_twice_changes_nothing(run: tuple[Record, Workspace]) -> None:
+def test_recording_twice_changes_nothing(run: tuple[RunRecord, Workspace]) -> None:
     record, workspace = run
 
-    record.log_stage(workspace, "train", "cached")
+    record_stage(record, workspace, "train", "cached")
 
     models = record.client.search_logged_models([record.run.info.experiment_id])
     assert len(models) == 1
@@ -155,7 +155,7 @@ def test_recording_twice_changes_nothing(run: tuple[Record, Workspace]) -> None:
 
 
 def test_the_logged_model_has_a_signature_and_a_short_list_of_requirements(
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     record, _ = run
@@ -173,7 +173,9 @@ def test_the_logged_model_has_a_signature_and_a_short_list_of_requirements(
     assert not [line for line in requirements if "airflow" in line]
 
 
-def test_a_passing_candidate_is_released_with_its_evidence(run: tuple[Record, Workspace]) -> None:
+def test_a_passing_candidate_is_released_with_its_evidence(
+    run: tuple[RunRecord, Workspace],
+) -> None:
     record, _ = run
 
     outcome = release(run)
@@ -195,7 +197,7 @@ def test_a_passing_candidate_is_released_with_its_evidence(run: tuple[Record, Wo
 def test_the_same_model_is_not_released_twice(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     release(run)
@@ -210,7 +212,7 @@ def test_the_same_model_is_not_released_twice(
 def test_a_refused_candidate_changes_nothing_in_the_registry(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     release(run)
@@ -231,7 +233,7 @@ def test_a_refused_candidate_changes_nothing_in_the_registry(
 def test_a_better_candidate_moves_the_champion_and_keeps_the_previous(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     release(run)
@@ -254,7 +256,7 @@ def test_a_better_candidate_moves_the_champion_and_keeps_the_previous(
 def test_a_verdict_against_a_replaced_champion_is_judged_again(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     slow = make_run(settings, client, tmp_path / "slow", None, b"slow weights")
@@ -273,7 +275,7 @@ def test_a_verdict_against_a_replaced_champion_is_judged_again(
 def test_a_move_between_reading_and_writing_is_refused(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
 ) -> None:
     release(run)
 
@@ -284,7 +286,7 @@ def test_a_move_between_reading_and_writing_is_refused(
 def test_rollback_goes_back_and_forth_and_refuses_what_is_not_there(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ReleaseError, match="has no version before the champion"):
@@ -311,7 +313,7 @@ def test_rollback_goes_back_and_forth_and_refuses_what_is_not_there(
 def test_an_alias_whose_version_is_gone_is_one_line(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release(run)
@@ -325,7 +327,7 @@ def test_an_alias_whose_version_is_gone_is_one_line(
 def test_a_swapped_model_file_is_refused_before_it_is_opened(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
     name: str,
 ) -> None:
@@ -345,9 +347,9 @@ def test_a_released_network_segments_files_whole_and_by_level(
     params: Params,
     tmp_path: Path,
 ) -> None:
-    from pipeline.model.archive import save_network
+    from pipeline.inference.predictor import Predictor
     from pipeline.model.export import export_network
-    from pipeline.model.predictor import Predictor
+    from pipeline.model.keras_file import save_network
     from pipeline.model.unetpp import build_unetpp
 
     small = {"filters": [4, 6, 8], "deep_supervision": True}
@@ -374,7 +376,7 @@ def test_a_released_network_segments_files_whole_and_by_level(
 def test_a_release_from_before_the_export_is_one_line(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     release(run)
@@ -411,15 +413,15 @@ def test_an_address_without_a_release_is_one_line(
 def test_a_run_without_a_model_or_a_record_is_one_line(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
 ) -> None:
     record, workspace = run
     empty = client.create_run(record.run.info.experiment_id)
 
     with pytest.raises(ReleaseError, match="has no model, expected the one of its training"):
-        run_gate(Record(settings, client, empty), workspace)
+        run_gate(RunRecord(settings, client, empty), workspace)
     with pytest.raises(ReleaseError, match=r"has no artifact gate/verdict.json"):
-        run_promotion(Record(settings, client, empty), workspace)
+        run_promotion(RunRecord(settings, client, empty), workspace)
     with pytest.raises(ReleaseError, match="run 'nowhere': not in experiment"):
         open_record(settings, client, "nowhere")
 
@@ -427,7 +429,7 @@ def test_a_run_without_a_model_or_a_record_is_one_line(
 def test_a_record_is_found_by_either_id(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
 ) -> None:
     record, _ = run
 
@@ -443,7 +445,7 @@ def test_a_record_is_found_by_either_id(
 def test_a_new_workspace_starts_from_the_newest_finished_lock(
     settings: Settings,
     client: MlflowClient,
-    run: tuple[Record, Workspace],
+    run: tuple[RunRecord, Workspace],
     tmp_path: Path,
 ) -> None:
     record, workspace = run

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from pipeline.errors import ServiceError
 from pipeline.run import follow as module
-from pipeline.run.airflow import TaskState
 from pipeline.run.follow import follow, start
-from pipeline.run.tracking import Progress
+from pipeline.services.airflow import TaskState
 from pipeline.settings import Settings
+from pipeline.tracking.progress import Progress
 
 RAN = {"status": "ran", "run_id": "m1"}
 RELEASED = {"status": "released", "version": "3", "metrics": {"dice": 0.95}}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.run import task
-from pipeline.run.workspace import RunRequest, Workspace
 from pipeline.settings import Settings
+from pipeline.workspace.workspace import RunRequest, Workspace
 
 
 def test_a_stage_keeps_its_checkpoints_in_the_home_and_not_in_its_workspace(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.params import check_override, read_assignments, read_yaml
-from pipeline.release.record import connect
 from pipeline.settings import Settings, child_environment
+from pipeline.tracking.run_record import connect
 from tests.projects import make_project
 
 pytestmark = pytest.mark.slow

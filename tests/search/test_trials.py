@@ -14,14 +14,14 @@ from mlflow import MlflowClient
 
 from pipeline.errors import ParamsError, SearchError, ServiceError
 from pipeline.params import check_override, read_assignments
-from pipeline.release.record import RUN_TAG, Record, connect, open_record
 from pipeline.run.task import open_workspace
-from pipeline.run.workspace import RunRequest
 from pipeline.search import trials
 from pipeline.search.outcomes import FAILURE, GIVEN, PARENT_TAG, read_trials
 from pipeline.search.space import Search, parse_search
 from pipeline.search.trials import give_values, run_search_task, run_trial, search_settings
 from pipeline.settings import Settings
+from pipeline.tracking.run_record import RUN_TAG, RunRecord, connect, open_record
+from pipeline.workspace.workspace import RunRequest
 from tests.conftest import PROJECT, git
 
 pytestmark = pytest.mark.slow
@@ -64,14 +64,14 @@ def search(goal: str = "best_val_dice", **space: Any) -> Search:
 
 
 @pytest.fixture
-def parent(settings: Settings, client: MlflowClient) -> Record:
+def parent(settings: Settings, client: MlflowClient) -> RunRecord:
     """The record of a search that was planned."""
     searches = search_settings(settings)
     open_workspace(searches, REQUEST)
     return open_record(searches, client, REQUEST.run_id)
 
 
-def finish(parent: Record, number: int, **metrics: float) -> None:
+def finish(parent: RunRecord, number: int, **metrics: float) -> None:
     """Make the run of a trial, FINISHED with metrics, or still RUNNING without."""
     tags = {RUN_TAG: f"{REQUEST.run_id}.{number}", PARENT_TAG: parent.run_id}
     run = parent.client.create_run(parent.run.info.experiment_id, tags=tags)
@@ -85,13 +85,13 @@ def best(settings: Settings, asked: Search) -> dict[str, Any]:
     return run_search_task(settings, REQUEST, asked, "best", 0)
 
 
-def test_searches_are_an_experiment_of_their_own(settings: Settings, parent: Record) -> None:
+def test_searches_are_an_experiment_of_their_own(settings: Settings, parent: RunRecord) -> None:
     experiment = parent.client.get_experiment(parent.run.info.experiment_id)
 
     assert experiment.name == f"{settings.experiment}-search"
 
 
-def test_a_second_try_of_a_trial_gets_the_values_of_the_first(parent: Record) -> None:
+def test_a_second_try_of_a_trial_gets_the_values_of_the_first(parent: RunRecord) -> None:
     asked = search()
     first = [give_values(parent, asked, number) for number in range(3)]
     finish(parent, 0, best_val_dice=0.9)
@@ -104,7 +104,7 @@ def test_a_second_try_of_a_trial_gets_the_values_of_the_first(parent: Record) ->
 
 
 def test_a_trial_is_proposed_from_those_that_finished(
-    parent: Record, monkeypatch: pytest.MonkeyPatch
+    parent: RunRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = search()
     given = [give_values(parent, asked, number) for number in range(3)]
@@ -124,7 +124,7 @@ def test_a_trial_is_proposed_from_those_that_finished(
 
 
 def test_the_best_is_named_beside_a_trial_that_failed_and_one_that_never_began(
-    settings: Settings, parent: Record
+    settings: Settings, parent: RunRecord
 ) -> None:
     asked = search()
     values = [give_values(parent, asked, number) for number in range(3)]
@@ -163,7 +163,7 @@ def test_the_best_is_named_beside_a_trial_that_failed_and_one_that_never_began(
 
 
 def test_the_preset_has_all_that_the_best_trial_was_given(
-    settings: Settings, parent: Record, tmp_path: Path
+    settings: Settings, parent: RunRecord, tmp_path: Path
 ) -> None:
     asked = search(epochs=[5], filters=[[4, 8], [8, 16]], encoder=["plain"])
     values = {"train.epochs": 5, "train.filters": [4, 8], "train.encoder": "plain"}
@@ -191,7 +191,7 @@ def test_the_preset_has_all_that_the_best_trial_was_given(
     ("goal", "expected"), [("best_val_dice", [2, 0, 1]), ("best_val_loss", [1, 0, 2])]
 )
 def test_a_loss_is_best_when_small_and_of_equals_the_earlier_wins(
-    settings: Settings, parent: Record, goal: str, expected: list[int]
+    settings: Settings, parent: RunRecord, goal: str, expected: list[int]
 ) -> None:
     asked = search(goal)
     for number, value in enumerate((0.5, 0.4, 0.6, 0.5)):
@@ -204,7 +204,7 @@ def test_a_loss_is_best_when_small_and_of_equals_the_earlier_wins(
 
 
 def test_a_search_without_a_finished_trial_fails_with_the_first_reason(
-    settings: Settings, parent: Record
+    settings: Settings, parent: RunRecord
 ) -> None:
     asked = search()
     give_values(parent, asked, 0)
@@ -216,7 +216,7 @@ def test_a_search_without_a_finished_trial_fails_with_the_first_reason(
     assert parent.client.get_run(parent.run_id).info.status == "FAILED"
 
 
-def test_a_trial_that_cannot_begin_leaves_its_reason(settings: Settings, parent: Record) -> None:
+def test_a_trial_that_cannot_begin_leaves_its_reason(settings: Settings, parent: RunRecord) -> None:
     asked = search(filters=[[4]])
 
     with pytest.raises(ParamsError, match=r"train\.filters"):

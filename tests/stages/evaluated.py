@@ -11,12 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.dataset.layout import list_dataset
-from pipeline.dataset.radiograph import Grey, pixel_sha256, read_radiograph
+from pipeline.evaluation.scores import summarise_classes
+from pipeline.evaluation.scoring import score_images
 from pipeline.files import sha256_file, write_json
-from pipeline.fingerprints import MODEL_FILES
+from pipeline.inference.model_files import MODEL_FILES
 from pipeline.params import EvaluateParams
-from pipeline.scores import summarise_classes
-from pipeline.stages.evaluate import score_images
+from pipeline.radiograph.grey import Grey
+from pipeline.radiograph.reading import pixel_sha256, read_radiograph
 from tests.conftest import write_dataset
 
 PARAMS = EvaluateParams(threshold=0.5, batch_size=4)

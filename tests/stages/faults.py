@@ -17,7 +17,7 @@ from openpyxl import Workbook
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 
-from pipeline.dataset.phantom import radiograph
+from pipeline.dataset.synthetic.phantom import radiograph
 
 Grey = NDArray[np.uint8]
 Faulty = tuple[bytes, bytes]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.augmentation.preview import OUTLINE, TILE
 from pipeline.errors import CrashedError, StageError
 from pipeline.files import read_json, sha256_file, write_csv
 from pipeline.model.shards import encode_record
 from pipeline.params import Params
-from pipeline.preview import OUTLINE, TILE
 from pipeline.stages import augment
 from tests.conftest import write_dataset
 

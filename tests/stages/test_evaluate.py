@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.dataset.radiograph import pixel_sha256, read_mask, read_radiograph
 from pipeline.errors import DatasetError, StageError, UnreadableError
+from pipeline.evaluation.scores import SCORES, Counts, confusion, score
+from pipeline.evaluation.scoring import score_images
 from pipeline.files import read_json, sha256_file
 from pipeline.params import EvaluateParams, Params
-from pipeline.scores import SCORES, Counts, confusion, score
-from pipeline.stages.evaluate import run, score_images
+from pipeline.radiograph.reading import pixel_sha256, read_mask, read_radiograph
+from pipeline.stages.evaluate import run
 from tests.stages.evaluated import PARAMS, StandIn, write_split, write_training
 
 
@@ -25,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_split(tmp_path, test=5, COVID=7, Normal=8)
     write_training(tmp_path)
     module = types.SimpleNamespace(Predictor=lambda path: StandIn())
-    monkeypatch.setitem(sys.modules, "pipeline.model.predictor", module)
+    monkeypatch.setitem(sys.modules, "pipeline.inference.predictor", module)
     return tmp_path
 
 

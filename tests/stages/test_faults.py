@@ -2,7 +2,7 @@
 
 Numbers are those of the list of faults: 1 to 14 are single bad files, 15 to 18 need the dataset as
 a whole, 19 and 20 other conventions, 21 hostile paths. Fault 22, hostile archives, is in
-tests/dataset/test_archive.py; that duplicates share a split is in tests/stages/test_split.py.
+tests/dataset/test_zips.py; that duplicates share a split is in tests/stages/test_split.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.dataset.phantom import write_dataset
+from pipeline.dataset.synthetic.phantom import write_dataset
 from pipeline.files import read_json
 from pipeline.params import override
 from pipeline.settings import child_environment

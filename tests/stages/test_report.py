@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from pipeline import fingerprints
+from pipeline.dataset.splits import table
 from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file, write_json
+from pipeline.inference.model_files import model_sha256
 from pipeline.params import Params, ReportParams
 from pipeline.stages.report import run
 from tests.browser import open_page, overhang, resize
@@ -86,17 +88,15 @@ def page(report: Path) -> Page:
 def test_the_report_is_bound_to_what_it_shows(evaluated: Path, report: Path) -> None:
     bound = read_json(report / "report.json")
 
-    split = fingerprints.read_split(evaluated / "artifacts/split/split.csv")
+    split = table.read_split(evaluated / "artifacts/split/split.csv")
     artifacts = evaluated / "artifacts"
-    assert bound["model_sha256"] == fingerprints.model_sha256(artifacts / "train")
+    assert bound["model_sha256"] == model_sha256(artifacts / "train")
     assert bound["metrics_sha256"] == sha256_file(artifacts / "evaluate/metrics.json")
     assert bound["per_image_sha256"] == sha256_file(artifacts / "evaluate/per_image.parquet")
     assert bound["index_sha256"] == sha256_file(report / "index.html")
-    assert bound["test_split_sha256"] == fingerprints.test_split_sha256(
-        fingerprints.select_test(split)
-    )
-    assert bound["data_sha256"] == fingerprints.data_sha256(split)
-    assert bound["code_sha256"] == fingerprints.code_sha256()
+    assert bound["test_split_sha256"] == table.test_split_sha256(table.select_test(split))
+    assert bound["data_sha256"] == table.data_sha256(split)
+    assert bound["code_sha256"] == fingerprints.code_sha256("report")
     assert bound["test_cases"] == 14
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.metadata import read_sheet
-from pipeline.dataset.radiograph import pixel_sha256, read_radiograph
-from pipeline.dataset.similarity import perceptual_hash
+from pipeline.dataset.splits.similarity import perceptual_hash
 from pipeline.errors import StageError
 from pipeline.files import read_json
 from pipeline.params import Params, SplitParams
+from pipeline.radiograph.reading import pixel_sha256, read_radiograph
 from pipeline.stages import split
 from pipeline.stages.split import assign_sides, run, side
 from tests.manifests import digest, look, make_manifest, write_manifest

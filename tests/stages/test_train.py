@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from pipeline.errors import StageError
 from pipeline.files import read_json, write_json
+from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.shards import encode_record, find_shards, write_shard
 from pipeline.params import Params
 from pipeline.stages import train
-from tests.conftest import PROJECT, draw_pair
+from tests.conftest import draw_pair
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def history(root: Path) -> list[dict[str, float]]:
 def test_training_learns_and_leaves_its_files(
     params: Params, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipeline.model.predictor import Predictor
+    from pipeline.inference.predictor import Predictor
 
     caplog.set_level(logging.INFO, "pipeline")
 
@@ -214,12 +214,17 @@ def test_other_inputs_or_libraries_are_another_training(params: Params, root: Pa
     assert len(keys) == 2 + 3
 
 
-def test_the_code_in_the_key_is_that_of_dvc_yaml() -> None:
-    deps = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["train"]["deps"]
-    paths = [PROJECT / dep for dep in deps if dep.startswith("pipeline/")]
-    code = {file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])}
+def test_another_code_is_another_training(
+    params: Params, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inputs = list((root / "artifacts/augment").iterdir())
+    before = train.training_key(params.train, inputs, {})
+    (tmp_path / "losses.py").write_text("# another loss")
+    code = {**code_files("train"), "pipeline/model/losses.py": tmp_path / "losses.py"}
 
-    assert set(train.tracked_code().values()) == code
+    monkeypatch.setattr(train, "code_files", lambda stage: code)
+
+    assert train.training_key(params.train, inputs, {}) != before
 
 
 def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
@@ -401,7 +406,7 @@ def test_training_before_augmenting_is_refused(params: Params, tmp_path: Path) -
 def test_epochs_go_to_the_run_that_the_settings_name(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.release.live import LiveRun
+    from pipeline.tracking.live import LiveRun
 
     seen: list[tuple[str, float]] = []
     shown: dict[int, tuple[Any, Any, Any]] = {}

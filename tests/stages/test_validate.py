@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
-from pipeline.dataset.expectations import Verdict
 from pipeline.dataset.layout import Quarantined
 from pipeline.dataset.manifest import quarantine_table
-from pipeline.dataset.radiograph import pixel_sha256, read_radiograph
+from pipeline.dataset.validation.expectations import Verdict
+from pipeline.dataset.validation.whole import inspect_dataset
 from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file
 from pipeline.params import Params
-from pipeline.stages.validate import LISTED, inspect_dataset, run, tell
-from tests.dataset.deliveries import write_sheet
+from pipeline.radiograph.reading import pixel_sha256, read_radiograph
+from pipeline.stages.validate import LISTED, run, tell
+from tests.dataset.delivery.deliveries import write_sheet
 
 Dataset = Callable[..., Path]
 

@@ -1,0 +1,167 @@
+"""Random copies of a radiograph and its mask, with a check that the lungs are still there.
+
+Every random choice follows from the seed, the pair and the number of the copy alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import StageError
+from pipeline.params import AugmentParams
+from pipeline.radiograph.grey import Grey
+from pipeline.settings import quiet_libraries
+from pipeline.transforms import GEOMETRIC, AnyTransform
+
+FAULTS = ("lungs_lost", "lung_missing")
+"""Why a copy is drawn again: less than MIN_LUNGS_KEPT of the lungs' area is left, or less than
+MIN_LUNG_KEPT of one lung's."""
+
+MIN_LUNGS_KEPT = 0.5
+MIN_LUNG_KEPT = 0.25
+MAX_DRAWS = 20
+
+MIN_LUNG_SHARE = 0.1  # of the mask's area: a smaller component is no lung
+
+FIXED: dict[str, dict[str, Any]] = {
+    "Affine": {"keep_ratio": True},
+    # Of mean 0. At its own resolution: coarser noise would be blotches.
+    "GaussNoise": {"mean_range": (0, 0), "noise_scale_factor": 1},
+    "GaussianBlur": {"blur_limit": 0},  # the kernel follows from sigma
+    "CoarseDropout": {"fill": "random_uniform"},
+}
+INTERPOLATION = {
+    "interpolation": cv2.INTER_LINEAR,
+    "mask_interpolation": cv2.INTER_LINEAR,  # it holds shares, not labels
+}
+BORDER = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": 0}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An augmented copy of a pair."""
+
+    image: Grey  # (S, S), 0..255
+    mask: Grey  # (S, S), share of lung, 0..255
+    applied: Sequence[tuple[str, dict[str, Any]]] = ()
+    """Names of the transforms that took place and what albumentations drew for them."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A pair at the size of the training images, ready to be copied."""
+
+    image_id: str
+    image: Grey  # (S, S), 0..255
+    lungs: Grey  # (S, S, 2), share of either lung, 0..255
+    areas: NDArray[np.int64]  # of either lung, pixels times 255
+
+    @classmethod
+    def of(cls, image_id: str, image: Grey, mask: Grey) -> Self:
+        """A pair of image (S, S) and mask (S, S), share of lung, both 0..255, its lungs told apart.
+
+        The second largest component of the mask is a lung of its own if it is of some size; all
+        others are taken with the largest.
+        """
+        _, components, stats, _ = cv2.connectedComponentsWithStats((mask > 0).astype(np.uint8))
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        second = np.argsort(-areas, kind="stable")[1:2]
+        apart = second[areas[second] >= MIN_LUNG_SHARE * areas.sum()] + 1
+        lungs = np.stack([mask, mask], axis=-1)
+        lungs[np.isin(components, apart), 0] = 0
+        lungs[~np.isin(components, apart), 1] = 0
+        return cls(image_id, image, lungs, _areas(lungs))
+
+
+class Copier:
+    """Draws copies; counts in `redrawn` how often one had to be drawn again, by FAULTS."""
+
+    def __init__(self, params: AugmentParams, tell: bool = False) -> None:
+        """With `tell`, copies say what was applied to them, at some cost in time."""
+        self.redrawn: Counter[str] = Counter()
+        self._params = params
+        self._pipeline = _pipeline(params, tell)
+
+    def draw(self, original: Original, number: int) -> Copy:
+        """Copy `number` of an original; raises StageError when all draws lose the lungs."""
+        faults: Counter[str] = Counter()
+        for attempt in range(MAX_DRAWS):
+            self._seed(original.image_id, number, attempt)
+            drawn = self._pipeline(image=original.image, mask=original.lungs)
+            fault = _fault(original.areas, _areas(drawn["mask"]))
+            if fault is None:
+                self.redrawn += faults
+                mask = cv2.add(*cv2.split(drawn["mask"]))
+                return Copy(drawn["image"], mask, drawn.get("applied_transforms", ()))
+            faults[fault] += 1
+        raise StageError(_refusal(original.image_id, faults, self._params))
+
+    def serialised(self) -> dict[str, Any]:
+        """The transforms as albumentations writes them, and its version."""
+        whole = self._pipeline.to_dict()
+        return {"transforms": whole["transform"], "albumentations": whole["__version__"]}
+
+    def _seed(self, *key: object) -> None:
+        seed = int.from_bytes(digest(self._params.seed, *key)[:8], "little")
+        # One generator for all: `set_random_seed` would seed every transform alike, so that a flip
+        # always came with the same rotations and a brightening with the same gamma.
+        self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+
+def digest(*key: object) -> bytes:
+    """32 random-looking bytes that follow from a key."""
+    return hashlib.sha256("/".join(map(str, key)).encode()).digest()
+
+
+def _areas(lungs: Grey) -> NDArray[np.int64]:
+    return np.asarray(lungs.sum((0, 1), dtype=np.int64))
+
+
+def _fault(before: NDArray[np.int64], after: NDArray[np.int64]) -> str | None:
+    """Which of FAULTS a copy has, by the areas of its lungs and of the original's."""
+    if (after < MIN_LUNG_KEPT * before).any():
+        return "lung_missing"
+    if after.sum() < MIN_LUNGS_KEPT * before.sum():
+        return "lungs_lost"
+    return None
+
+
+def _refusal(image_id: str, faults: Counter[str], params: AugmentParams) -> str:
+    moving = [transform.name for transform in params.transforms if isinstance(transform, GEOMETRIC)]
+    kinds = ", ".join(f"{fault} {faults[fault]}" for fault in FAULTS if faults[fault])
+    return (
+        f"{image_id}: found no copy among {MAX_DRAWS} that keeps the lungs in the frame ({kinds}); "
+        f"narrow {' and '.join(moving)} in augment.transforms"
+    )
+
+
+def _pipeline(params: AugmentParams, tell: bool) -> Any:
+    quiet_libraries()  # albumentations would ask the network at import
+    import albumentations as A
+
+    transforms = [
+        getattr(A, transform.name)(**_arguments(transform, params.image_size))
+        for transform in params.transforms
+    ]
+    # Shapes agree by construction; a wrong argument is an error and not a warning.
+    return A.Compose(transforms, is_check_shapes=False, strict=True, save_applied_params=tell)
+
+
+def _arguments(transform: AnyTransform, side: int) -> dict[str, Any]:
+    given = transform.model_dump(exclude={"name"})
+    arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    arguments |= FIXED.get(transform.name, {})
+    if isinstance(transform, GEOMETRIC):
+        arguments |= INTERPOLATION
+        cropping = transform.name == "RandomResizedCrop"
+        arguments |= {"size": (side, side)} if cropping else BORDER
+    return arguments

@@ -1,0 +1,1 @@
+"""Deliveries of radiographs: checked, put into data/ and recorded, all or nothing."""

@@ -1,0 +1,193 @@
+"""Importing a delivery of radiographs and masks into data/: all of it or nothing."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.dataset.delivery.listing import Inspection, inspect
+from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, stage_pairs
+from pipeline.dataset.delivery.swap import (
+    DELIVERY,
+    RECORDS,
+    STAGE,
+    check_recorded,
+    has_data,
+    importing,
+    record_stage,
+)
+from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset, same_name
+from pipeline.dataset.metadata import merge_sheets, read_sheet
+from pipeline.dataset.validation.drift import profile
+from pipeline.dataset.versions.findings import inspect_cached
+from pipeline.dataset.zips import extract
+from pipeline.errors import DatasetError
+from pipeline.settings import Settings
+from pipeline.workspace.objects import parse_record
+
+logger = logging.getLogger(__name__)
+
+SHOWN, LOGGED = 3, 100
+"""Problems that the error names, and that the log lists."""
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import did to data/."""
+
+    added: dict[str, int]
+    """New pairs per class."""
+    skipped: int
+    """Delivered pairs that data/ held already, byte for byte."""
+    total: int
+    """Pairs in data/ now."""
+    replaced: bool
+    """Whether another dataset was in data/ before."""
+    left_out: list[str]
+    """Delivered files that are no part of the layout, such as a README."""
+    changed: bool
+    """False when data/ held everything already."""
+
+    @property
+    def commit(self) -> str | None:
+        """The shell command that records the import in git; None when nothing changed."""
+        if not self.changed:
+            return None
+        what = ", ".join(f"{count} {name}" for name, count in self.added.items())
+        message = f"Import {what}" if what else "Import metadata"
+        return f"git add {' '.join(RECORDS)} && git commit -m {shlex.quote(message)}"
+
+    def summary(self) -> str:
+        """One paragraph for a person."""
+        what = ", ".join(f"{name} {count}" for name, count in self.added.items()) or "none"
+        lines = [f"added pairs: {what}; skipped as identical: {self.skipped}; total: {self.total}"]
+        if self.left_out:
+            lines.append(f"left out, no part of the layout: {', '.join(self.left_out)}")
+        if self.replaced:
+            lines.append(
+                "the former dataset stays: `git checkout REV data.dvc data.previous.json && "
+                "dvc checkout`"
+            )
+        lines.append(f"record it: {self.commit}" if self.commit else "nothing to record")
+        return "\n".join(lines)
+
+
+def import_dataset(source: Path, project: Path, append: bool = False) -> ImportResult:
+    """Check the folder or zip `source`, make it the dataset of `project` and `dvc add` it.
+
+    `source` has the layout of the COVID-19 Radiography Database, possibly in a wrapping folder.
+    Without `append` it replaces data/, which must be recorded in DVC and git; with `append` its
+    pairs join those of data/, identical ones are skipped and a name that stands for other content
+    is refused. Raises DatasetError and changes nothing unless everything is good.
+    """
+    source, project = source.absolute(), project.absolute()
+    with importing(project):
+        try:
+            check_recorded(project, append)
+            return _import(source, project, append)
+        except OSError as error:
+            where, why = error.filename or project, error.strerror or error
+            raise DatasetError(f"{where}: {why}; nothing was changed") from error
+
+
+def _import(source: Path, project: Path, append: bool) -> ImportResult:
+    delivery = _open(source, project)
+    former = project / "data"
+    replaced = not append and has_data(project)
+    # When replacing, nothing is present: every pair is new.
+    present = former if append else project / STAGE / "nothing"
+    folders = Folders(delivery.root, present, project / STAGE, move=source.is_file())
+    folders.stage.mkdir()
+    if append and has_data(project):
+        link_tree(former, folders.stage)
+    problems = [*delivery.problems, *_class_problems(delivery, present)]
+    outcomes = stage_pairs(delivery.pairs, folders)
+    problems += [problem for outcome in outcomes for problem in outcome.problems]
+    sheets = [_stage_sheet(name, folders, problems) for name in delivery.sheets]
+    _refuse(source, problems)
+    changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
+    if changed:
+        # A replacement is a dataset of its own, and its own first version.
+        record_stage(project, _profile(project) if append and has_data(project) else {})
+    return _result(outcomes, delivery, project, replaced, changed)
+
+
+def _profile(project: Path) -> dict[str, Any]:
+    recorded = parse_record((project / "data.dvc").read_text(encoding="utf-8"), "data.dvc")
+    manifest, _ = inspect_cached(Settings(repo=str(project)), recorded.md5, project / "data")
+    return profile(manifest)
+
+
+def _open(source: Path, project: Path) -> Inspection:
+    if source.is_dir():
+        data = project / "data"
+        if source.resolve() in (project.resolve(), data.resolve(), *data.resolve().parents):
+            raise DatasetError(f"{source}: holds data/ itself; give a folder outside the project")
+        return inspect(source)
+    if not source.is_file():
+        raise DatasetError(f"{source}: no such folder or zip; check the path")
+    extract(source, project / DELIVERY)
+    return inspect(project / DELIVERY)
+
+
+def _class_problems(delivery: Inspection, present: Path) -> list[str]:
+    existing = [folder.name for folder in class_folders(present)] if present.is_dir() else []
+    by_key = {same_name(name): name for name in existing}
+    problems = [
+        f"{name}: data/ calls this class {by_key[same_name(name)]}; rename the delivered folder"
+        for name in delivery.classes
+        if by_key.get(same_name(name), name) != name
+    ]
+    known = {*existing, *delivery.classes}
+    return problems + [
+        f"{sheet}: there is no class {sheet.removesuffix(METADATA_SUFFIX)}; rename the sheet"
+        for sheet in delivery.sheets
+        if sheet.removesuffix(METADATA_SUFFIX) not in known
+    ]
+
+
+def _stage_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
+    """Stage a metadata sheet; whether that changes the dataset."""
+    delivered, former = folders.delivery / name, folders.data / name
+    target = folders.stage / name
+    try:
+        if former.exists():
+            return merge_sheets(former, delivered, target)
+        read_sheet(delivered)
+    except DatasetError as error:
+        problems.append(str(error).removeprefix(f"{folders.delivery}/"))
+        return False
+    shutil.copyfile(delivered, target)
+    return True
+
+
+def _refuse(source: Path, problems: list[str]) -> None:
+    if not problems:
+        return
+    for problem in problems[:LOGGED]:
+        logger.warning("%s", problem)
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    plural = "s" if len(problems) > 1 else ""
+    raise DatasetError(
+        f"{source}: {len(problems)} problem{plural}, nothing was imported; correct the "
+        f"delivery or take these files out: {'; '.join(problems[:SHOWN])}{more}",
+    )
+
+
+def _result(
+    outcomes: list[Outcome], delivery: Inspection, project: Path, replaced: bool, changed: bool
+) -> ImportResult:
+    added = Counter(outcome.pair.class_name for outcome in outcomes if not outcome.skipped)
+    return ImportResult(
+        added=dict(sorted(added.items())),
+        skipped=sum(outcome.skipped for outcome in outcomes),
+        total=len(list_dataset(project / "data").pairs),
+        replaced=replaced,
+        left_out=delivery.left_out,
+        changed=changed,
+    )

@@ -1,0 +1,176 @@
+"""Swapping data/ for a new version and recording it with DVC, or leaving all as it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from pipeline.dataset.validation.drift import PREVIOUS
+from pipeline.errors import DatasetError
+from pipeline.files import write_json
+from pipeline.settings import child_environment
+
+logger = logging.getLogger(__name__)
+
+STAGE = ".data.partial"
+DELIVERY = ".delivery.partial"
+FORMER = ".data.former.partial"
+"""Holds the former data/ and RECORDS while a new version is recorded."""
+DONE = ".data.done.partial"
+RECORDS = ("data.dvc", PREVIOUS, ".gitignore")
+"""What git keeps of a version."""
+
+
+@contextmanager
+def importing(project: Path) -> Iterator[None]:
+    """Hold the only import of `project`; what an interrupted one left is cleared up first."""
+    if not (project / ".dvc").is_dir():
+        raise DatasetError(f"{project}: not a DVC project; run from the project's root")
+    (project / ".dvc/tmp").mkdir(exist_ok=True)
+    try:
+        with FileLock(project / ".dvc/tmp/lungseg-import.lock", timeout=0):
+            restore(project)
+            try:
+                yield
+            finally:
+                _clear(project)
+    except Timeout:
+        raise DatasetError(f"{project}: another import is running; wait for it") from None
+
+
+def _clear(project: Path) -> None:
+    for name in (STAGE, DELIVERY, DONE):
+        shutil.rmtree(project / name, ignore_errors=True)
+
+
+def check_recorded(project: Path, append: bool) -> None:
+    """Refuse to go on from a data/ that DVC, or for a replacement git, does not know.
+
+    `append` needs the recorded dataset in place; without it the recorded dataset is replaced and
+    must stay retrievable.
+    """
+    data, record = project / "data", project / "data.dvc"
+    if data.is_symlink():
+        raise DatasetError(f"{data}: is a link, which DVC cannot record; make it a folder")
+    if not has_data(project):
+        if append and record.exists():
+            raise DatasetError(f"{data}: missing; get it with `dvc pull data` and append again")
+        return
+    if not record.exists():
+        raise DatasetError(
+            f"{data}: not recorded; keep it with `dvc add data` and a commit, or remove it",
+        )
+    if status := _status(project):
+        raise DatasetError(
+            f"{data}: differs from data.dvc ({status}); complete it with "
+            "`dvc pull data`, or record it with `dvc add data` and a commit",
+        )
+    if not append and _uncommitted(project):
+        raise DatasetError(
+            f"{record}: not committed, so the dataset it records would be lost; "
+            f"run `git add {' '.join(RECORDS)} && git commit`",
+        )
+
+
+def has_data(project: Path) -> bool:
+    """Whether data/ holds anything."""
+    data = project / "data"
+    return data.is_dir() and any(data.iterdir())
+
+
+def _status(project: Path) -> str:
+    report = json.loads(_run(project, "dvc", "status", "data.dvc", "--json"))
+    if not report:
+        return ""
+    states = re.findall(r'"data": "([^"]+)"', json.dumps(report))
+    return ", ".join(states) or "changed"
+
+
+def _uncommitted(project: Path) -> bool:
+    return bool(_run(project, "git", "status", "--porcelain", "--", "data.dvc").strip())
+
+
+def record_stage(project: Path, previous: dict[str, Any]) -> None:
+    """Make the stage the new data/ and `dvc add` it; on any failure all is as before.
+
+    `previous` is the profile of the version that the new one continues, empty for a first one.
+    """
+    expected = sum(1 for path in (project / STAGE).rglob("*") if path.is_file())
+    os.sync()  # the stage is on the disk before data/ points to it
+    try:
+        _swap(project)
+        write_json(project / PREVIOUS, previous)
+        _run(project, "dvc", "add", "data")
+        _check_record(project, expected)
+        # From here on the new version stands, even if the process dies while it cleans up.
+        (project / FORMER).rename(project / DONE)
+    except BaseException:
+        restore(project)
+        raise
+
+
+def _swap(project: Path) -> None:
+    former, data = project / FORMER, project / "data"
+    former.mkdir()
+    for name in RECORDS:
+        if (project / name).exists():
+            shutil.copy2(project / name, former / name)
+    data.mkdir(exist_ok=True)
+    data.rename(former / "data")
+    (project / STAGE).rename(data)
+
+
+def _check_record(project: Path, expected: int) -> None:
+    recorded = yaml.safe_load((project / "data.dvc").read_text(encoding="utf-8"))["outs"][0]
+    if recorded["nfiles"] != expected:
+        raise DatasetError(
+            f"data.dvc: DVC took {recorded['nfiles']} of {expected} files; "
+            "rename what .dvcignore matches",
+        )
+
+
+def restore(project: Path) -> None:
+    """Bring back the data/ and RECORDS of before a swap that was not finished."""
+    former, data = project / FORMER, project / "data"
+    if (former / "data").is_dir():
+        logger.warning("%s: brought back as it was before the unfinished import", data)
+        shutil.rmtree(data, ignore_errors=True)
+        for name in RECORDS:
+            (project / name).unlink(missing_ok=True)
+            if (former / name).exists():
+                shutil.copy2(former / name, project / name)
+        (former / "data").rename(data)
+        if not has_data(project):
+            data.rmdir()
+    shutil.rmtree(former, ignore_errors=True)
+    _clear(project)
+
+
+def _run(project: Path, tool: str, *arguments: str) -> str:
+    """The standard output of a child process; raises DatasetError with its last words."""
+    command = [sys.executable, "-m", "dvc"] if tool == "dvc" else [tool]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=project,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        words = [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
+        reason = " ".join(" ".join(words or done.stderr.splitlines()[-1:]).split())
+        raise DatasetError(f"`{tool} {' '.join(arguments)}` failed, nothing was changed: {reason}")
+    return done.stdout

@@ -1,0 +1,1 @@
+"""Which radiographs belong together, and the proof that no split shares them."""

@@ -1,0 +1,281 @@
+"""What is expected of a dataset, as Great Expectations suites with severities."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.dataset.manifest import MANIFEST
+from pipeline.dataset.validation.data_docs import Checked, publish
+from pipeline.dataset.validation.drift import shift_expectations
+from pipeline.errors import CrashedError
+from pipeline.params import ValidateParams
+
+CLASSES = 100  # shifts that a message names: every class is worth a line
+NAMED = 5  # records that a message names before it says "and n more"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The failed expectations, each as one sentence."""
+
+    critical: list[str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """Expectations over one table."""
+
+    name: str
+    table: pd.DataFrame
+    expectations: list[Any]
+
+
+def judge(
+    manifest: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    shifts: pd.DataFrame,
+    params: ValidateParams,
+    data_docs: Path,
+) -> Verdict:
+    """Run the checkpoints over what was found and write their Data Docs to `data_docs`.
+
+    Raises CrashedError when an expectation could not be evaluated: that is no verdict.
+    """
+    classes = count_classes(manifest, quarantine)
+    share = pd.DataFrame({"share": [quarantined_share(manifest, quarantine)]})
+    suites = [
+        _Suite("manifest", manifest, _of_manifest(params)),
+        _Suite("classes", classes, _of_classes(params)),
+        _Suite("quarantine", share, _of_quarantine(params)),
+        _Suite("shifts", shifts, shift_expectations(params)),
+    ]
+    with tempfile.TemporaryDirectory() as project:
+        schema = _Suite("schema", _schema_table(manifest), _of_schema())
+        checks = [
+            _checked(name, result, quarantine)
+            for name, result in _results(Path(project), schema, suites)
+        ]
+        publish(Path(project, "gx/uncommitted/data_docs/local_site"), data_docs, checks)
+    return Verdict(
+        critical=[text for check in checks if check.critical for text in check.problems],
+        warnings=[text for check in checks if not check.critical for text in check.problems],
+    )
+
+
+def count_classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
+    """A row per class: class_name, pairs, quarantined, flagged and of_largest.
+
+    `flagged` is the share of the class's pairs that have a flag, `of_largest` their number as a
+    share of the largest class.
+    """
+    in_pairs = quarantine.loc[quarantine["image_id"] != "", "image_id"]
+    good = manifest["class_name"].value_counts()
+    bad = in_pairs.str.split("/").str[0].value_counts()
+    table = pd.DataFrame({"pairs": good, "quarantined": bad}).fillna(0).astype(int)
+    flagged = (manifest["flags"] != "").groupby(manifest["class_name"]).mean()
+    table["flagged"] = flagged.reindex(table.index).fillna(0.0)
+    table["of_largest"] = table["pairs"] / max(1, table["pairs"].max())
+    return table.sort_index().rename_axis("class_name").reset_index()
+
+
+def quarantined_share(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> float:
+    """Share of all that was found which had to be set aside."""
+    return len(quarantine) / (len(quarantine) + len(manifest))
+
+
+def _critical(means: str) -> dict[str, Any]:
+    """The arguments of an expectation that stops the run; `means` says what its failure means."""
+    description = f"Stops the run if: {means}"
+    return {"severity": "critical", "meta": {"means": means}, "description": description}
+
+
+def _warning(means: str) -> dict[str, Any]:
+    description = f"Warns if: {means}"
+    return {"severity": "warning", "meta": {"means": means}, "description": description}
+
+
+def _schema_table(manifest: pd.DataFrame) -> pd.DataFrame:
+    """A row per column that the manifest has or should have: its type, found and expected."""
+    found = {str(name): str(kind) for name, kind in manifest.dtypes.items()}
+    rows = [
+        (column, found.get(column, "absent"), MANIFEST.get(column, "absent"))
+        for column in {**MANIFEST, **found}
+    ]
+    return pd.DataFrame(rows, columns=["column", "found", "expected"])
+
+
+def _of_schema() -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    return [
+        gxe.ExpectColumnPairValuesToBeEqual(
+            column_A="found",
+            column_B="expected",
+            **_critical("the manifest's columns or their types are not those that the stages read"),
+        ),
+    ]
+
+
+def _of_manifest(params: ValidateParams) -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    least, most = params.min_lung_area, params.max_lung_area
+    return [
+        gxe.ExpectTableRowCountToBeBetween(min_value=1, **_critical("no usable pair")),
+        gxe.ExpectColumnValuesToBeUnique(
+            column="image_id",
+            **_critical("the same image id twice"),
+        ),
+        gxe.ExpectColumnValuesToBeUnique(
+            column="pixel_sha256",
+            **_warning("the same picture more than once"),
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="lung_area",
+            min_value=least,
+            max_value=most,
+            **_warning(f"lungs outside {least:.0%} to {most:.0%} of the mask"),
+        ),
+    ]
+
+
+def _of_classes(params: ValidateParams) -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    fewest, flagged, ratio = params.min_pairs_per_class, params.max_flagged, params.max_class_ratio
+    return [
+        gxe.ExpectColumnValuesToBeBetween(
+            column="pairs",
+            min_value=fewest,
+            **_critical(f"fewer than validate.min_pairs_per_class={fewest} pairs in a class"),
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="of_largest",
+            min_value=1 / ratio,
+            **_warning(
+                f"the largest class has more than validate.max_class_ratio={ratio:g} times the "
+                "pairs of a class",
+            ),
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="flagged",
+            max_value=flagged,
+            **_warning(f"more than validate.max_flagged={flagged} of a class's pairs are flagged"),
+        ),
+    ]
+
+
+def _of_quarantine(params: ValidateParams) -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    most = params.max_quarantined
+    return [
+        gxe.ExpectColumnMaxToBeBetween(
+            column="share",
+            max_value=most,
+            **_critical(f"more than validate.max_quarantined={most} unusable"),
+        ),
+    ]
+
+
+def _results(project: Path, schema: _Suite, suites: list[_Suite]) -> list[tuple[str, Any]]:
+    """What came of every expectation, with the name of its suite."""
+    import great_expectations as gx
+
+    context = gx.get_context(mode="file", project_root_dir=project)
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_pandas("dataset")
+    results = _run_checkpoint(context, source, schema)
+    # Of a manifest with other columns nothing else can be asked.
+    for suite in suites if all(result.success for _, result in results) else []:
+        results += _run_checkpoint(context, source, suite)
+    return results
+
+
+def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str, Any]]:
+    import great_expectations as gx
+    from great_expectations.checkpoint import UpdateDataDocsAction
+
+    name = suite.name
+    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+    expectations = context.suites.add(gx.ExpectationSuite(name, expectations=suite.expectations))
+    definition = gx.ValidationDefinition(name=name, data=batch, suite=expectations)
+    checkpoint = gx.Checkpoint(
+        name=name,
+        validation_definitions=[context.validation_definitions.add(definition)],
+        actions=[UpdateDataDocsAction(name="docs")],
+        # COMPLETE would repeat every row's index: megabytes at 20,000 rows.
+        result_format={
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": [suite.table.columns[0]],
+            "partial_unexpected_count": CLASSES if name == "shifts" else NAMED,
+        },
+    )
+    outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": suite.table})
+    results = [one for run in outcome.run_results.values() for one in run.results]
+    for one in results:
+        _refuse_crash(name, one)
+    return [(name, one) for one in results]
+
+
+def _refuse_crash(name: str, result: Any) -> None:
+    """Raise CrashedError when the expectation could not be evaluated."""
+    for info in _exceptions(result.exception_info):
+        if info["raised_exception"]:
+            raise CrashedError(
+                f"validate: {result.expectation_config.type} of {name} could not be evaluated "
+                f"({info['exception_message']}); this is no verdict on the dataset, run it again",
+            )
+
+
+def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Great Expectations gives one record, or one per metric."""
+    return [info] if "raised_exception" in info else list(info.values())
+
+
+def _checked(name: str, result: Any, quarantine: pd.DataFrame) -> Checked:
+    config = result.expectation_config
+    return Checked(
+        suite=name,
+        means=config.meta["means"],
+        critical=config.severity == "critical",
+        problems=[] if result.success else _sentences(name, result, quarantine),
+    )
+
+
+def _sentences(name: str, failure: Any, quarantine: pd.DataFrame) -> list[str]:
+    result, means = failure.result, failure.expectation_config.meta["means"]
+    records = result.get("partial_unexpected_index_list")
+    if name == "schema":
+        columns = [
+            f"{one['column']} is {one['found']}, expected {one['expected']}" for one in records
+        ]
+        return [f"{means}: {_listing(columns, result['unexpected_count'])}"]
+    if name == "shifts":
+        return [f"{one['subject']}; {means}" for one in records]
+    if records is not None:
+        return [f"{means}: {_records(result)}"]
+    if name != "quarantine":
+        return [f"{means}: found {result['observed_value']}"]
+    files = [f"{row.path} ({row.reason}: {row.found})" for row in quarantine.itertuples()]
+    return [f"{means}, found {float(result['observed_value']):.3g}: {_listing(files, len(files))}"]
+
+
+def _records(result: dict[str, Any]) -> str:
+    named = []
+    for record in result["partial_unexpected_index_list"]:
+        *values, name = record.values()  # no value where the name itself is what was expected
+        numbers = [f" ({value:.3g})" for value in values if not isinstance(value, str)]
+        named.append(f"{name}{''.join(numbers)}")
+    return _listing(named, result["unexpected_count"])
+
+
+def _listing(names: list[str], total: int) -> str:
+    shown = ", ".join(names[:NAMED])
+    return f"{shown} and {total - NAMED} more" if total > NAMED else shown

@@ -1,0 +1,242 @@
+"""A dataset at a glance: what was set aside, what is odd, and how its classes differ, in pictures.
+
+One page that stands by itself, for a radiologist or a data steward. Only the pairs that it shows
+are decoded, so that its cost hardly grows with the dataset.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.validation.tiles import (
+    draw_mean_masks,
+    draw_mean_radiograph,
+    draw_pair,
+    draw_quarantined,
+)
+from pipeline.files import atomic_path
+from pipeline.pictures.charts import draw_distributions
+from pipeline.pictures.overlay import draw_swatch
+from pipeline.pictures.pages import encode_png, load_template
+
+SHOWN = 48  # pictures of a section
+EXAMPLES = 4  # pairs on either side of a shift
+STANDS_OUT = 1.25  # a shift of so many robust standard deviations is shown in pictures
+MOST_SHIFTS = 12  # shown in pictures
+COLUMNS = {"lung_area": "lung_area", "intensity": "mean"}
+"""The manifest's column of each quantity of the shift table."""
+
+# Controls, zero-width and direction marks.
+HIDDEN = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture and what is written below it."""
+
+    title: str
+    picture: bytes | None
+    """A JPEG; None when the file cannot be shown."""
+    facts: list[str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The tiles of one flag, or of the quarantine; `count` may be more than they are."""
+
+    name: str
+    count: int
+    tiles: list[Tile]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How one quantity of one class differs, in words and pictures."""
+
+    class_name: str
+    quantity: str
+    subjects: list[str]
+    means: dict[str, bytes | None] = field(default_factory=dict)
+    found: list[Tile] = field(default_factory=list)
+    expected: list[Tile] = field(default_factory=list)
+
+
+def write_page(
+    folder: Path, data: Path, manifest: pd.DataFrame, quarantine: pd.DataFrame, shifts: pd.DataFrame
+) -> None:
+    """Write `folder`/index.html about the dataset in `data`.
+
+    The tables are those of the stage validate. A file that cannot be read gets a placeholder.
+    """
+    page = load_template(Path(__file__).with_name("gallery.html.jinja"), _percent)
+    text = page.render(
+        classes=_classes(manifest, quarantine),
+        pairs=len(manifest),
+        quarantined=len(quarantine),
+        flagged=_flagged(manifest).sum(),
+        reasons=quarantine["reason"].value_counts().sort_index().to_dict(),
+        charts=_charts(manifest),
+        comparisons=_comparisons(shifts),
+        shifts=_shifts(data, manifest, shifts),
+        quarantine=_quarantine(data, quarantine),
+        flags=_flags(data, manifest),
+        swatches={kind: encode_png(draw_swatch(kind)) for kind in ("missed", "extra")},
+    )
+    with atomic_path(folder / "index.html") as partial:
+        partial.write_text(_printable(text), encoding="utf-8")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _printable(text: str) -> str:
+    """Text without what a file's name may hold to hide or turn what stands beside it."""
+    return HIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _flagged(manifest: pd.DataFrame) -> pd.Series:
+    return manifest["flags"].fillna("").astype(str).ne("")
+
+
+def _classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row per class, in the order of their names."""
+    aside = Counter(map(_class_of, quarantine["path"]))
+    good = {str(name): pairs for name, pairs in manifest.groupby("class_name")}
+    return [
+        {"name": name, "quarantined": aside[name]} | _describe(good.get(name, manifest.iloc[:0]))
+        for name in sorted(good.keys() | aside.keys())
+    ]
+
+
+def _class_of(path: str) -> str:
+    parts = PurePosixPath(str(path)).parts
+    return parts[0] if len(parts) > 1 and parts[0] not in ("..", "/") else "(no class)"
+
+
+def _describe(pairs: pd.DataFrame) -> dict[str, Any]:
+    area = pairs["lung_area"].quantile([0.05, 0.5, 0.95]).tolist() if len(pairs) else None
+    intensity = pairs["mean"].mean() if len(pairs) else None
+    return {
+        "pairs": len(pairs),
+        "flagged": int(_flagged(pairs).sum()),
+        "area": area,
+        "intensity": intensity,
+    }
+
+
+def _charts(manifest: pd.DataFrame) -> dict[str, str]:
+    if manifest.empty:
+        return {}
+    named = manifest.assign(class_name=manifest["class_name"].map(_printable))
+    return {
+        "lung area": draw_distributions(named, "lung_area", "Share of the mask that is lung"),
+        "intensity": draw_distributions(named, "mean", "Mean grey value, 0 to 255"),
+    }
+
+
+def _comparisons(shifts: pd.DataFrame) -> list[dict[str, Any]]:
+    """All that was compared, the largest differences first."""
+    known = shifts[np.isfinite(shifts["shift"].astype(float))]
+    ranked = known.assign(size=known["shift"].abs()).sort_values(
+        ["size", "subject"], ascending=[False, True]
+    )
+    stands_out = ranked["size"] >= STANDS_OUT
+    rows = ranked.assign(stands_out=stands_out).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _shifts(data: Path, manifest: pd.DataFrame, shifts: pd.DataFrame) -> list[Shift]:
+    """Those that stand out, with pictures: one per class and quantity."""
+    shown: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in _comparisons(shifts):
+        if row["stands_out"]:
+            shown.setdefault((row["class_name"], row["quantity"]), []).append(row)
+    return [_shift(data, manifest, rows) for rows in list(shown.values())[:MOST_SHIFTS]]
+
+
+def _shift(data: Path, manifest: pd.DataFrame, rows: list[dict[str, Any]]) -> Shift:
+    first = rows[0]
+    name, quantity = first["class_name"], first["quantity"]
+    ours = manifest["class_name"] == name
+    pairs, others = manifest[ours], manifest[~ours]
+    means = {} if others.empty else _means(data, quantity, pairs, others)
+    found = _nearest(pairs, COLUMNS[quantity], first["found"])
+    rest = (pairs if others.empty else others).drop(found.index, errors="ignore")
+    expected = _nearest(rest, COLUMNS[quantity], first["reference"])
+    subjects = [f"{row['subject']} ({row['shift']:+.1f})" for row in rows]
+    tiles = (_pair_tiles(data, found), _pair_tiles(data, expected))
+    return Shift(name, quantity, subjects, means, *tiles)
+
+
+def _means(
+    data: Path, quantity: str, pairs: pd.DataFrame, others: pd.DataFrame
+) -> dict[str, bytes | None]:
+    if quantity == "lung_area":
+        return {"masks": draw_mean_masks(data, pairs, others)}
+    return {
+        "this class": draw_mean_radiograph(data, pairs),
+        "the other classes": draw_mean_radiograph(data, others),
+    }
+
+
+def _nearest(pairs: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
+    """The typical ones: those whose `column` is nearest to `value`."""
+    distance = (pairs[column] - value).abs()
+    ranked = pairs.assign(distance=distance).sort_values(["distance", "image_id"])
+    return ranked.head(EXAMPLES)
+
+
+def _pair_tiles(data: Path, pairs: pd.DataFrame) -> list[Tile]:
+    return [
+        Tile(
+            str(pair["image_id"]),
+            draw_pair(data, pair),
+            [f"lung area {100 * pair['lung_area']:.1f} %, mean grey value {pair['mean']:.0f}"],
+        )
+        for _, pair in pairs.iterrows()
+    ]
+
+
+def _flags(data: Path, manifest: pd.DataFrame) -> list[Group]:
+    """The flagged pairs by flag, the oddest first where there is a measure of it."""
+    flags = manifest["flags"].fillna("").astype(str).str.split()
+    groups = []
+    for flag in sorted({name for names in flags for name in names}):
+        pairs = manifest[flags.map(lambda names, flag=flag: flag in names)]
+        ranked = pairs.assign(oddity=_oddity(flag, pairs, manifest))
+        ranked = ranked.sort_values(["oddity", "image_id"], ascending=[False, True])
+        groups.append(Group(flag, len(pairs), _pair_tiles(data, ranked.head(SHOWN))))
+    return groups
+
+
+def _oddity(flag: str, pairs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series | float:
+    if flag == "stray_components":
+        return pairs["components"]
+    if flag == "one_lung":
+        return (pairs["left_share"] - 0.5).abs()
+    if flag == "implausible_area":
+        return (pairs["lung_area"] - manifest["lung_area"].median()).abs()
+    return 0.0
+
+
+def _quarantine(data: Path, quarantine: pd.DataFrame) -> Group:
+    """What was set aside, so that every reason is among what is shown."""
+    within = quarantine.groupby("reason").cumcount()
+    shown = quarantine.assign(within=within).sort_values(["within", "reason", "path"]).head(SHOWN)
+    tiles = [
+        Tile(
+            str(row["path"]),
+            draw_quarantined(data, str(row["path"]), str(row["reason"])),
+            [str(row[name]) for name in ("reason", "found", "remedy")],
+        )
+        for _, row in shown.sort_values(["reason", "path"]).iterrows()
+    ]
+    return Group("quarantine", len(quarantine), tiles)

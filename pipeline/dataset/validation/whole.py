@@ -1,0 +1,80 @@
+"""Validation of a whole dataset: every pair read once, on all cores."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.layout import Pair, Quarantined, list_dataset
+from pipeline.dataset.manifest import (
+    label_conflicts,
+    manifest_table,
+    origin_key,
+    quarantine_table,
+    read_origins,
+)
+from pipeline.dataset.validation.pairs import Inspected, inspect_pair, use_one_thread
+from pipeline.dataset.validation.plausibility import orientation_flags
+from pipeline.params import ValidateParams
+
+CHUNK = 32  # pairs per task of a worker: some tenths of a second
+
+
+def inspect_dataset(
+    data: Path, params: ValidateParams | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read every pair below `data` once, on all cores.
+
+    Returns the manifest (a row per good pair, sorted by image_id) and the quarantine. Without
+    `params` no mask is flagged. Raises DatasetError when there is no pair at all.
+    """
+    listing = list_dataset(data)
+    refused, good = list(listing.refused), []
+    for result in _inspect_all(data, listing.pairs, params):
+        if isinstance(result, Quarantined):
+            refused.append(result)
+        else:
+            good.append(result)
+    good.sort(key=lambda one: str(one.row["image_id"]))
+    origins, damaged = read_origins(data)
+    manifest = manifest_table([_with_origin(one.row, origins) for one in good])
+    conflicts = list(label_conflicts(manifest))
+    kept = ~manifest["image_id"].isin({one.image_id for one in conflicts})
+    manifest = _with_orientation(manifest, good)[kept].reset_index(drop=True)
+    return manifest, quarantine_table([*refused, *damaged, *conflicts])
+
+
+def _inspect_all(
+    data: Path, pairs: Sequence[Pair], params: ValidateParams | None
+) -> Iterator[Inspected | Quarantined]:
+    workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
+    # Not fork: the caller may hold threads, and those of its libraries do not survive it.
+    with ProcessPoolExecutor(workers, get_context("forkserver"), use_one_thread) as pool:
+        yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
+
+
+def _with_origin(row: dict[str, Any], origins: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    class_name, _, name = str(row["image_id"]).partition("/")
+    source, patient = origins.get(origin_key(class_name, name), ("", ""))
+    return row | {"source": source, "patient": patient}
+
+
+def _with_orientation(manifest: pd.DataFrame, good: Sequence[Inspected]) -> pd.DataFrame:
+    """Add the flags that need the whole dataset; `good` are the pairs of the manifest's rows."""
+    if manifest.empty:
+        return manifest
+    flags = orientation_flags(np.stack([one.thumbnail for one in good]))
+    joined = [
+        " ".join([*own.split(), *codes])
+        for own, codes in zip(manifest["flags"], flags, strict=True)
+    ]
+    return manifest.assign(flags=pd.Series(joined, dtype=manifest["flags"].dtype))

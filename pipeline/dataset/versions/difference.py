@@ -1,0 +1,136 @@
+"""What changed between two versions of the dataset: its pairs, and what validation says of them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.dataset.layout import IMAGES, MASKS
+from pipeline.dataset.versions.findings import inspect_version
+from pipeline.dataset.versions.versions import (
+    Version,
+    count_classes,
+    find_version,
+    list_pairs,
+    read_files,
+)
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two versions."""
+
+    version: Version
+    files: dict[str, str]
+    """Path to MD5."""
+    manifest: pd.DataFrame
+    quarantine: pd.DataFrame
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What validation says: good pairs, quarantined by reason, flags, medians per class."""
+        flags = Counter(flag for row in self.manifest["flags"] for flag in row.split())
+        medians = self.manifest.groupby("class_name")[["lung_area", "mean"]].median()
+        return {
+            "good_pairs": len(self.manifest),
+            "quarantined": _counted(self.quarantine["reason"]),
+            "flags": dict(sorted(flags.items())),
+            "median_lung_area": _rounded(medians["lung_area"], 4),
+            "median_intensity": _rounded(medians["mean"], 1),
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The way from one version to another; names are image_ids in the order people count."""
+
+    before: Side
+    after: Side
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    """What of the pair has other bytes: radiograph, mask, or radiograph and mask."""
+    other_files: dict[str, str] = field(default_factory=dict)
+    """Files that belong to no pair, such as metadata sheets: added, removed or changed."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return {
+            "before": _describe(self.before),
+            "after": _describe(self.after),
+            "added": self.added,
+            "removed": self.removed,
+            "changed": self.changed,
+            "other_files": self.other_files,
+        }
+
+
+def _describe(side: Side) -> dict[str, Any]:
+    version = side.version
+    return {
+        "commit": version.commit,
+        "date": version.date,
+        "md5": version.recorded.md5,
+        "classes": count_classes(list_pairs(side.files)),
+        **side.results,
+    }
+
+
+def compare_versions(project: Path, before: str, after: str | None) -> Difference:
+    """Compare the dataset at two git revisions; None is the working tree's data.dvc.
+
+    Nothing is checked out. Raises DatasetError for a revision without a dataset, or one whose
+    files neither DVC's cache nor its remote has.
+    """
+    settings = Settings(repo=str(project))
+    found = [find_version(project, revision) for revision in (before, after)]
+    left, right = (_open(settings, version) for version in found)
+    old, new = list_pairs(left.files), list_pairs(right.files)
+    return Difference(
+        before=left,
+        after=right,
+        added=sorted(new.keys() - old.keys(), key=natural),
+        removed=sorted(old.keys() - new.keys(), key=natural),
+        changed={
+            name: _changed_halves(old[name], new[name])
+            for name in sorted(old.keys() & new.keys(), key=natural)
+            if old[name] != new[name]
+        },
+        other_files=_compare_others(left.files, right.files),
+    )
+
+
+def _open(settings: Settings, version: Version) -> Side:
+    return Side(version, read_files(settings, version), *inspect_version(settings, version))
+
+
+def _changed_halves(old: tuple[str, str], new: tuple[str, str]) -> str:
+    halves = zip(("radiograph", "mask"), old, new, strict=True)
+    return " and ".join(half for half, one, other in halves if one != other)
+
+
+def _compare_others(old: dict[str, str], new: dict[str, str]) -> dict[str, str]:
+    changes = {}
+    for file in sorted(old.keys() | new.keys()):
+        if not {IMAGES, MASKS} & set(file.split("/")) and old.get(file) != new.get(file):
+            changes[file] = "added" if file not in old else "changed" if file in new else "removed"
+    return changes
+
+
+def natural(name: str) -> list[tuple[str, int]]:
+    """A key that sorts names as people count: COVID-2 before COVID-10."""
+    return [(text, int(part or 0)) for text, part in re.findall(r"(\D+|(?=\d))(\d*)", name)]
+
+
+def _counted(values: pd.Series[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _rounded(values: pd.Series[float], digits: int) -> dict[str, float]:
+    return {str(name): round(float(value), digits) for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""How good masks are, and which ones a person should see."""

@@ -1,0 +1,1 @@
+"""What predicts: the exported network on OpenVINO, and the released model that carries it."""

@@ -1,0 +1,1 @@
+"""What people see: overlays, charts, pages; knows no dataset."""

@@ -1,0 +1,1 @@
+"""One radiograph or mask: read, judged, and fitted to a network."""

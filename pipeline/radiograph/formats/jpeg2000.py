@@ -1,0 +1,53 @@
+"""JPEG 2000 codestreams within DICOM files, judged by their header before anything is decoded.
+
+Source: ITU-T Recommendation T.800 (ISO/IEC 15444-1), A.5.1.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from openjpeg.utils import decode
+
+from pipeline.errors import UnreadableError
+from pipeline.radiograph.formats.stored import damaged
+
+SIGNATURE = b"\xff\x4f\xff\x51"
+END = b"\xff\xd9"
+MAX_TILES = 10_000  # radiographs have one, or a few hundred
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """A codestream of one channel that is complete, its pixels still compressed."""
+
+    width: int
+    height: int
+    content: bytes
+
+    def decode(self) -> NDArray[Any]:
+        """Decode the pixels, 8 or 16 bits, signed or not; raises RuntimeError if damaged."""
+        return np.asarray(decode(self.content))
+
+
+def parse_codestream(content: bytes) -> Codestream:
+    """Check that a codestream is whole and what it declares; raises UnreadableError."""
+    if not content.startswith(SIGNATURE) or not content.rstrip(b"\0").endswith(END):
+        raise damaged("the JPEG 2000 codestream breaks off")
+    if len(content) < 43:
+        raise damaged("the JPEG 2000 header is too short")
+    right, bottom, left, top, across, down, channels, precision = struct.unpack_from(
+        ">6I8xHB", content, 8
+    )
+    # Of the precision the highest bit says signed, the others bits - 1.
+    if channels != 1 or precision % 128 >= 16 or not (across and down):
+        raise damaged("the JPEG 2000 codestream is not of one channel of 16 bits at most")
+    tiles = math.ceil(right / across) * math.ceil(bottom / down)
+    if tiles > MAX_TILES:
+        raise UnreadableError("too_large", f"has {tiles} tiles, expected at most {MAX_TILES}")
+    return Codestream(right - left, bottom - top, content)

@@ -1,0 +1,241 @@
+"""Reading one radiograph or mask, the same way in every stage and in prediction.
+
+A file's bytes are read once, hashed, and judged: the content by its first bytes, then the structure
+and the header, and only then the pixels are decoded. Orientation in EXIF is ignored: a radiograph
+is what its pixels are, in every viewer and every stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DatasetError, UnreadableError
+from pipeline.radiograph.formats import jpeg, png
+from pipeline.radiograph.formats.stored import LOW, MAX_FILE, Container, Stored
+from pipeline.radiograph.grey import Grey
+
+log = logging.getLogger(__name__)
+
+
+MIN_SIDE = 64
+MAX_ASPECT = 3
+FLAT = 2.0
+"""A standard deviation below this, of 0..255, is no radiograph."""
+
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".dcm": "DICOM"}
+DICOM_SIGNATURE = b"DICM"  # after a preamble of 128 bytes
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A radiograph or mask as it was read."""
+
+    pixels: Grey
+    """(H, W); a radiograph 0 dark to 255 bright, a mask 0 background and 1 lung."""
+    mode: str
+    """As the file stores it: "L", "RGB", "I;16", "MONOCHROME2 12 bit" and the like."""
+    sha256: str
+    """Hex, of the file's bytes."""
+
+
+def load_radiograph(path: Path) -> Loaded:
+    """Read a PNG, JPEG or DICOM radiograph as uint8 (H, W), 0 dark to 255 bright.
+
+    More than 8 bits are scaled by their declared depth; colour files are taken only when all
+    channels agree and nothing is transparent. Raises UnreadableError, which carries the reason.
+    """
+    return _load(path, None, _as_radiograph)
+
+
+def load_mask(path: Path) -> Loaded:
+    """Read a lung mask as uint8 (H, W), 1 lung and 0 background.
+
+    Files may hold 0/255, 0/1 or, with 16 bits, 0/65535, grey or RGB; anything between is refused
+    (UnreadableError).
+    """
+    return _load(path, None, _as_mask)
+
+
+def read_radiograph(path: Path, sha256: str | None = None) -> Grey:
+    """Return the pixels of load_radiograph.
+
+    With `sha256` (hex, of the file's bytes) raises DatasetError when the file is another one.
+    """
+    return _load(path, sha256, _as_radiograph).pixels
+
+
+def read_mask(path: Path, sha256: str | None = None) -> Grey:
+    """Return the pixels of load_mask.
+
+    With `sha256` (hex, of the file's bytes) raises DatasetError when the file is another one.
+    """
+    return _load(path, sha256, _as_mask).pixels
+
+
+def pixel_sha256(image: Grey) -> str:
+    """Hex SHA-256 of size and pixels: equal for equal pictures, however they are encoded."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def _load(
+    path: Path, expected: str | None, judge: Callable[[Container], tuple[Grey, Stored]]
+) -> Loaded:
+    try:
+        content = _content(path)
+        digest = hashlib.sha256(content).hexdigest()
+        if expected is not None and digest != expected:
+            raise DatasetError(_changed(path, digest, expected))
+        pixels, stored = judge(_parse(content, path.suffix.lower()))
+    except UnreadableError as error:
+        raise UnreadableError(error.reason, f"{path}: {error}") from None
+    for note in stored.notes:
+        log.warning("%s: %s", path, note)
+    return Loaded(pixels, stored.mode, digest)
+
+
+def _changed(path: Path, found: str, expected: str) -> str:
+    return (
+        f"{path}: sha256 is {found[:12]}, expected {expected[:12]} as validated; the DVC cache or "
+        "remote is damaged, or data/ was changed by hand: remove the object from the cache and run "
+        "`dvc pull data`, or push it again from a good copy; run validate again if the change was "
+        "meant"
+    )
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file or a link to one; a pipe or device is never waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise UnreadableError("missing", "no such file") from None
+    except OSError as error:
+        raise UnreadableError("path", f"{error.strerror}; expected a readable file") from None
+    try:
+        status = os.fstat(descriptor)
+        _refuse_file(status)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_file(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError("path", "is a folder, pipe or device, expected a regular file")
+    if status.st_size > MAX_FILE:
+        raise UnreadableError(
+            "too_large",
+            f"file has {status.st_size} bytes, expected at most {MAX_FILE}; export it smaller",
+        )
+
+
+def _parse(content: bytes, suffix: str) -> Container:
+    found, expected = _container(content), SUFFIXES.get(suffix)
+    if not content:
+        raise UnreadableError("empty_file", "file is empty; fetch it again")
+    if found is None:
+        named = expected or "PNG"
+        raise UnreadableError(
+            f"not_{named.lower()}", f"found {_guess(content)}, no {named} content; replace the file"
+        )
+    if expected is not None and found != expected:
+        raise UnreadableError(
+            "wrong_container", f"found {found} content, expected {expected}; rename or export it"
+        )
+    if found == "DICOM":
+        # Imported only now: pydicom takes longer to import than a hundred PNGs to read.
+        from pipeline.radiograph.formats.dicom import parse_dicom
+
+        return parse_dicom(content)
+    return png.parse_png(content) if found == "PNG" else jpeg.parse_jpeg(content)
+
+
+def _container(content: bytes) -> str | None:
+    if content.startswith(png.SIGNATURE):
+        return "PNG"
+    if content.startswith(jpeg.SIGNATURE):
+        return "JPEG"
+    return "DICOM" if content[128:132] == DICOM_SIGNATURE else None
+
+
+def _guess(content: bytes) -> str:
+    if content.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer"
+    return "a web page" if content.lstrip()[:1] == b"<" else "something else"
+
+
+def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
+    short, long = sorted((container.width, container.height))
+    if short < MIN_SIDE or long > MAX_ASPECT * short:
+        raise UnreadableError(
+            "geometry",
+            f"size {container.width}x{container.height}, expected at least {MIN_SIDE} pixels a "
+            f"side and at most {MAX_ASPECT}:1; replace it by the whole radiograph",
+        )
+    stored = container.decode()
+    image = _scaled(_one_channel(stored.levels), stored.depth)
+    deviation = float(cv2.meanStdDev(image)[1].item())
+    if deviation < FLAT:
+        raise UnreadableError(
+            "constant",
+            f"grey values hardly vary (standard deviation {deviation:.2f}), expected at least "
+            f"{FLAT} of 255; export it again",
+        )
+    return image, stored
+
+
+def _as_mask(container: Container) -> tuple[Grey, Stored]:
+    stored = container.decode()
+    levels = _one_channel(stored.levels)
+    top = int(levels.max())
+    if top not in (0, 1, 255, 65535) or np.count_nonzero(levels == top) < np.count_nonzero(levels):
+        raise UnreadableError(
+            "mask_values",
+            f"mask has {len(np.unique(levels))} grey values up to {top}, expected only 0 and 255; "
+            "export it without smoothing",
+        )
+    return (levels > 0).astype(np.uint8), stored
+
+
+def _one_channel(levels: NDArray[Any]) -> NDArray[Any]:
+    """The grey levels, uint8 or uint16 (H, W), of a picture that may be stored as colour."""
+    if levels.ndim == 2:
+        return levels
+    first, *others = cv2.split(levels)
+    if len(others) == 3 and (others.pop() != np.iinfo(levels.dtype).max).any():
+        raise UnreadableError("mode", "has transparent pixels, expected none; export it as grey")
+    if not all(np.array_equal(first, other) for other in others):
+        raise UnreadableError(
+            "not_grayscale", "is a colour picture, expected grey; export it as grey"
+        )
+    return np.asarray(first)
+
+
+def _scaled(levels: NDArray[Any], depth: int) -> Grey:
+    """Scale 16-bit levels to 0..255 by their declared depth, rounded."""
+    if levels.dtype == np.uint8:
+        return levels
+    lowest, highest = int(levels.min()), int(levels.max())
+    # PNG asks for levels stretched to 16 bits, beside which sBIT names the bits there were before;
+    # many exports name them and stretch nothing, and then nothing lies above them.
+    top = 2**depth - 1 if highest < 2**depth else 65535
+    if top == 65535 and lowest < highest < LOW:
+        raise UnreadableError(
+            "bit_depth",
+            f"declares 16 bits and uses levels up to {highest}, expected the full range up to "
+            "65535 or the bits in use named (sBIT); export it scaled, or with 8 bits",
+        )
+    return np.take(np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8), levels)

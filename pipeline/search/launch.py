@@ -1,0 +1,74 @@
+"""A whole search: by Airflow and followed to its end, or in this process; and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.errors import LungsegError
+from pipeline.run.follow import Run, failure, follow
+from pipeline.run.standalone import new_run_id
+from pipeline.search.preset import write_preset
+from pipeline.search.space import Search
+from pipeline.search.trial_table import failures, trial_table
+from pipeline.search.trials import run_search_task
+from pipeline.services import airflow
+from pipeline.settings import Settings
+from pipeline.workspace.workspace import RunRequest
+
+DAG = "search"
+
+
+def follow_search(
+    settings: Settings, revision: str, overrides: tuple[str, ...], search: Search, out: Path
+) -> int:
+    """Run the DAG `search`, show it and write the preset `out`.
+
+    The exit code: 0 a best trial was found, 1 failed, 130 no longer followed.
+    """
+    conf = {"revision": revision, "overrides": list(overrides), "search": search.model_dump()}
+    with airflow.connect(settings) as client:
+        run = client.trigger(DAG, conf)
+    return follow(settings, run, dag=DAG, conclude=partial(_conclude, out))
+
+
+def _conclude(out: Path, run: Run, settings: Settings, console: Console) -> tuple[int, str]:
+    if run.state == "failed":
+        return 1, failure(run, settings)
+    return 0, show_result(run.reports["best"], console, out)
+
+
+def search_standalone(settings: Settings, request: RunRequest, search: Search, out: Path) -> int:
+    """Do every task of a search one after the other; a trial that fails is passed over."""
+    request = replace(request, run_id=new_run_id("search"))
+    console = Console()
+
+    def do(name: str, number: int = 0) -> dict[str, Any]:
+        return run_search_task(settings, request, search, name, number)
+
+    for number in do("plan")["numbers"]:
+        try:
+            done = do("trial", number)
+        except LungsegError as error:
+            console.print(f"trial {number}: failed: {error}", markup=False, soft_wrap=True)
+        else:
+            line = f"trial {number}: {done['status']} {done['seconds']} s {done['note']}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(show_result(do("best"), console, out), markup=False, soft_wrap=True)
+    console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
+    return 0
+
+
+def show_result(report: Mapping[str, Any], console: Console, out: Path) -> str:
+    """Print the trials, write the preset to `out` and return a closing line."""
+    console.print(trial_table(report["goal"], report["trials"]))
+    for line in failures(report["trials"]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    write_preset(out, report["preset"])
+    best = report["trials"][0]
+    return f"best: trial {best['number']}, {report['goal']} {best['goal']:.4f}, written to {out}"

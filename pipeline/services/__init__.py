@@ -1,0 +1,1 @@
+"""The local MLflow and Airflow, and Airflow's REST API."""

@@ -1,0 +1,176 @@
+"""Masks for radiographs by a released model."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DatasetError, ReleaseError, UnreadableError
+from pipeline.files import atomic_path
+from pipeline.radiograph.grey import Grey
+from pipeline.radiograph.reading import SUFFIXES, read_radiograph
+from pipeline.release.champion import aliased_version, verified_model
+from pipeline.settings import Settings
+from pipeline.tracking.run_record import connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["path", "mask", "width", "height", "lung_area", "mean_confidence", "error"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """How many radiographs got a mask, and the problem of each one that did not."""
+
+    done: int
+    problems: list[str]
+
+
+def predict_files(
+    settings: Settings,
+    paths: Sequence[Path],
+    out: Path,
+    model_uri: str,
+    level: int = 0,
+) -> Predictions:
+    """Write a mask PNG per radiograph and predictions.csv to `out`.
+
+    `level` 1, 2, ... is the part of a network with deep supervision up to that head, 0 all of it.
+    Each mask has its radiograph's own size. lung_area is the share of the picture that is lung;
+    mean_confidence is the mean over pixels of the probability of the class chosen, 0.5 to 1. What
+    cannot be read is listed with its error and skipped.
+    """
+    files = list_radiographs(paths)
+    problems = []
+    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
+        model, threshold = load_released(settings, client, model_uri, Path(temporary))
+        with (
+            atomic_path(out / "predictions.csv") as partial,
+            partial.open("w", newline="") as table,
+        ):
+            writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for path, name in files:
+                row = _predict_one(model, level, threshold, path, out / name)
+                writer.writerow(row)
+                if row["error"]:
+                    problems.append(str(row["error"]))
+    return Predictions(len(files) - len(problems), problems)
+
+
+def list_radiographs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return each radiograph with the relative path of its mask.
+
+    Folders are searched for PNG, JPEG and DICOM files, by suffix in either case. Raises
+    DatasetError for a path that does not exist, for none at all, or when two radiographs
+    would share one mask.
+    """
+    files = [pair for path in paths for pair in _expand(path)]
+    if not files:
+        raise DatasetError(f"{', '.join(map(str, paths))}: found no .png, .jpg or .dcm radiograph")
+    by_mask: dict[Path, Path] = {}
+    for path, mask in files:
+        if by_mask.setdefault(mask, path) != path:
+            raise DatasetError(
+                f"{by_mask[mask]} and {path}: both masks would be {mask}; rename one"
+            )
+    return files
+
+
+def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
+    if path.is_file():
+        yield path, Path(f"{path.stem}.png")
+    elif path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                yield file, file.relative_to(path).with_suffix(".png")
+    else:
+        raise DatasetError(f"{path}: no such file or folder")
+
+
+def load_released(
+    settings: Settings,
+    client: MlflowClient,
+    model_uri: str,
+    folder: Path,
+) -> tuple[Any, float]:
+    """Return the model behind `models:/<name>@<alias>` or `models:/<name>/<version>`, verified.
+
+    Also returns the probability from which a pixel is lung, as its release recorded it. Raises
+    ReleaseError.
+    """
+    import mlflow
+
+    name, version = _find_version(client, model_uri)
+    model = verified_model(name, version, folder).parent
+    # Not by its address, which may give other bytes the second time.
+    return mlflow.pyfunc.load_model(str(model)), float(version.tags["threshold"])
+
+
+def _find_version(client: MlflowClient, model_uri: str) -> tuple[str, ModelVersion]:
+    named = re.fullmatch(r"models:/([^/@']+)(?:@([^/@']+)|/(\d+))", model_uri)
+    if named is None:
+        raise ReleaseError(f"{model_uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, number = named.groups()
+    if alias:
+        version = aliased_version(client, name, alias)
+    else:
+        found = client.search_model_versions(f"name = '{name}' and version_number = {number}")
+        version = found[0] if found else None
+    if version is None:
+        raise ReleaseError(f"{model_uri}: nothing released under it; see `lungseg releases`")
+    return name, version
+
+
+def _predict_one(
+    model: Any,
+    level: int,
+    threshold: float,
+    path: Path,
+    mask: Path,
+) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    row["path"] = str(path)
+    try:
+        radiograph = read_radiograph(path)
+    except UnreadableError as error:
+        log.warning("skipped: %s", error)
+        return {**row, "error": str(error)}
+    probability = model.predict(radiograph[np.newaxis], params={"level": level})[0]
+    lung = (probability >= threshold).astype(np.uint8)
+    _write_mask(mask, lung * np.uint8(255))
+    return {
+        **row,
+        "mask": str(mask),
+        "width": radiograph.shape[1],
+        "height": radiograph.shape[0],
+        "lung_area": f"{lung.mean():.4f}",
+        "mean_confidence": f"{confidence(probability):.4f}",
+    }
+
+
+def confidence(probability: NDArray[np.float32]) -> float:
+    """Mean over pixels of the probability of the class chosen at 0.5: 0.5 unsure, 1 certain."""
+    return float(np.maximum(probability, 1 - probability).mean())
+
+
+def _write_mask(path: Path, mask: Grey) -> None:
+    encoded, png = cv2.imencode(".png", mask)
+    if not encoded:
+        raise DatasetError(f"{path}: the mask cannot be encoded as PNG")
+    with atomic_path(path) as partial:
+        partial.write_bytes(png.tobytes())

@@ -1,0 +1,1 @@
+"""The MLflow run record of a run, live and when it has ended."""

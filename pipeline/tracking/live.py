@@ -1,0 +1,126 @@
+"""A running training as its MLflow run shows it: its epochs, and what the network sees."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pictures.overlay import draw_overlay
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+METRICS = {
+    "loss": "train_loss",
+    "accuracy": "train_accuracy",
+    "dice": "train_dice",
+    "iou": "train_iou",
+    "val_loss": "val_loss",
+    "val_accuracy": "val_accuracy",
+    "val_dice": "val_dice",
+    "val_iou": "val_iou",
+    "learning_rate": "learning_rate",
+    "images_per_second": "images_per_second",
+}
+"""Column of a row of the history -> name of the metric in MLflow.
+
+history.csv has all but the last: how fast a machine was is no part of a result.
+"""
+
+EXAMPLE_SIDE = 384
+"""Pixels of an overlay."""
+
+TIMEOUT_S = 5
+RETRIES = 1
+
+
+def epoch_metrics(row: Mapping[str, float]) -> dict[str, float]:
+    """The MLflow metrics of a row of the history; log them at step `row["epoch"]`."""
+    return {metric: float(row[column]) for column, metric in METRICS.items() if column in row}
+
+
+class LiveRun:
+    """The MLflow run that epochs are logged into.
+
+    A server that does not answer costs one warning and never the training: epochs are kept and
+    sent with the next one, and those never sent are in history.csv.
+    """
+
+    def __init__(self, run_id: str, tracking_uri: str) -> None:
+        self._run_id = run_id
+        self._tracking_uri = tracking_uri
+        self._unsent: list[Any] = []
+        self._warned = False
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """Log a row of the history at step `row["epoch"]`."""
+        from mlflow.entities import Metric
+
+        now, step = int(time.time() * 1000), int(row["epoch"])
+        self._unsent += [Metric(key, value, now, step) for key, value in epoch_metrics(row).items()]
+        with self._tolerated():
+            self._client().log_batch(self._run_id, metrics=self._unsent)
+            self._unsent = []
+
+    def log_examples(
+        self,
+        epoch: int,
+        images: NDArray[np.uint8],
+        masks: NDArray[np.uint8],
+        lungs: NDArray[np.float32],
+    ) -> None:
+        """Log an overlay for each of images (n, S, S), under the same keys at every epoch.
+
+        `masks` are (n, S, S) 0/1, `lungs` probabilities, cut at 0.5.
+        """
+        found = (lungs >= 0.5).astype(np.uint8)
+        with self._tolerated():
+            client = self._client()
+            for i, pair in enumerate(zip(images, masks, found, strict=True), start=1):
+                overlay = draw_overlay(*pair, side=EXAMPLE_SIDE)
+                client.log_image(self._run_id, overlay, key=f"validation_{i}", step=epoch)
+
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            self._warn(error)
+
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+        from mlflow.environment_variables import (
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+            MLFLOW_HTTP_REQUEST_TIMEOUT,
+        )
+
+        # By default MLflow would hold an epoch up for minutes.
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+        MLFLOW_HTTP_REQUEST_TIMEOUT.set(TIMEOUT_S)
+        return MlflowClient(self._tracking_uri)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            reason = " ".join(str(error).split())[:160]
+            log.warning(
+                "MLflow at %s does not take the epochs of run %s (%s); training goes on, its "
+                "epochs are in history.csv",
+                self._tracking_uri,
+                self._run_id,
+                reason,
+            )
+        self._warned = True
+
+
+def live_run() -> LiveRun | None:
+    """The run named by the settings; None for a training by hand."""
+    settings = Settings()
+    return LiveRun(settings.live_run, settings.tracking_uri) if settings.live_run else None

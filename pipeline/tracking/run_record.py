@@ -1,0 +1,249 @@
+"""The run record, which MLflow keeps: what was asked, what each stage produced, and the model.
+
+MLflow's client takes seconds to import, so it is imported where a record is really touched.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ReleaseError, ServiceError
+from pipeline.files import read_json
+from pipeline.inference.packaging import log_model
+from pipeline.params import flatten, read_yaml
+from pipeline.settings import Settings
+from pipeline.stage_graph import Shown
+from pipeline.tracking.live import epoch_metrics
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUN_TAG = "lungseg.run_id"
+REVISION_TAG = "mlflow.source.git.commit"
+STAGE_TAG = "lungseg.stage."
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[MlflowClient]:
+    """Yield a client; what MLflow raises in the block leaves it as one line.
+
+    Raises ServiceError when MLflow does not answer, ReleaseError when it refuses.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    if settings.local:
+        (settings.home / "local").mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    try:
+        yield mlflow.MlflowClient()
+    except (MlflowException, RequestException) as error:
+        code = getattr(error, "error_code", "INTERNAL_ERROR")
+        if code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
+            raise ReleaseError(f"MLflow at {settings.tracking_uri}: {error}") from error
+        raise ServiceError(
+            f"MLflow at {settings.tracking_uri} does not answer ({type(error).__name__}); start it "
+            "with `lungseg up`, or set MLFLOW_TRACKING_URI to where it runs",
+        ) from error
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The MLflow run of one run of the pipeline."""
+
+    settings: Settings
+    client: MlflowClient
+    run: Run
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's own id of the run."""
+        return str(self.run.info.run_id)
+
+    @property
+    def url(self) -> str:
+        """Where a person sees the run."""
+        info = self.run.info
+        return f"{self.settings.tracking_uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+
+    def recorded(self) -> dict[str, str]:
+        """Return the stages recorded so far, and whether each ran or was cached."""
+        tags = self.client.get_run(self.run_id).data.tags
+        return {
+            name.removeprefix(STAGE_TAG): status
+            for name, status in tags.items()
+            if name.startswith(STAGE_TAG)
+        }
+
+    def log_stage(self, name: str, shown: Shown, folder: Path, status: str) -> None:
+        """Log what `shown` names below the project's `folder`; doing it again is harmless.
+
+        The outputs of the stage must lie there.
+        """
+        if shown.curves:
+            self._log_curves(folder / shown.curves)
+        for prefix, path in shown.metrics.items():
+            self._log_metrics(name_metrics(read_json(folder / path), prefix))
+        for path in shown.artifacts:
+            self.log_artifact(folder / path, name)
+        if shown.model and not find_model(self.client, self.run):
+            log_model(folder / shown.model, folder, self.run_id)
+        self.client.set_tag(self.run_id, f"{STAGE_TAG}{name}", status)
+
+    def log_artifact(self, path: Path, folder: str) -> None:
+        """Upload a file to `<folder>/`, or a folder's content to `<folder>/<its name>/`."""
+        if path.is_dir():
+            target = folder if path.name == folder else f"{folder}/{path.name}"
+            self.client.log_artifacts(self.run_id, str(path), target)
+        else:
+            self.client.log_artifact(self.run_id, str(path), folder)
+
+    def _log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [Metric(key, value, now, step) for key, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=entries)
+
+    def _log_curves(self, history: Path) -> None:
+        """Fill in the epochs that were not logged live: all of a training from the cache."""
+        live = {point.step for point in self.client.get_metric_history(self.run_id, "val_loss")}
+        with history.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                values = {key: float(value) for key, value in row.items()}
+                if int(values["epoch"]) not in live:
+                    self._log_metrics(epoch_metrics(values), int(values["epoch"]))
+
+
+def find_model(client: MlflowClient, run: Run) -> Any:
+    """Return the logged model of a run, or None."""
+    models = client.search_logged_models(
+        [run.info.experiment_id],
+        filter_string=f"source_run_id = '{run.info.run_id}'",
+    )
+    return models[0] if models else None
+
+
+def name_metrics(content: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """Name numbers so that a comparison of runs sorts well.
+
+    test_dice, test_dice_pooled, test_dice_COVID. Numbers that are not finite are left out: MLflow
+    would store them as other numbers.
+    """
+    named: dict[str, Any] = {}
+    for key, value in content.items():
+        if key == "classes":
+            for name, numbers in value.items():
+                named.update(_suffixed(numbers, prefix, name))
+        elif isinstance(value, Mapping):
+            named.update(_suffixed(value, prefix, key))
+        else:
+            named[f"{prefix}{key}"] = value
+    return {
+        key: float(value)
+        for key, value in named.items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
+
+
+def _suffixed(numbers: Any, prefix: str, suffix: str) -> dict[str, Any]:
+    if isinstance(numbers, Mapping):
+        return {f"{prefix}{key}_{suffix}": value for key, value in numbers.items()}
+    return {f"{prefix}{suffix}": numbers}
+
+
+def find_record(settings: Settings, client: MlflowClient, run_id: str) -> RunRecord | None:
+    """Return the record of a run, by the pipeline's or MLflow's run id, or None."""
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is None:
+        return None
+    for query in (f"tags.`{RUN_TAG}` = '{run_id}'", f"attributes.run_id = '{run_id}'"):
+        runs = client.search_runs([experiment.experiment_id], query, max_results=1)
+        if runs:
+            return RunRecord(settings, client, runs[0])
+    return None
+
+
+def open_record(settings: Settings, client: MlflowClient, run_id: str) -> RunRecord:
+    """Return the record of a run; raises ReleaseError when there is none."""
+    record = find_record(settings, client, run_id)
+    if record is None:
+        raise ReleaseError(
+            f"run {run_id!r}: not in experiment {settings.experiment!r} of {settings.tracking_uri}",
+        )
+    return record
+
+
+def create_record(
+    settings: Settings, client: MlflowClient, folder: Path, title: str, tags: Mapping[str, str]
+) -> RunRecord:
+    """Start the MLflow run of the project checked out in `folder`.
+
+    It holds the parameters, the dataset with DVC's md5, and the `tags`.
+    """
+    from mlflow.entities import Param
+
+    run = client.create_run(_experiment_id(settings, client), run_name=title, tags=dict(tags))
+    record = RunRecord(settings, client, run)
+    params = flatten(read_yaml(folder / "params.yaml"))
+    entries = [Param(key, str(value)) for key, value in params.items()]
+    client.log_batch(record.run_id, params=entries)
+    for name in ("params.yaml", "dvc.yaml", "data.dvc", "uv.lock"):
+        record.log_artifact(folder / name, "code")
+    _log_dataset(client, run, folder)
+    return record
+
+
+def _experiment_id(settings: Settings, client: MlflowClient) -> str:
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment:
+        return str(experiment.experiment_id)
+    return str(client.create_experiment(settings.experiment, settings.artifact_location))
+
+
+def latest_lock(settings: Settings, client: MlflowClient, folder: Path) -> Path | None:
+    """Download the newest run's dvc.lock, a start for workspaces whose revision has none."""
+    experiment = client.get_experiment_by_name(settings.experiment)
+    query = "attributes.status = 'FINISHED'"
+    runs = (
+        client.search_runs([experiment.experiment_id], query, max_results=1) if experiment else []
+    )
+    names = [file.path for file in client.list_artifacts(runs[0].info.run_id)] if runs else []
+    if "dvc.lock" not in names:
+        return None
+    return Path(client.download_artifacts(runs[0].info.run_id, "dvc.lock", str(folder)))
+
+
+def _log_dataset(client: MlflowClient, run: Run, folder: Path) -> None:
+    """Name the dataset as the run's input, with DVC's md5 as its digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    output = read_yaml(folder / "data.dvc")["outs"][0]
+    dataset = Dataset(
+        name="radiographs",
+        digest=output["md5"],
+        source_type="dvc",
+        source=f'{{"path": "{output["path"]}", "size": {output["size"]}}}',
+        profile=f'{{"files": {output["nfiles"]}}}',
+    )
+    tag = InputTag("mlflow.data.context", "training")
+    client.log_inputs(run.info.run_id, [DatasetInput(dataset, [tag])])
+
+
+def download(record: RunRecord, path: str, folder: Path) -> Path:
+    """Download an artifact of the run; raises ReleaseError when it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(record.client.download_artifacts(record.run_id, path, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise ReleaseError(f"run {record.run_id}: has no artifact {path} ({error})") from None

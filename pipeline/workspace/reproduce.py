@@ -1,0 +1,194 @@
+"""One stage of dvc.yaml in a workspace, through DVC: run, or taken from its caches."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from configobj import ConfigObj
+
+from pipeline.errors import CrashedError, LungsegError, StageError, WorkspaceError
+from pipeline.files import read_json
+from pipeline.params import read_yaml
+from pipeline.settings import Settings
+from pipeline.stage_graph import stage_definition, stage_names
+from pipeline.workspace.objects import find_damage
+from pipeline.workspace.workspace import Workspace, shared_cache
+
+log = logging.getLogger(__name__)
+
+StageStatus = Literal["ran", "cached"]
+
+
+def reproduce(
+    workspace: Workspace,
+    name: str,
+    *,
+    force: bool = False,
+    started: Callable[[], None] = lambda: None,
+    **environment: str,
+) -> StageStatus:
+    """Bring the stage up to date; `started` is called when it really runs.
+
+    What a stage reads is known from data.dvc and dvc.lock (`--allow-missing`), so a run that finds
+    everything cached never checks the radiographs out. The stages before it are compared too; they
+    do not run here, unless this host's dvc.lock knows less than their own tasks and no cache holds
+    their results.
+
+    Raises the stage's own refusal, WorkspaceError when the dataset is damaged or cannot be had, or
+    CrashedError when the stage died without giving a reason.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        error_file = Path(temporary, "error.json")
+        environment["LUNGSEG_ERROR_FILE"] = str(error_file)
+        names = stage_names(workspace.folder)
+        chain = names[: names.index(name) + 1]
+        _fetch_changed_inputs(workspace, chain)
+        for arguments in _commands(chain, force):
+            marker = f"Running stage '{name}'"
+            ran, code, errors = _follow(workspace, arguments, marker, started, environment)
+            if code:
+                raise _failure(workspace, name, error_file, errors)
+    if ran and "data" in stage_definition(workspace.folder, name).deps:
+        _refuse_damaged_data(workspace.folder, name)
+    return "ran" if ran else "cached"
+
+
+def _commands(chain: list[str], force: bool) -> list[list[str]]:
+    """The DVC commands that bring the last stage of `chain` up to date, or run it again."""
+    # --single-item, because DVC would otherwise take a changed data/ for a new version, rewrite
+    # data.dvc and go on.
+    options = ["--single-item", "--pull", "--allow-missing"]
+    if not force:
+        return [["repro", *chain, *options]]
+    before = [["repro", *chain[:-1], *options]] if chain[:-1] else []
+    return [*before, ["repro", chain[-1], *options, "--force"]]
+
+
+def _fetch_changed_inputs(workspace: Workspace, chain: list[str]) -> None:
+    """Check out what the stages now read instead of what they last read.
+
+    DVC takes an input that is not checked out for unchanged, whatever data.dvc says of it now.
+    """
+    recorded, locked = _recorded(workspace.folder), _locked_stages(workspace.folder)
+    deps = [dep for name in chain for dep in locked.get(name, {}).get("deps", [])]
+    changed = {dep["path"] for dep in deps if recorded.get(dep["path"], dep["md5"]) != dep["md5"]}
+    for path in sorted(changed):
+        if not (workspace.folder / path).exists():
+            code, errors = dvc(workspace, ["pull", "--quiet", path])
+            if code:
+                raise WorkspaceError(f"{path}: cannot be pulled: {errors}")
+
+
+def materialise(workspace: Workspace, name: str) -> None:
+    """Make sure that the outputs of an up-to-date stage, or `data`, are in the workspace."""
+    paths = [Path("data")] if name == "data" else stage_definition(workspace.folder, name).outputs
+    if all((workspace.folder / path).exists() for path in paths):
+        return
+    code, errors = dvc(workspace, ["pull", "--quiet", name])
+    # DVC takes a damaged list of files from a remote for a folder with fewer files, and succeeds.
+    damage = _find_damage(workspace.folder, paths, files=bool(code))
+    if code or damage:
+        again = "" if name == "data" else "; or run it again with --force"
+        causes = "; DVC says: ".join(filter(None, [damage, errors]))
+        raise WorkspaceError(f"{name}: cannot be pulled: {causes}{again}")
+
+
+def _refuse_damaged_data(folder: Path, name: str) -> None:
+    # DVC links what its cache holds without looking at it, so a stage may have read other bytes.
+    if damage := _find_damage(folder, [Path("data")]):
+        raise WorkspaceError(f"{name}: ran on damaged data: {damage}; then run again with --force")
+
+
+def _find_damage(folder: Path, paths: Sequence[Path], *, files: bool = True) -> str | None:
+    """Return a sentence on what DVC's cache lacks, or holds damaged, of these paths."""
+    recorded = _recorded(folder)
+    wanted = {name: recorded[name] for name in map(str, paths) if name in recorded}
+    return find_damage(shared_cache(Settings(repo=str(folder))), wanted, files=files)
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """Return the MD5 of the dataset and of every output that dvc.lock knows, by path."""
+    data = folder / "data.dvc"
+    outs = [out for stage in _locked_stages(folder).values() for out in stage.get("outs", [])]
+    outs += read_yaml(data)["outs"] if data.exists() else []
+    return {out["path"]: out["md5"] for out in outs}
+
+
+def _locked_stages(folder: Path) -> dict[str, Any]:
+    """Return what dvc.lock says of each stage."""
+    lock = folder / "dvc.lock"
+    stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
+    return stages
+
+
+def push_results(workspace: Workspace, name: str) -> None:
+    """Push the stage's outputs and run cache to the default remote, if hosts share one."""
+    if not _has_shared_remote(workspace.folder):
+        return
+    code, errors = dvc(workspace, ["push", "--quiet", "--run-cache", name])
+    if code:
+        raise WorkspaceError(f"dvc push {name}: {errors}")
+
+
+def _has_shared_remote(folder: Path) -> bool:
+    """Whether the default remote lies outside the checkout (samples/ is part of it)."""
+    config = ConfigObj(str(folder / ".dvc" / "config"))
+    config.merge(ConfigObj(str(folder / ".dvc" / "config.local")))
+    remote = config.get("core", {}).get("remote")
+    if not remote:
+        return False
+    url = config[f'remote "{remote}"']["url"]
+    return "://" in url or not (folder / ".dvc" / url).resolve().is_relative_to(folder.resolve())
+
+
+def dvc(workspace: Workspace, arguments: Sequence[str]) -> tuple[int, str]:
+    """Run a DVC command in the workspace; return its exit code and its error lines."""
+    _, code, errors = _follow(workspace, arguments, None, lambda: None, {})
+    return code, errors
+
+
+def _follow(
+    workspace: Workspace,
+    arguments: Sequence[str],
+    marker: str | None,
+    started: Callable[[], None],
+    environment: dict[str, str],
+) -> tuple[bool, int, str]:
+    """Run `dvc`, passing its lines on; return whether the marker came, exit code and errors."""
+    seen, errors = False, []
+    with subprocess.Popen(
+        ["dvc", "--wait-for-lock", *arguments],
+        cwd=workspace.folder,
+        env=workspace.environment(**environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as child:
+        for line in child.stdout or ():
+            sys.stderr.write(line)
+            if line.startswith("ERROR:"):
+                errors.append(line.removeprefix("ERROR:").strip())
+            if marker and not seen and line.startswith(marker):
+                seen = True
+                started()
+    return seen, child.returncode, "; ".join(errors)
+
+
+def _failure(workspace: Workspace, name: str, error_file: Path, errors: str) -> LungsegError:
+    deps = [Path(dep) for dep in stage_definition(workspace.folder, name).deps]
+    damage = _find_damage(workspace.folder, deps)
+    if error_file.exists():
+        content = read_json(error_file)
+        refusal = StageError("; ".join(filter(None, [content["message"], damage])))
+        refusal.exit_code = content["exit_code"]
+        return refusal
+    if damage:
+        # When a file of a folder is missing, DVC keeps no list either but names the file's object.
+        return WorkspaceError("; DVC says: ".join(filter(None, [f"{name}: {damage}", errors])))
+    return CrashedError(f"{name}: stopped without giving a reason: {errors}")

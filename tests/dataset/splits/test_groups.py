@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.dataset.splits.groups import find_groups, find_records
+from pipeline.errors import StageError
+from pipeline.params import Params, SplitParams
+from tests.manifests import look, make_manifest
+
+KAGGLE = "https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/data"
+BIMCV = "https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/#1590858128006-9e640421-6711"
+
+
+def sharing(**changes: object) -> SplitParams:
+    given = {
+        "val": 0.15,
+        "test": 0.15,
+        "near_duplicate_distance": 20,
+        "max_source_pairs": 3,
+        "collections": ["https://collection.org", "https://archive.org/sets/*"],
+    }
+    return SplitParams.model_validate({**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("patient", "source", "record"),
+    [
+        ("46", "https://a.org/case/1", "patient 46"),
+        (" 46 ", "", "patient 46"),
+        ("", "https://a.org/case/1", "https://a.org/case/1"),
+        ("", "https://collection.org", ""),
+        ("", "https://collection.org/case/1", "https://collection.org/case/1"),
+        ("", "https://archive.org/sets/12", ""),
+        ("46", "https://collection.org", "patient 46"),
+        ("", "", ""),
+    ],
+)
+def test_the_record_is_the_patient_else_a_source_that_is_no_collection(
+    patient: str,
+    source: str,
+    record: str,
+) -> None:
+    manifest = make_manifest([{"patient": patient, "source": source}])
+
+    assert find_records(manifest, sharing()).tolist() == [record]
+
+
+def test_the_collections_of_the_database_are_known(params: Params) -> None:
+    manifest = make_manifest([{"source": url} for url in (KAGGLE, BIMCV) for _ in range(50)])
+
+    assert set(find_records(manifest, params.split)) == {""}
+
+
+def test_a_source_of_many_radiographs_stops_the_run_until_it_is_named() -> None:
+    manifest = make_manifest([{"source": "https://new.org"} for _ in range(4)])
+
+    with pytest.raises(StageError) as raised:
+        find_records(manifest, sharing())
+
+    assert str(raised.value) == (
+        "split: one source is shared https://new.org by 4 radiographs, more than "
+        "split.max_source_pairs=3; add it to split.collections if it collects many patients, else "
+        "raise split.max_source_pairs"
+    )
+    assert set(find_records(manifest, sharing(collections=["https://new.org"]))) == {""}
+    assert len(set(find_records(manifest, sharing(max_source_pairs=4)))) == 1
+
+
+def test_a_source_of_known_patients_may_be_shared_by_many() -> None:
+    rows = [{"source": "https://new.org", "patient": str(number)} for number in range(9)]
+
+    assert find_records(make_manifest(rows), sharing())[8] == "patient 8"
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups", "merges"),
+    [
+        pytest.param(
+            [{"patient": "1"}, {"patient": "2"}, {"patient": "1", "class_name": "COVID"}],
+            [{0, 2}, {1}],
+            (1, 0, 0),
+            id="one patient in two classes",
+        ),
+        pytest.param(
+            [{"pixel_sha256": "a"}, {"pixel_sha256": "b"}, {"pixel_sha256": "a"}],
+            [{0, 2}, {1}],
+            (0, 1, 0),
+            id="identical pictures",
+        ),
+        pytest.param(
+            [{"perceptual_hash": look("a", flips)} for flips in (0, 20, 40, 61)],
+            [{0, 1, 2}, {3}],
+            (0, 0, 2),
+            id="a chain of near-duplicates",
+        ),
+        pytest.param(
+            [{"perceptual_hash": look("a")} for _ in range(4)],
+            [{0, 1, 2, 3}],
+            (0, 0, 3),
+            id="equal perceptual hashes",
+        ),
+        pytest.param(
+            [
+                {"patient": "1"},
+                {"patient": "1", "pixel_sha256": "p"},
+                {"pixel_sha256": "p", "perceptual_hash": look("a")},
+                {"patient": "2", "perceptual_hash": look("a", 9)},
+                {"patient": "2"},
+                {"patient": "3"},
+            ],
+            [{0, 1, 2, 3, 4}, {5}],
+            (2, 1, 1),
+            id="one reason leads to the next",
+        ),
+        pytest.param(
+            [{"patient": "1", "pixel_sha256": "a", "perceptual_hash": look("a")}] * 3,
+            [{0, 1, 2}],
+            (2, 0, 0),
+            id="a merge counts for its first reason",
+        ),
+    ],
+)
+def test_a_group_is_whoever_is_connected(
+    rows: list[dict[str, str]],
+    groups: list[set[int]],
+    merges: tuple[int, int, int],
+) -> None:
+    rows = [{**row, "image_id": f"X/{number}"} for number, row in enumerate(rows)]
+    manifest = make_manifest(rows)
+
+    found = find_groups(manifest, find_records(manifest, sharing()), 20)
+
+    members = [set(names.index) for _, names in found.names.groupby(found.names)]
+    assert sorted(members, key=min) == groups
+    assert tuple(found.merges[why] for why in ("record", "pixels", "near_duplicates")) == merges
+
+
+def test_a_group_is_named_after_its_first_radiograph_in_any_order_of_rows() -> None:
+    manifest = make_manifest([{"patient": "1"} for _ in range(5)]).iloc[np.array([3, 0, 4, 2, 1])]
+
+    found = find_groups(manifest, find_records(manifest, sharing()), 20)
+
+    assert set(found.names) == {"Normal/Normal-0"}
+    pd.testing.assert_index_equal(found.names.index, manifest.index)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from pipeline.dataset.splits.leakage import find_leaks
+
+GOOD = pd.DataFrame(
+    {
+        "image_id": ["A/1", "A/2", "A/3", "B/1"],
+        "pixel_sha256": ["p", "p", "q", "r"],
+        "record": ["patient 1", "patient 1", "", ""],
+        "group": ["A/1", "A/1", "A/1", "B/1"],
+        "split": ["test", "test", "test", "train"],
+    },
+)
+
+
+def test_a_split_by_groups_has_no_leak() -> None:
+    assert find_leaks(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "leaks"),
+    [
+        ("image_id", ["A/1", "A/2", "A/3", "A/1"], ["2 rows of one image_id"]),
+        ("split", ["test", "test", "test", "x"], ["1 sides that are none of train, val, test"]),
+        ("split", ["test", "test", "val", "train"], ["1 groups on more than one side"]),
+        ("pixel_sha256", ["p", "p", "q", "q"], ["1 identical pictures on more than one side"]),
+        (
+            "record",
+            ["patient 1", "patient 1", "source u", "source u"],
+            ["1 patients or sources on more than one side"],
+        ),
+    ],
+)
+def test_every_rule_that_is_broken_is_told(
+    column: str, values: list[str], leaks: list[str]
+) -> None:
+    assert find_leaks(GOOD.assign(**{column: values})) == leaks

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dataset.manifest import quarantine_table
+from pipeline.dataset.validation.drift import (
+    COLUMNS,
+    ENOUGH,
+    OTHER_CLASSES,
+    PREVIOUS_VERSION,
+    profile,
+    shift_table,
+)
+from pipeline.dataset.validation.expectations import judge
+from pipeline.dataset.validation.whole import inspect_dataset
+from pipeline.params import Params
+from tests.dataset.validation.test_expectations import manifest as sound_manifest
+
+
+def pairs(name: str, n: int, area: float = 0.25, mean: float = 150, seed: int = 0) -> pd.DataFrame:
+    """A manifest of one class around a lung area and a mean grey value."""
+    random = np.random.default_rng([seed, *name.encode()])
+    return pd.DataFrame(
+        {
+            "image_id": [f"{name}/{name}-{number}" for number in range(n)],
+            "class_name": name,
+            "mean": random.normal(mean, 15, n),
+            "lung_area": random.normal(area, 0.05, n),
+        }
+    )
+
+
+def together(*classes: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(classes, ignore_index=True)
+
+
+def shifts(manifest: pd.DataFrame, previous: dict[str, Any]) -> dict[tuple[str, str, str], float]:
+    table = shift_table(manifest, previous)
+    assert table["subject"].is_unique
+    keys = table[["class_name", "quantity", "against"]].itertuples(index=False, name=None)
+    return dict(zip(keys, table["shift"], strict=True))
+
+
+def test_a_first_version_is_compared_between_its_classes_alone() -> None:
+    found = shifts(together(pairs("Normal", 200), pairs("COVID", 100, area=0.36)), {})
+
+    assert {against for _, _, against in found} == {OTHER_CLASSES}
+    assert found["COVID", "lung_area", OTHER_CLASSES] == pytest.approx(2.2, abs=0.4)
+    assert found["Normal", "lung_area", OTHER_CLASSES] == pytest.approx(-2.2, abs=0.4)
+    assert abs(found["COVID", "intensity", OTHER_CLASSES]) < 0.5
+
+
+def test_a_new_class_is_compared_with_the_previous_versions_other_classes() -> None:
+    before = together(pairs("Normal", 100), pairs("Tuberculosis", 100))
+    table = shift_table(together(before, pairs("COVID", 60, area=0.4)), profile(before))
+
+    row = table.set_index(["class_name", "quantity", "against"]).loc[
+        "COVID", "lung_area", PREVIOUS_VERSION
+    ]
+    assert row["shift"] == pytest.approx(3, abs=0.5)
+    assert row["reference"] == pytest.approx(before["lung_area"].median(), abs=1e-6)
+    assert str(row["subject"]).startswith("COVID (new): lung area 0.39")
+
+
+def test_a_few_pairs_of_another_kind_are_seen_in_a_large_class() -> None:
+    before = pairs("Normal", 300)
+    added = pairs("Normal", 15, area=0.36, mean=190, seed=1)
+
+    found = shifts(together(before, added), profile(before))
+
+    assert found["Normal", "lung_area", PREVIOUS_VERSION] == pytest.approx(2.2, abs=0.5)
+    assert found["Normal", "intensity", PREVIOUS_VERSION] == pytest.approx(2.7, abs=0.5)
+
+
+@given(st.integers(ENOUGH, 60), st.integers(ENOUGH, 60))
+def test_what_was_added_is_found_from_counts_and_means_alone(former: int, added: int) -> None:
+    before, delivery = pairs("Normal", former), pairs("Normal", added, area=0.4, seed=1)
+
+    table = shift_table(together(before, delivery), profile(before))
+
+    row = table[table["quantity"] == "lung_area"].iloc[0]
+    assert row["found"] == pytest.approx(delivery["lung_area"].mean(), abs=2e-5)
+    assert row["reference"] == pytest.approx(before["lung_area"].mean(), abs=2e-6)
+
+
+def test_masks_that_were_drawn_anew_are_compared_as_a_class() -> None:
+    before = pairs("Normal", 100)
+    redrawn = before.assign(lung_area=before["lung_area"] + 0.1)
+
+    found = shifts(redrawn, profile(before))
+
+    assert found["Normal", "lung_area", PREVIOUS_VERSION] > 1.5
+    assert found["Normal", "intensity", PREVIOUS_VERSION] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("here", "there"), [(ENOUGH - 1, 50), (50, ENOUGH - 1)])
+def test_too_few_pairs_are_not_compared(here: int, there: int) -> None:
+    manifest = together(pairs("Normal", here), pairs("COVID", there))
+
+    assert shift_table(manifest, {}).empty
+    assert shift_table(manifest, {}).columns.tolist() == COLUMNS
+    small = shifts(pairs("Normal", here), profile(pairs("Normal", there)))
+    assert small == {}
+
+
+def test_a_class_that_never_varies_gives_a_finite_shift() -> None:
+    equal = pairs("Normal", 20).assign(lung_area=0.25, mean=150.0)
+    other = pairs("COVID", 20).assign(lung_area=0.30, mean=150.0)
+
+    found = shifts(together(equal, other), {})
+
+    assert found["COVID", "lung_area", OTHER_CLASSES] == pytest.approx(5)
+    assert found["COVID", "intensity", OTHER_CLASSES] == 0
+
+
+def test_a_profile_is_json_and_survives_it() -> None:
+    manifest = together(pairs("Normal", 30), pairs("Viral Pneumonia", 12))
+    told = profile(manifest)
+
+    text = json.dumps(told, allow_nan=False)
+
+    assert json.loads(text) == told
+    assert told["classes"]["Viral Pneumonia"]["n"] == 12
+    assert told["all"]["n"] == 42
+    quantiles = told["all"]["lung_area"]["quantiles"]
+    assert quantiles == sorted(quantiles)
+    assert profile(manifest.iloc[:0]) == {}
+
+
+def warnings(table: pd.DataFrame, params: Params, folder: Path) -> list[str]:
+    """What Great Expectations says of a shift table beside a sound manifest."""
+    verdict = judge(
+        sound_manifest(Normal=20), quarantine_table([]), table, params.validate_, folder
+    )
+    assert verdict.critical == []
+    return verdict.warnings
+
+
+@pytest.mark.slow
+def test_a_shift_becomes_a_warning_that_names_it(params: Params, tmp_path: Path) -> None:
+    before = together(pairs("Normal", 100), pairs("Tuberculosis", 100))
+    delivery = pairs("COVID", 60, area=0.4, mean=200)
+
+    said = warnings(
+        shift_table(together(before, delivery), profile(before)), params, tmp_path / "shifted"
+    )
+
+    assert len(said) == 4
+    assert said[0].startswith("COVID (new): lung area 0.393 against 0.247 in the previous version")
+    assert "(another annotation convention?)" in said[0]
+    assert said[3].startswith("COVID: intensity 20")
+    assert "(another scanner or exposure?)" in said[3]
+    assert warnings(shift_table(before, {}), params, tmp_path / "first") == []
+    assert warnings(shift_table(before.iloc[:0], {}), params, tmp_path / "empty") == []
+
+
+def beyond(table: pd.DataFrame, params: Params) -> set[tuple[str, str, str]]:
+    limits = {
+        "lung_area": params.validate_.max_area_shift,
+        "intensity": params.validate_.max_intensity_shift,
+    }
+    flagged = table[table["shift"].abs() > table["quantity"].map(limits)]
+    columns = ["class_name", "quantity", "against"]
+    return set(flagged[columns].itertuples(index=False, name=None))
+
+
+@pytest.mark.slow
+def test_of_real_deliveries_only_the_other_annotation_convention_is_flagged(
+    real_data: Path, params: Params
+) -> None:
+    first, _ = inspect_dataset(real_data / "COVID-19_Radiography_Dataset")
+    increment, _ = inspect_dataset(real_data / "increment_COVID")
+
+    assert beyond(shift_table(first, {}), params) == set()
+    assert beyond(shift_table(together(first, increment), profile(first)), params) == {
+        ("COVID", "lung_area", PREVIOUS_VERSION),
+        ("COVID", "lung_area", OTHER_CLASSES),
+    }
+    same_class = together(first, increment.assign(class_name="Normal"))
+    assert beyond(shift_table(same_class, profile(first)), params) == {
+        ("Normal", "lung_area", PREVIOUS_VERSION),
+    }
+
+
+@pytest.mark.slow
+def test_the_synthetic_classes_are_not_flagged(params: Params, tmp_path: Path) -> None:
+    from pipeline.dataset.synthetic.phantom import write_dataset
+
+    write_dataset(tmp_path / "data", 120, seed=0)
+    manifest, _ = inspect_dataset(tmp_path / "data")
+
+    assert beyond(shift_table(manifest, {}), params) == set()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.search.launch import show_result
+
+TRIALS = [
+    {
+        "number": 1,
+        "values": {"train.learning_rate": 0.002, "train.filters": [8, 16]},
+        "goal": 0.95,
+        "dice": 0.95,
+        "accuracy": 0.97,
+        "seconds": 31.25,
+        "reason": "",
+    },
+    {
+        "number": 0,
+        "values": {"train.learning_rate": 1e30, "train.filters": [4, 8]},
+        "goal": None,
+        "dice": None,
+        "accuracy": None,
+        "seconds": None,
+        "reason": "the loss is no number",
+    },
+]
+
+
+def show(goal: str, out: Path) -> tuple[str, list[str]]:
+    report: Any = {"goal": goal, "trials": TRIALS, "preset": "train:\n  learning_rate: 0.002\n"}
+    console = Console(file=io.StringIO(), width=100)
+    closing = show_result(report, console, out)
+    return closing, console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_the_trials_are_a_table_and_the_best_becomes_a_preset(tmp_path: Path) -> None:
+    out = tmp_path / "presets/best.yaml"
+
+    closing, lines = show("best_val_dice", out)
+
+    heading = ["trial", "best_val_dice", "accuracy", "seconds", "learning_rate", "filters"]
+    assert lines[1].split() == heading
+    assert lines[2].split() == ["1", "0.9500", "0.9700", "31.2", "0.002", "[8,", "16]"]
+    assert lines[3].split()[:3] == ["0", "failed", "1e+30"]
+    assert lines[4] == "trial 0 failed: the loss is no number"
+    assert closing == f"best: trial 1, best_val_dice 0.9500, written to {out}"
+    assert out.read_text() == "train:\n  learning_rate: 0.002\n"
+
+
+def test_another_goal_stands_beside_dice_and_accuracy(tmp_path: Path) -> None:
+    _, lines = show("best_val_loss", tmp_path / "best.yaml")
+
+    assert lines[1].split()[:4] == ["trial", "best_val_loss", "dice", "accuracy"]

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.tracking.live import LiveRun, epoch_metrics, live_run
+
+pytestmark = pytest.mark.slow
+
+ROW = {
+    "epoch": 2,
+    "loss": 0.5,
+    "accuracy": 0.9,
+    "dice": 0.8,
+    "iou": 0.7,
+    "val_loss": 0.6,
+    "val_accuracy": 0.85,
+    "val_dice": 0.75,
+    "val_iou": 0.65,
+    "learning_rate": 0.002,
+}
+"""Of history.csv."""
+
+
+def test_columns_of_the_history_have_their_names_in_mlflow() -> None:
+    assert epoch_metrics(ROW) == {
+        "train_loss": 0.5,
+        "train_accuracy": 0.9,
+        "train_dice": 0.8,
+        "train_iou": 0.7,
+        "val_loss": 0.6,
+        "val_accuracy": 0.85,
+        "val_dice": 0.75,
+        "val_iou": 0.65,
+        "learning_rate": 0.002,
+    }
+    assert epoch_metrics({"images_per_second": 31.5}) == {"images_per_second": 31.5}
+
+
+def test_training_by_hand_has_no_live_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+
+    assert live_run() is None
+
+
+def test_epochs_arrive_at_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    run_id = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    live = live_run()
+    assert live
+    for epoch in (1, 2):
+        live.log_epoch({**ROW, "epoch": epoch, "val_dice": epoch / 10, "images_per_second": 9})
+
+    steps = [(found.step, found.value) for found in client.get_metric_history(run_id, "val_dice")]
+    assert steps == [(1, 0.1), (2, 0.2)]
+    assert len(client.get_run(run_id).data.metrics) == 10
+
+
+def test_a_server_that_is_down_costs_one_warning_and_no_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run_id = MlflowClient(uri).create_run("0").info.run_id
+    caplog.set_level(logging.WARNING, "pipeline")
+    live = LiveRun(run_id, "http://127.0.0.1:9")
+    monkeypatch.setattr("pipeline.tracking.live.RETRIES", 0)
+
+    live.log_epoch({**ROW, "epoch": 1})
+    live.log_epoch({**ROW, "epoch": 2})
+    live._tracking_uri = uri
+    live.log_epoch({**ROW, "epoch": 3})
+
+    (warning,) = [r.message for r in caplog.records if r.name == "pipeline.tracking.live"]
+    assert "training goes on" in warning
+    history = MlflowClient(uri).get_metric_history(run_id, "val_loss")
+    assert [found.step for found in history] == [1, 2, 3]
+
+
+def test_examples_arrive_under_the_same_keys_at_every_epoch(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("0", str(tmp_path / "artifacts"))
+    run_id = client.create_run(experiment).info.run_id
+    images, masks = np.full((2, 32, 32), 99, np.uint8), np.zeros((2, 32, 32), np.uint8)
+    lungs = np.zeros((2, 32, 32), np.float32)
+    live = LiveRun(run_id, uri)
+
+    live.log_examples(1, images, masks, lungs)
+    lungs[0, 8:16, 8:16] = 0.5
+    live.log_examples(3, images, masks, lungs)
+
+    logged = {}
+    for file in client.list_artifacts(run_id, "images"):
+        key, _, step, *_ = Path(file.path).name.split("+")
+        if file.path.endswith(".png"):
+            path = client.download_artifacts(run_id, file.path)
+            logged[key, int(step)] = np.asarray(Image.open(path))
+    assert sorted(logged) == [
+        ("validation_1", 1),
+        ("validation_1", 3),
+        ("validation_2", 1),
+        ("validation_2", 3),
+    ]
+    assert not np.array_equal(logged["validation_1", 1], logged["validation_1", 3])
+    np.testing.assert_array_equal(logged["validation_2", 1], logged["validation_2", 3])
+
+
+def test_examples_that_no_server_takes_cost_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.tracking.live.RETRIES", 0)
+    caplog.set_level(logging.WARNING, "pipeline")
+    pictures = np.zeros((1, 32, 32), np.uint8)
+
+    LiveRun("abc", "http://127.0.0.1:9").log_examples(1, pictures, pictures, pictures / 1)
+
+    assert "training goes on" in caplog.text

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import CrashedError, LungsegError, ParamsError, StageError, WorkspaceError
+from pipeline.settings import child_environment
+from pipeline.stage_graph import stage_definition, stage_names
+from pipeline.workspace.reproduce import (
+    materialise,
+    push_results,
+    reproduce,
+)
+from pipeline.workspace.workspace import Workspace
+from tests.conftest import git
+
+pytestmark = pytest.mark.slow
+
+GRAPH = """
+stages:
+  upper:
+    cmd: python upper.py
+    deps: [data, upper.py]
+    outs: [artifacts/upper.txt]
+  twice:
+    cmd: python twice.py
+    deps: [artifacts/upper.txt, twice.py]
+    metrics: [artifacts/twice.json]
+    plots:
+      - artifacts/twice.csv: {x: a}
+"""
+UPPER = """
+import pathlib
+pathlib.Path("artifacts").mkdir(exist_ok=True)
+text = pathlib.Path("data/text.txt").read_text().upper()
+pathlib.Path("artifacts/upper.txt").write_text(text)
+"""
+TWICE = """
+import json, pathlib
+text = pathlib.Path("artifacts/upper.txt").read_text()
+pathlib.Path("artifacts/twice.json").write_text(json.dumps({"length": 2 * len(text)}))
+pathlib.Path("artifacts/twice.csv").write_text("a\\n1\\n")
+"""
+REFUSES = """
+import json, os, pathlib, sys
+content = {"message": "data: too short; add words", "exit_code": 75}
+pathlib.Path(os.environ["LUNGSEG_ERROR_FILE"]).write_text(json.dumps(content))
+sys.exit(75)
+"""
+DIES = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    subprocess.run(["dvc", *arguments], cwd=folder, env=child_environment(), check=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A repository of two stages whose data lie in a remote outside of it."""
+    folder = tmp_path / "project"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/text.txt").write_text("lungs")
+    for name, text in {"dvc.yaml": GRAPH, "upper.py": UPPER, "twice.py": TWICE}.items():
+        (folder / name).write_text(text)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    dvc(folder, "init", "--quiet")
+    dvc(folder, "remote", "add", "--quiet", "--default", "store", str(tmp_path / "store"))
+    dvc(folder, "add", "--quiet", "data")
+    dvc(folder, "push", "--quiet", "data")
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message=next")
+
+
+def record_other_data(project: Path) -> None:
+    (project / "data/text.txt").write_text("lungs and heart")
+    dvc(project, "add", "--quiet", "data")
+    dvc(project, "push", "--quiet", "data")
+    commit(project)
+
+
+def checkout(project: Path, name: str) -> Workspace:
+    """A clone with an empty cache of its own, as another host would have it."""
+    folder = project.with_name(name)
+    git(project.parent, "clone", "--quiet", str(project), str(folder))
+    return Workspace(folder, "HEAD", Path(sys.executable))
+
+
+def test_dvc_yaml_tells_stages_and_outputs(project: Path) -> None:
+    assert stage_names(project) == ["upper", "twice"]
+    assert stage_definition(project, "twice").outputs == [
+        Path("artifacts/twice.json"),
+        Path("artifacts/twice.csv"),
+    ]
+    with pytest.raises(ParamsError, match=r"stage 'other': not in dvc.yaml, expected one of upper"):
+        stage_definition(project, "other")
+
+
+def test_a_stage_runs_once_and_is_cached_afterwards(project: Path) -> None:
+    workspace, starts = checkout(project, "one"), []
+
+    statuses = [
+        reproduce(workspace, name, started=lambda: starts.append(1))
+        for name in ("upper", "twice", "upper", "twice")
+    ]
+
+    assert statuses == ["ran", "ran", "cached", "cached"]
+    assert len(starts) == 2
+    assert (workspace.folder / "artifacts/twice.json").read_text() == '{"length": 10}'
+    assert reproduce(workspace, "upper", force=True) == "ran"
+
+
+def test_another_host_takes_results_from_the_remote_without_the_data(project: Path) -> None:
+    first = checkout(project, "one")
+    for name in ("upper", "twice"):
+        reproduce(first, name)
+        push_results(first, name)
+    second = checkout(project, "two")
+    shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
+
+    statuses = [reproduce(second, name) for name in ("upper", "twice")]
+    materialise(second, "twice")
+
+    assert statuses == ["cached", "cached"]
+    assert (second.folder / "artifacts/twice.json").exists()
+    assert not (second.folder / "data").exists()
+    materialise(second, "data")
+    assert (second.folder / "data/text.txt").read_text() == "lungs"
+
+
+def test_a_new_version_of_the_data_is_seen_though_it_is_not_checked_out(project: Path) -> None:
+    first = checkout(project, "one")
+    for name in ("upper", "twice"):
+        reproduce(first, name)
+    record_other_data(project)
+    second = checkout(project, "two")
+    shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
+
+    statuses = [reproduce(second, name) for name in ("upper", "twice")]
+
+    assert statuses == ["ran", "ran"]
+    assert (second.folder / "artifacts/twice.json").read_text() == '{"length": 30}'
+
+
+def test_a_host_whose_lock_is_older_takes_what_the_others_pushed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = checkout(project, "old")
+    for name in ("upper", "twice"):
+        reproduce(old, name)
+    record_other_data(project)
+    first, second = checkout(project, "one"), checkout(project, "two")
+    reproduce(first, "upper")
+    push_results(first, "upper")
+    shutil.copyfile(old.folder / "dvc.lock", second.folder / "dvc.lock")
+
+    starts: list[int] = []
+    capsys.readouterr()
+    status = reproduce(second, "twice", started=lambda: starts.append(1))
+
+    assert (status, starts) == ("ran", [1])
+    assert "Running stage 'upper'" not in capsys.readouterr().err
+    assert (second.folder / "artifacts/twice.json").read_text() == '{"length": 30}'
+
+
+def test_force_runs_the_stage_again_and_none_before_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = checkout(project, "one")
+    for name in ("upper", "twice"):
+        reproduce(workspace, name)
+    capsys.readouterr()
+
+    status = reproduce(workspace, "twice", force=True)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert status == "ran"
+    assert [line for line in lines if "Running" in line] == ["Running stage 'twice':"]
+
+
+def test_a_result_that_nobody_holds_is_one_line(project: Path) -> None:
+    first = checkout(project, "one")
+    reproduce(first, "upper")
+    second = checkout(project, "two")
+    shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
+
+    with pytest.raises(WorkspaceError) as refusal:
+        materialise(second, "upper")
+
+    message = str(refusal.value)
+    assert message.startswith(
+        f"upper: cannot be pulled: artifacts/upper.txt: object {md5('LUNGS')}"
+    )
+    assert "drop the cache entry if there is one and pull again" in message
+    assert message.endswith("or run it again with --force")
+    assert "\n" not in message
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def overwrite(path: Path, text: str) -> None:
+    """As root does through a hard link, or a failing disk."""
+    path.chmod(0o644)
+    path.write_text(text)
+    path.chmod(0o444)
+
+
+def stored(root: Path, digest: str) -> Path:
+    return root / "files/md5" / digest[:2] / digest[2:]
+
+
+def listing(project: Path) -> str:
+    """The object that lists the files of data/."""
+    recorded = yaml.safe_load((project / "data.dvc").read_text())["outs"][0]["md5"]
+    return str(recorded)
+
+
+def spoil_file(project: Path, store: Path) -> str:
+    overwrite(stored(store, md5("lungs")), "LUNG?")
+    return f"data/text.txt: object {md5('lungs')} is not in the cache"
+
+
+def lose_file(project: Path, store: Path) -> str:
+    stored(store, md5("lungs")).unlink()
+    return f"data: object {listing(project)} is not in the cache"
+
+
+def spoil_listing(project: Path, store: Path) -> str:
+    overwrite(stored(store, listing(project)), "[]")
+    return f"data: object {listing(project)} is not in the cache"
+
+
+def lose_listing(project: Path, store: Path) -> str:
+    stored(store, listing(project)).unlink()
+    return f"data: object {listing(project)} is not in the cache"
+
+
+@pytest.mark.parametrize("spoil", [spoil_file, lose_file, spoil_listing, lose_listing])
+def test_data_that_the_remote_does_not_give_intact_are_named_with_the_remedy(
+    project: Path, tmp_path: Path, spoil: Callable[[Path, Path], str]
+) -> None:
+    dvc(project, "remote", "modify", "--quiet", "store", "verify", "true")
+    commit(project)
+    expected = spoil(project, tmp_path / "store")
+    workspace = checkout(project, "one")
+
+    with pytest.raises(WorkspaceError) as pulled:
+        materialise(workspace, "data")
+    shutil.rmtree(workspace.folder / "data", ignore_errors=True)
+    with pytest.raises(LungsegError) as reproduced:
+        reproduce(workspace, "upper")
+
+    for refusal, start in ((pulled, "data: cannot be pulled: "), (reproduced, "upper: ")):
+        message = str(refusal.value)
+        assert message.startswith(f"{start}{expected}")
+        assert "push it again from a copy whose cache is good" in message
+        assert "\n" not in message
+
+
+def test_a_stage_that_fails_over_a_poisoned_cache_names_the_object(project: Path) -> None:
+    script = UPPER + 'if "?" in text:\n    raise SystemExit("not lungs")\n'
+    (project / "upper.py").write_text(script)
+    dvc(project, "config", "cache.type", "hardlink")
+    commit(project)
+    workspace = checkout(project, "one")
+    materialise(workspace, "data")
+    poisoned = stored(workspace.folder / ".dvc/cache", md5("lungs"))
+    overwrite(poisoned, "LUNG?")
+    assert (workspace.folder / "data/text.txt").read_text() == "LUNG?"
+
+    with pytest.raises(WorkspaceError) as refusal:
+        reproduce(workspace, "upper")
+
+    assert f"upper: data/text.txt: object {poisoned} is damaged" in str(refusal.value)
+
+
+def test_a_stage_that_ran_on_poisoned_data_does_not_pass(project: Path) -> None:
+    dvc(project, "config", "cache.type", "hardlink")
+    commit(project)
+    workspace = checkout(project, "one")
+    materialise(workspace, "data")
+    poisoned = stored(workspace.folder / ".dvc/cache", md5("lungs"))
+    overwrite(poisoned, "LUNG?")
+    shutil.rmtree(workspace.folder / "data")
+
+    with pytest.raises(WorkspaceError) as refusal:
+        reproduce(workspace, "upper")
+
+    message = str(refusal.value)
+    assert (workspace.folder / "artifacts/upper.txt").read_text() == "LUNG?"
+    assert f"upper: ran on damaged data: data/text.txt: object {poisoned} is damaged" in message
+    assert message.endswith("then run again with --force")
+
+
+def test_a_refusal_over_a_poisoned_cache_keeps_its_exit_code_and_names_the_object(
+    project: Path,
+) -> None:
+    (project / "upper.py").write_text(REFUSES)
+    commit(project)
+    workspace = checkout(project, "one")
+    materialise(workspace, "data")
+    poisoned = stored(workspace.folder / ".dvc/cache", md5("lungs"))
+    overwrite(poisoned, "LUNG?")
+
+    with pytest.raises(StageError) as refusal:
+        reproduce(workspace, "upper")
+
+    message = str(refusal.value)
+    assert message.startswith("data: too short; add words; data/text.txt: object ")
+    assert f"{poisoned} is damaged" in message
+    assert refusal.value.exit_code == 75
+
+
+def test_results_are_not_pushed_into_the_repository_itself(project: Path) -> None:
+    dvc(project, "remote", "add", "--quiet", "--default", "--force", "samples", "samples")
+    dvc(project, "push", "--quiet", "data")
+    commit(project)
+    workspace = checkout(project, "one")
+    reproduce(workspace, "upper")
+
+    push_results(workspace, "upper")
+
+    assert git(workspace.folder, "status", "--porcelain", "samples") == ""
+
+
+def test_a_remote_that_cannot_be_written_is_one_line(project: Path, tmp_path: Path) -> None:
+    workspace = checkout(project, "one")
+    reproduce(workspace, "upper")
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_text("a file where a folder must be")
+
+    with pytest.raises(WorkspaceError, match="dvc push upper: "):
+        push_results(workspace, "upper")
+
+
+def test_without_a_remote_nothing_is_pushed(project: Path) -> None:
+    workspace = checkout(project, "one")
+    reproduce(workspace, "upper")
+    dvc(workspace.folder, "remote", "remove", "store")
+
+    push_results(workspace, "upper")
+
+
+def test_a_stages_own_refusal_comes_through_with_its_exit_code(project: Path) -> None:
+    (project / "upper.py").write_text(REFUSES)
+    commit(project)
+
+    with pytest.raises(StageError, match="data: too short; add words") as refusal:
+        reproduce(checkout(project, "one"), "upper")
+
+    assert refusal.value.exit_code == 75
+
+
+def test_a_killed_stage_is_a_crash_and_leaves_no_output(project: Path) -> None:
+    (project / "upper.py").write_text(DIES)
+    commit(project)
+    workspace = checkout(project, "one")
+
+    with pytest.raises(CrashedError, match="upper: stopped without giving a reason") as crash:
+        reproduce(workspace, "upper")
+
+    assert crash.value.exit_code == 70
+    assert not (workspace.folder / "artifacts/upper.txt").exists()

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import ParamsError, WorkspaceError
+from pipeline.settings import Settings
+from pipeline.workspace.workspace import (
+    RunRequest,
+    find_workspace,
+    make_workspace,
+    shared_cache,
+    workspace_folder,
+)
+from tests.conftest import PROJECT, git
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A small repository with what a workspace reads of the project."""
+    folder = tmp_path / "project"
+    (folder / ".dvc").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", "uv.lock"):
+        shutil.copy(PROJECT / name, folder / name)
+    (folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=first")
+    return folder
+
+
+@pytest.fixture
+def settings(project: Path, tmp_path: Path) -> Settings:
+    return Settings(repo=str(project), home=tmp_path / "home")
+
+
+def leftovers(settings: Settings) -> list[str]:
+    runs = settings.home / "runs"
+    return [path.name for path in runs.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_workspace_is_a_checkout_of_the_revision_asked_for(
+    settings: Settings,
+    project: Path,
+) -> None:
+    first = git(project, "rev-parse", "HEAD")
+    (project / "later.txt").write_text("later")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=second")
+
+    old = make_workspace(settings, RunRequest("run:1+00", revision=first), None)
+    new = make_workspace(settings, RunRequest("run:2+00", revision="main"), None)
+
+    assert old.revision == first
+    assert not (old.folder / "later.txt").exists()
+    assert (new.folder / "later.txt").exists()
+    assert old.folder.name == "run_1_00"
+    assert old.python == Path(sys.executable)
+
+
+def test_a_workspace_is_made_once_and_found_again(settings: Settings) -> None:
+    made = make_workspace(settings, RunRequest("one"), None)
+    (made.folder / "mark").touch()
+
+    again = make_workspace(settings, RunRequest("one"), None)
+
+    assert again == made
+    assert find_workspace(settings, "one") == made
+    assert (again.folder / "mark").exists()
+    assert find_workspace(settings, "two") is None
+
+
+def test_overrides_change_the_parameters_of_this_run_only(
+    settings: Settings, project: Path
+) -> None:
+    request = RunRequest("one", overrides=("train.epochs=3", "train.filters=[4, 8]"))
+
+    workspace = make_workspace(settings, request, None)
+
+    params = yaml.safe_load((workspace.folder / "params.yaml").read_text())
+    assert params["train"]["epochs"] == 3
+    assert params["train"]["filters"] == [4, 8]
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        (RunRequest("one", revision="nowhere"), WorkspaceError, "revision 'nowhere': not in"),
+        (RunRequest("one", overrides=("train.epoch=3",)), ParamsError, "no key train.epoch"),
+    ],
+)
+def test_a_wrong_request_leaves_no_workspace(
+    settings: Settings,
+    request_: RunRequest,
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        make_workspace(settings, request_, None)
+
+    assert leftovers(settings) == []
+
+
+@pytest.mark.parametrize("missing", ["dvc.yaml", "uv.lock"])
+def test_a_revision_that_is_not_this_project_is_refused(
+    settings: Settings,
+    project: Path,
+    missing: str,
+) -> None:
+    git(project, "rm", "--quiet", missing)
+    git(project, "commit", "--quiet", "--message=without")
+
+    with pytest.raises(WorkspaceError, match=missing):
+        make_workspace(settings, RunRequest("one"), None)
+
+
+def test_a_repository_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    settings = Settings(repo=str(tmp_path / "none"), home=tmp_path / "home")
+
+    with pytest.raises(WorkspaceError, match=r"git clone: .*none"):
+        make_workspace(settings, RunRequest("one"), None)
+
+
+def test_workspaces_share_the_cache_and_the_deployments_own_remote(
+    settings: Settings,
+    project: Path,
+) -> None:
+    (project / ".dvc/config.local").write_text("['remote \"site\"']\n    url = ../../store\n")
+
+    workspace = make_workspace(settings, RunRequest("one"), None)
+
+    written = (workspace.folder / ".dvc/config.local").read_text()
+    assert f"dir = {project}/.dvc/cache" in written
+    assert f"url = {project.parent}/store" in written
+
+
+def test_the_cache_follows_dvcs_own_setting(settings: Settings, project: Path) -> None:
+    (project / ".dvc/config.local").write_text("[cache]\n    dir = ../../elsewhere\n")
+
+    assert shared_cache(settings) == project.parent / "elsewhere"
+
+
+def test_a_remote_repository_gets_a_cache_below_the_home(tmp_path: Path) -> None:
+    settings = Settings(repo="https://example.org/project.git", home=tmp_path)
+
+    assert shared_cache(settings) == tmp_path / "cache"
+
+
+def test_a_workspace_starts_from_a_known_lock_only_when_git_has_none(
+    settings: Settings,
+    project: Path,
+    tmp_path: Path,
+) -> None:
+    known = tmp_path / "known.lock"
+    known.write_text("schema: '2.0'\n")
+    seeded = make_workspace(settings, RunRequest("one"), known)
+    (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=lock")
+
+    committed = make_workspace(settings, RunRequest("two"), known)
+
+    assert (seeded.folder / "dvc.lock").read_text() == known.read_text()
+    assert "stages" in (committed.folder / "dvc.lock").read_text()
+
+
+def test_another_lock_file_gets_an_environment_of_its_own(
+    settings: Settings,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    script = '#!/bin/sh\nmkdir -p "$UV_PROJECT_ENVIRONMENT/bin"\n'
+    script += (
+        'echo "$@" >> "$UV_PROJECT_ENVIRONMENT/calls"\ntouch "$UV_PROJECT_ENVIRONMENT/bin/python"\n'
+    )
+    (tools / "uv").write_text(script)
+    (tools / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    (project / "uv.lock").write_text("version = 1\n")
+    git(project, "commit", "--quiet", "--all", "--message=other lock")
+
+    first = make_workspace(settings, RunRequest("one"), None)
+    second = make_workspace(settings, RunRequest("two"), None)
+
+    assert first.python == second.python
+    assert first.python.is_relative_to(settings.home / "envs")
+    calls = (first.python.parents[1] / "calls").read_text().splitlines()
+    assert len(calls) == 1
+    assert "--frozen --no-install-project" in calls[0]
+
+
+def test_an_environment_that_cannot_be_installed_is_one_line(
+    settings: Settings,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "uv").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (project / "uv.lock").write_text("version = 1\n")
+    git(project, "commit", "--quiet", "--all", "--message=other lock")
+
+    with pytest.raises(WorkspaceError, match="uv sync"):
+        make_workspace(settings, RunRequest("one"), None)
+
+
+def test_run_ids_become_safe_folder_names(settings: Settings) -> None:
+    name = workspace_folder(settings, "../manual__2026-11-23T13:00:00+00:00").name
+
+    assert name == "_manual__2026-11-23T13_00_00_00_00"
