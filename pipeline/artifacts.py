@@ -1,0 +1,54 @@
+"""Files that cross between rooms: each kind has one owner, whose model everybody reads it by.
+
+A JSON file is a subclass of Artifact, a table is a TableFile (pipeline/table_files.py); both are
+declared beside the code that writes them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import StageError
+from pipeline.files import write_json
+
+
+class Artifact(BaseModel):
+    """A JSON file with the fields of its subclass, no others, and of just these types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    made_by: ClassVar[str] = ""
+    """The stage or task that writes it."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The content of the file; raises StageError when it is missing or is not such a file."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise missing(path, cls.made_by) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            why = f"{where}: {first['msg']}" if where else first["msg"]
+            raise unusable(path, cls.made_by, why) from None
+
+    def write(self, path: Path) -> None:
+        """Write it as stable, readable JSON; a number that is not finite raises ValueError."""
+        write_json(path, self.model_dump(mode="json", by_alias=True))
+
+
+def missing(path: Path, made_by: str) -> StageError:
+    """The error for an artifact that is not there."""
+    return StageError(f"{path}: no such file, expected what {made_by} writes; run {made_by} first")
+
+
+def unusable(path: Path, made_by: str, why: str) -> StageError:
+    """The error for an artifact that is not what its owner writes, in one line."""
+    return StageError(
+        f"{path}: cannot be read ({' '.join(why.split())[:160]}), expected what {made_by} writes; "
+        f"run {made_by} again",
+    )
