@@ -119,7 +119,7 @@ def task(
         from pipeline.run.task import run_task
 
         report = run_task(Settings(), request, name)
-    typer.echo(json.dumps(report))
+    typer.echo(report.line)
 
 
 def _parse_json(text: str) -> Any:

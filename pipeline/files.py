@@ -79,6 +79,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_folder(folder: Path) -> str:
+    """Hex SHA-256 over every file below `folder`, its path and its bytes, in order of the paths."""
+    files = sorted(
+        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+    )
+    lines = (f"{sha256_file(folder / name)}  {name}\n" for name in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def link_file(source: str | Path, target: str | Path) -> str | Path:
     """Hard-link one file, or copy it where that cannot be; returns `target`."""
     try:

@@ -13,6 +13,7 @@ import pytest
 from pipeline import cli
 from pipeline.errors import DatasetError, ServiceError, WorkspaceError
 from pipeline.run import standalone, task
+from pipeline.run.task_report import TaskReport
 from pipeline.search import trials
 from pipeline.search.space import parse_search
 from pipeline.settings import Settings
@@ -124,9 +125,9 @@ def test_a_task_takes_its_request_from_the_environment_and_prints_json(
 ) -> None:
     seen: list[Any] = []
 
-    def run_task(settings: Settings, request: RunRequest, name: str) -> dict[str, Any]:
+    def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
         seen.extend([request, name])
-        return {"stage": name, "status": "ran"}
+        return TaskReport(stage=name, status="ran", seconds=1.5)
 
     monkeypatch.setattr(task, "run_task", run_task)
     for name, value in {
@@ -139,7 +140,11 @@ def test_a_task_takes_its_request_from_the_environment_and_prints_json(
 
     assert lungseg("task", "train") == 0
     assert seen == [RunRequest("manual:1", "main", ("train.epochs=3",), force=True), "train"]
-    assert json.loads(capsys.readouterr().out) == {"stage": "train", "status": "ran"}
+    assert json.loads(capsys.readouterr().out) == {
+        "stage": "train",
+        "status": "ran",
+        "seconds": 1.5,
+    }
 
 
 def test_a_wrong_parameter_is_refused_before_a_run_starts(
@@ -185,9 +190,9 @@ def test_a_task_of_a_search_takes_search_and_number_from_the_environment(
 ) -> None:
     seen: list[Any] = []
 
-    def run_search_task(*given: Any) -> dict[str, Any]:
+    def run_search_task(*given: Any) -> TaskReport:
         seen.extend(given[1:])
-        return {"stage": "trial", "status": "ran"}
+        return TaskReport(stage="trial", status="ran")
 
     monkeypatch.setattr(trials, "run_search_task", run_search_task)
     content = {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1, 2]}}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,23 +13,11 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.evaluation.scores import confusion, score
+from pipeline.inference.segmenter import Segmenter
 from pipeline.params import EvaluateParams
-from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 
 IDENTITY = ("image_id", "class_name", "pixel_sha256")
-
-
-class Segmenter(Protocol):
-    """What scoring needs of pipeline.inference.predictor.Predictor."""
-
-    def predict(
-        self,
-        images: Sequence[Grey],
-        sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """Lung probabilities 0..1 at `sizes` (height, width) for uint8 images (H, W)."""
-        ...
 
 
 def score_images(

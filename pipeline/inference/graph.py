@@ -13,6 +13,16 @@ from ..errors import StageError
 
 INPUT, ANSWER, HEAD = "radiograph", "lung", "lung_0_"
 
+FORMAT = 1
+"""Of the networks that `pipeline.model.export` writes: what goes in, what comes out, how it is cut.
+
+Another number says that code which knows only this one would predict wrongly.
+"""
+FORMATS = (FORMAT,)
+"""Those that this code predicts with."""
+FORMAT_KEY = "lungseg.format"
+"""Of the graph's metadata; a graph without it is from before there was another than 1."""
+
 
 def read_graph(path: Path) -> Any:
     """The onnx.ModelProto of a file that `pipeline.model.export` wrote.
@@ -61,6 +71,26 @@ def cut_graph(model: Any, level: int, path: Path) -> Any:
     return Extractor(model).extract_model([INPUT], [output])
 
 
+def read_format(path: Path) -> int:
+    """The format of a network's file; nothing else of it is looked at.
+
+    Raises StageError for what is no ONNX file.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return find_format(onnx.ModelProto.FromString(path.read_bytes()))
+    except (OSError, ValueError, DecodeError) as error:
+        raise unusable(path, error) from None
+
+
+def find_format(model: Any) -> int:
+    """The format that an onnx.ModelProto names; raises ValueError when that is no number."""
+    named = [one.value for one in model.metadata_props if one.key == FORMAT_KEY]
+    return int(named[0]) if named else 1
+
+
 def unusable(path: Path, error: Exception) -> StageError:
     """The error for a file that is no network of ours, in one line."""
     return StageError(
@@ -71,6 +101,8 @@ def unusable(path: Path, error: Exception) -> StageError:
 
 def _check(model: Any) -> None:
     """Raise ValueError for what an exported network does not have."""
+    if find_format(model) not in FORMATS:
+        raise ValueError(f"its format is {find_format(model)}, this code reads {FORMATS}")
     _check_signature(model.graph)
     domains = {one.domain for one in [*model.opset_import, *model.graph.node]} - {"", "ai.onnx"}
     if domains or model.functions or model.training_info:

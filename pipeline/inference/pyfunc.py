@@ -1,34 +1,35 @@
-"""The released model as MLflow runs it ("models from code"): no pickle, only this text.
+"""The released model as MLflow runs it: part of the code that goes with every release.
 
-MLflow executes this file from the model's own copy of the package. OpenVINO is imported with
-the first prediction, so that logging and loading a model do not need it.
+OpenVINO is imported with the first prediction, so that loading a model does not need it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StageError
+from ..errors import StageError
+from .predictor import Predictor
 
 
-class LungSegmenter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+def _load_pyfunc(folder: str) -> LungSegmenter:
+    """The model, as MLflow asks for it: `folder` holds the network's files."""
+    return LungSegmenter(Path(folder, "model.onnx"))
+
+
+class LungSegmenter:
     """Radiographs uint8 (N, H, W), 0..255, to lung probabilities float32 (N, H, W), 0..1."""
 
-    def load_context(self, context: Any) -> None:
-        """Remember where the network lies."""
-        self._path = Path(context.artifacts["model.onnx"])
-        self._predictors: dict[int, Any] = {}
+    def __init__(self, network: Path) -> None:
+        self._path = network
+        self._predictors: dict[int, Predictor] = {}
 
     def predict(
-        self,
-        context: Any,
-        model_input: np.ndarray,  # a narrower hint would make MLflow advise on type hints
-        params: dict[str, Any] | None = None,
+        self, model_input: np.ndarray, params: Mapping[str, Any] | None = None
     ) -> np.ndarray:
         """Lung probabilities of radiographs of one size, which may have a last axis of 1.
 
@@ -39,10 +40,8 @@ class LungSegmenter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         predictor = self._predictor(int((params or {}).get("level", 0)))
         return np.stack(predictor.predict(list(radiographs)))
 
-    def _predictor(self, level: int) -> Any:
+    def _predictor(self, level: int) -> Predictor:
         if level not in self._predictors:
-            from pipeline.inference.predictor import Predictor
-
             self._predictors[level] = Predictor(self._path, level)
         return self._predictors[level]
 
@@ -58,6 +57,3 @@ def check_radiographs(radiographs: Any) -> NDArray[np.uint8]:
             "values 0 to 255; convert them, 16-bit values by their declared depth",
         )
     return found
-
-
-mlflow.models.set_model(LungSegmenter())

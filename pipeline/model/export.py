@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import StageError
-from pipeline.inference.graph import ANSWER, HEAD, INPUT
+from pipeline.inference.graph import ANSWER, FORMAT, FORMAT_KEY, HEAD, INPUT
 from pipeline.inference.predictor import Predictor, Probability
 from pipeline.model.shards import Shards, read_first
 from pipeline.radiograph.grey import Grey
@@ -45,6 +45,7 @@ def export_network(network: keras.Model, path: Path) -> None:
         exported = Path(folder, "network.onnx")
         whole.export(exported, format="onnx", verbose=False)
         model = _normalised(onnx.load(exported), names)
+    model.metadata_props.add(key=FORMAT_KEY, value=str(FORMAT))
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

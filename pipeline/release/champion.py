@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.errors import ReleaseError
+from pipeline.evaluation.scoring import score_images
 from pipeline.files import sha256_file
-from pipeline.inference.model_files import model_sha256
-from pipeline.release.evidence import Evidence, download_model
+from pipeline.inference.released import ReleasedModel
+from pipeline.release.evidence import Evidence, fetch_model
 from pipeline.tracking.run_record import RunRecord, download
 from pipeline.workspace.reproduce import materialise
 from pipeline.workspace.workspace import Workspace
@@ -99,31 +100,18 @@ def _score(
     champion: ModelVersion,
     folder: Path,
 ) -> pd.DataFrame:
-    from pipeline.evaluation.scoring import score_images
-    from pipeline.inference.predictor import Predictor
-
+    model = fetch_release(record.settings.model_name, champion, folder)
     materialise(workspace, "data")
-    model = verified_model(record.settings.model_name, champion, folder)
     params = evidence.params.evaluate.model_copy(
         update={"threshold": float(champion.tags["threshold"])},
     )
     rows = evidence.split[evidence.split["split"] == "test"]
-    return score_images(
-        Predictor(model / "model.onnx"), rows, workspace.folder / "data", params, None
-    )
+    return score_images(model.segmenter(), rows, workspace.folder / "data", params, None)
 
 
-def verified_model(name: str, version: ModelVersion, folder: Path) -> Path:
-    """Download a released model and check it against the hash taken at its release.
+def fetch_release(name: str, version: ModelVersion, folder: Path) -> ReleasedModel:
+    """Download a version of the registered model and verify it against the tags of its release.
 
-    Returns the folder of the network's two files; the MLflow model is the folder above. Raises
-    ReleaseError before anything of a changed file is deserialised.
+    Raises ReleaseError before anything of a changed model is opened.
     """
-    model = download_model(f"models:/{name}/{version.version}", folder)
-    expected = version.tags.get("model_sha256", "no hash")
-    if model_sha256(model) != expected:
-        raise ReleaseError(
-            f"{name} version {version.version}: the model files are not the ones released "
-            f"(expected sha256 {expected[:12]}); restore the artifact store or roll back",
-        )
-    return model
+    return fetch_model(f"models:/{name}/{version.version}", version.tags, folder)

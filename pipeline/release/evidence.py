@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pandas as pd
 from pipeline.dataset.splits.table import test_split_sha256
 from pipeline.errors import ReleaseError
 from pipeline.files import read_json, sha256_file
-from pipeline.inference.model_files import MODEL_FILES, model_sha256
+from pipeline.inference.model_files import model_sha256
+from pipeline.inference.released import RELEASE_SHA256, ReleasedModel, verify_model
 from pipeline.params import Params, load_params
+from pipeline.release.verdict import Candidate
 from pipeline.tracking.run_record import RunRecord, download, find_model
 
 
@@ -23,6 +26,7 @@ class Evidence:
     params: Params
     model_id: str
     model_sha256: str
+    release_sha256: str
     metrics: dict[str, Any]
     metrics_sha256: str
     per_image: pd.DataFrame
@@ -37,15 +41,16 @@ class Evidence:
         return test_split_sha256(self.split[self.split["split"] == "test"])
 
     @property
-    def identity(self) -> dict[str, str]:
+    def candidate(self) -> Candidate:
         """What the verdict binds itself to."""
-        return {
-            "model_id": self.model_id,
-            "model_sha256": self.model_sha256,
-            "test_split_sha256": self.test_split_sha256,
-            "metrics_sha256": self.metrics_sha256,
-            "per_image_sha256": self.per_image_sha256,
-        }
+        return Candidate(
+            model_id=self.model_id,
+            model_sha256=self.model_sha256,
+            release_sha256=self.release_sha256,
+            test_split_sha256=self.test_split_sha256,
+            metrics_sha256=self.metrics_sha256,
+            per_image_sha256=self.per_image_sha256,
+        )
 
 
 def load_evidence(record: RunRecord, folder: Path) -> Evidence:
@@ -53,13 +58,20 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
     model = find_model(record.client, record.run)
     if model is None:
         raise ReleaseError(f"run {record.run_id}: has no model, expected the one of its training")
+    if RELEASE_SHA256 not in model.tags:
+        raise ReleaseError(
+            f"run {record.run_id}: its model has no tag {RELEASE_SHA256}, expected the hash of its "
+            "files; it was logged by an earlier version, so start a new run",
+        )
+    released = fetch_model(f"models:/{model.model_id}", model.tags, folder)
     metrics = download(record, "evaluate/metrics.json", folder)
     per_image = download(record, "evaluate/per_image.parquet", folder)
     report_folder = _download_report(record, folder)
     return Evidence(
         params=load_params(download(record, "code/params.yaml", folder)),
         model_id=model.model_id,
-        model_sha256=model_sha256(download_model(f"models:/{model.model_id}", folder)),
+        model_sha256=model_sha256(released.network),
+        release_sha256=model.tags[RELEASE_SHA256],
         metrics=read_json(metrics),
         metrics_sha256=sha256_file(metrics),
         per_image=pd.read_parquet(per_image),
@@ -70,24 +82,17 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
     )
 
 
-def download_model(uri: str, folder: Path) -> Path:
-    """Download the model behind an MLflow address; return the folder of the network's files.
+def fetch_model(uri: str, tags: Mapping[str, str], folder: Path) -> ReleasedModel:
+    """Download the model behind an MLflow address and verify it against its recorded `tags`.
 
-    The MLflow model is the folder above. Raises ReleaseError when a file is missing.
+    Raises ReleaseError, before anything of the model is opened, when it is not what was recorded.
     """
     import mlflow
 
     target = folder / uri.partition(":/")[2].replace("/", "_")
     target.mkdir()
-    files = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target))) / "artifacts"
-    missing = [name for name in MODEL_FILES if not (files / name).is_file()]
-    if missing:
-        raise ReleaseError(
-            f"{uri}: has no {missing[0]}, expected {' and '.join(MODEL_FILES)}; if it is from "
-            "before networks were exported, release a model trained anew (on the same "
-            "test split, where this one's recorded scores serve, or without the alias champion)",
-        )
-    return files
+    downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
+    return verify_model(downloaded, tags, uri)
 
 
 def _download_report(record: RunRecord, folder: Path) -> Path:

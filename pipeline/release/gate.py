@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,82 +20,29 @@ from pipeline.files import sha256_file
 from pipeline.params import GateParams, flatten
 from pipeline.release.champion import ChampionScores, score_champion
 from pipeline.release.evidence import Evidence, load_evidence
+from pipeline.release.verdict import VERDICT, Check, Verdict
 from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace
 
-VERDICT = "gate/verdict.json"
 
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of the gate."""
-
-    name: str
-    value: float | str | None
-    bound: str
-    passed: bool
-    detail: str = ""
-
-    @property
-    def line(self) -> str:
-        """The check in one line, for people."""
-        value = f"{self.value:.4f}" if isinstance(self.value, float) else self.value
-        return f"{self.name} {value}, required {self.bound}" + (
-            f" ({self.detail})" if self.detail else ""
-        )
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Every check, and what was judged against what."""
-
-    checks: list[Check]
-    candidate: dict[str, str]
-    champion_version: str | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the candidate may be released."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def reasons(self) -> list[str]:
-        """The failed checks, each in one line."""
-        return [check.line for check in self.checks if not check.passed]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what is kept in MLflow; NaN becomes a string, JSON has none."""
-        checks = [asdict(check) for check in self.checks]
-        for check in checks:
-            if isinstance(check["value"], float) and not math.isfinite(check["value"]):
-                check["value"] = str(check["value"])
-        return {
-            "passed": self.passed,
-            "checks": checks,
-            "candidate": self.candidate,
-            "champion_version": self.champion_version,
-        }
-
-
-def run_gate(record: RunRecord, workspace: Workspace) -> dict[str, Any]:
-    """Judge the run's candidate, keep the verdict in its MLflow run and return the outcome."""
+def run_gate(record: RunRecord, workspace: Workspace) -> Verdict:
+    """Judge the run's candidate and keep the verdict in its run record."""
     with tempfile.TemporaryDirectory() as temporary:
         evidence = load_evidence(record, Path(temporary))
         champion = score_champion(record, workspace, evidence, Path(temporary))
         verdict = Verdict(
-            judge(evidence, champion, evidence.params.gate),
-            evidence.identity,
-            champion.version if champion else None,
+            checks=tuple(judge(evidence, champion, evidence.params.gate)),
+            candidate=evidence.candidate,
+            champion_version=champion.version if champion else None,
         )
-    record.client.log_dict(record.run_id, verdict.as_json(), VERDICT)
-    status = "passed" if verdict.passed else "refused"
+    record.client.log_dict(record.run_id, verdict.model_dump(mode="json"), VERDICT)
     for key, value in {
-        "gate": status,
+        "gate": verdict.status,
         "gate.reasons": "; ".join(verdict.reasons)[:5000],
-        "mlflow.note.content": render(verdict),
+        "mlflow.note.content": verdict.markdown,
     }.items():
         record.client.set_tag(record.run_id, key, value)
-    return {"status": status, "reason": "; ".join(verdict.reasons), **verdict.as_json()}
+    return verdict
 
 
 def judge(
@@ -120,16 +66,16 @@ def _thresholds(metrics: Mapping[str, Any], bounds: GateParams) -> Iterable[Chec
         ("worst_class_dice", bounds.min_worst_class_dice),
     ):
         value = _number(metrics.get(name))
-        yield Check(name, value, f">= {bound}", value >= bound)
+        yield Check(name=name, value=value, bound=f">= {bound}", passed=value >= bound)
     cases = {name: _number(one.get("cases")) for name, one in metrics.get("classes", {}).items()}
     fewest = min(cases, key=lambda name: cases[name], default="no class")
     value = cases.get(fewest, 0.0)
     yield Check(
-        "test_cases_per_class",
-        value,
-        f">= {bounds.min_test_cases_per_class}",
-        value >= bounds.min_test_cases_per_class,
-        fewest,
+        name="test_cases_per_class",
+        value=value,
+        bound=f">= {bounds.min_test_cases_per_class}",
+        passed=value >= bounds.min_test_cases_per_class,
+        detail=fewest,
     )
 
 
@@ -140,7 +86,9 @@ def _number(value: Any) -> float:
 def _consistency(evidence: Evidence) -> Iterable[Check]:
     numbers = flatten(evidence.metrics)
     odd = [name for name, value in numbers.items() if not math.isfinite(_number(value))]
-    yield Check("finite_metrics", ", ".join(odd) or "all", "all finite", not odd)
+    yield Check(
+        name="finite_metrics", value=", ".join(odd) or "all", bound="all finite", passed=not odd
+    )
     recomputed = flatten(summarise_classes(evidence.per_image))
     differing = [
         name
@@ -148,10 +96,10 @@ def _consistency(evidence: Evidence) -> Iterable[Check]:
         if not math.isclose(_number(numbers.get(name)), value, abs_tol=1e-6)
     ]
     yield Check(
-        "metrics_match_cases",
-        ", ".join(differing[:3]) or "all",
-        "metrics.json agrees with per_image.parquet",
-        not differing,
+        name="metrics_match_cases",
+        value=", ".join(differing[:3]) or "all",
+        bound="metrics.json agrees with per_image.parquet",
+        passed=not differing,
     )
     scored = set(
         zip(evidence.per_image["image_id"], evidence.per_image["pixel_sha256"], strict=True)
@@ -159,10 +107,10 @@ def _consistency(evidence: Evidence) -> Iterable[Check]:
     test = evidence.split[evidence.split["split"] == "test"]
     expected = set(zip(test["image_id"], test["pixel_sha256"], strict=True))
     yield Check(
-        "test_split_scored",
-        f"{len(scored & expected)} of {len(expected)}",
-        "exactly the test split",
-        scored == expected,
+        name="test_split_scored",
+        value=f"{len(scored & expected)} of {len(expected)}",
+        bound="exactly the test split",
+        passed=scored == expected,
     )
     yield _not_trained_on(test, evidence.split[evidence.split["split"] != "test"])
 
@@ -171,16 +119,21 @@ def _not_trained_on(test: pd.DataFrame, others: pd.DataFrame) -> Check:
     """Whether no test radiograph, nor its patient or a near-duplicate, is on another side."""
     bound = "no picture and no group on another side"
     if "group" not in test:
-        return Check("test_not_trained_on", "groups unknown", bound, passed=False)
+        return Check(name="test_not_trained_on", value="groups unknown", bound=bound, passed=False)
     leaked = test["pixel_sha256"].isin(others["pixel_sha256"])
     leaked |= test["group"].isin(others["group"])
-    return Check("test_not_trained_on", f"{leaked.sum()} leaked", bound, not leaked.any())
+    return Check(
+        name="test_not_trained_on",
+        value=f"{leaked.sum()} leaked",
+        bound=bound,
+        passed=not leaked.any(),
+    )
 
 
 def _report(evidence: Evidence, bounds: GateParams) -> Iterable[Check]:
     report = evidence.report
     if report is None:
-        yield Check("report", "missing", "rendered", passed=False)
+        yield Check(name="report", value="missing", bound="rendered", passed=False)
         return
     for name, expected in (
         ("model_sha256", evidence.model_sha256),
@@ -188,20 +141,30 @@ def _report(evidence: Evidence, bounds: GateParams) -> Iterable[Check]:
         ("metrics_sha256", evidence.metrics_sha256),
     ):
         found = str(report.get(name))
-        yield Check(f"report_{name}", found[:12], f"== {expected[:12]}", found == expected)
+        yield Check(
+            name=f"report_{name}",
+            value=found[:12],
+            bound=f"== {expected[:12]}",
+            passed=found == expected,
+        )
     broken = [case["overlay"] for case in report["cases"] if not _decodes(evidence, case)]
     yield Check(
-        "report_overlays",
-        ", ".join(broken[:3]) or "all",
-        "every overlay decodes and is unchanged",
-        not broken,
+        name="report_overlays",
+        value=", ".join(broken[:3]) or "all",
+        bound="every overlay decodes and is unchanged",
+        passed=not broken,
     )
     index = evidence.report_folder / "index.html"
     intact = index.exists() and sha256_file(index) == report.get("index_sha256")
-    yield Check("report_page", "intact" if intact else "missing or changed", "intact", intact)
+    yield Check(
+        name="report_page",
+        value="intact" if intact else "missing or changed",
+        bound="intact",
+        passed=intact,
+    )
     required = min(bounds.min_report_cases, len(evidence.per_image))
     shown = float(len({case["image_id"] for case in report["cases"]}))
-    yield Check("report_cases", shown, f">= {required}", shown >= required)
+    yield Check(name="report_cases", value=shown, bound=f">= {required}", passed=shown >= required)
 
 
 def _decodes(evidence: Evidence, case: Mapping[str, str]) -> bool:
@@ -228,25 +191,9 @@ def _against(
     for suffix, rows in groups:
         gain = float(rows["gain"].mean())
         yield Check(
-            f"dice_vs_champion{suffix}",
-            gain,
-            f">= -{max_drop}",
-            gain >= -max_drop and len(both) == len(candidate),
-            f"version {champion.version}, {len(rows)} same radiographs",
+            name=f"dice_vs_champion{suffix}",
+            value=gain,
+            bound=f">= -{max_drop}",
+            passed=gain >= -max_drop and len(both) == len(candidate),
+            detail=f"version {champion.version}, {len(rows)} same radiographs",
         )
-
-
-def render(verdict: Verdict) -> str:
-    """Return the verdict as Markdown, for MLflow's pages."""
-    rows = [
-        f"| {'pass' if one.passed else '**FAIL**'} | {one.name} | {_shown(one)} | {one.bound} |"
-        for one in verdict.checks
-    ]
-    head = "passed" if verdict.passed else "**refused**"
-    table = ["| | check | found | required |", "|---|---|---|---|", *rows]
-    return f"Gate: {head}\n\n" + "\n".join(table)
-
-
-def _shown(check: Check) -> str:
-    value = f"{check.value:.4f}" if isinstance(check.value, float) else str(check.value)
-    return f"{value} ({check.detail})" if check.detail else value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline.release.history import Move, Release
+from pipeline.release.verdict import Check
 
 
 def release_tables(name: str, releases: Sequence[Release], moves: Sequence[Move]) -> list[Table]:
@@ -45,15 +45,12 @@ def _facts(tags: dict[str, str]) -> list[str]:
     ]
 
 
-def verdict_table(checks: Iterable[Mapping[str, Any]]) -> Table:
+def verdict_table(checks: Iterable[Check]) -> Table:
     """Return a row per check of the gate: whether it passed, what was found and required."""
     table = Table(box=None, padding=(0, 2, 0, 0), title="gate", title_justify="left")
     for heading in ("", "check", "found", "required"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("", "check"))
     for check in checks:
-        mark = "[green]pass[/]" if check["passed"] else "[red]FAIL[/]"
-        value = check["value"]
-        found = f"{value:.4f}" if isinstance(value, float) else str(value)
-        detail = f" ({check['detail']})" if check["detail"] else ""
-        table.add_row(mark, check["name"], escape(f"{found}{detail}"), escape(check["bound"]))
+        mark = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
+        table.add_row(mark, check.name, escape(check.found), escape(check.bound))
     return table

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from pipeline.errors import ServiceError
 from pipeline.release.release_tables import verdict_table
+from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.services import airflow_home
 from pipeline.services.airflow import Airflow, TaskState, connect
 from pipeline.settings import Settings
@@ -23,6 +23,7 @@ from pipeline.tracking.progress import Tracking
 logger = logging.getLogger(__name__)
 
 DAG = "retrain"
+KINDS: Mapping[str, type[TaskReport]] = {"gate": GateReport, "promote": PromotionReport}
 INTERVAL = 2.0
 """Seconds between two looks at a run."""
 PATIENCE = 120.0
@@ -65,8 +66,10 @@ class Run:
     tracking: Tracking
     dag: str
     id: str
+    kinds: Mapping[str, type[TaskReport]]
+    """Of the tasks that report more than every task does."""
     state: str = "queued"
-    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reports: dict[str, TaskReport | None] = field(default_factory=dict)
     tasks: dict[str, TaskState] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -75,11 +78,13 @@ class Run:
         self.tasks = self.airflow.tasks(self.dag, self.id)
         for name, task in self.tasks.items():
             if task.state in ("success", "skipped") and name not in self.reports:
-                self.reports[name] = self.airflow.report(self.dag, self.id, task) or {}
+                content = self.airflow.report(self.dag, self.id, task)
+                kind = self.kinds.get(task.name, TaskReport)
+                self.reports[name] = kind.parse(content) if content else None
 
     def mlflow_id(self) -> str | None:
         """The MLflow run that the last task to end reports."""
-        found = [report["run_id"] for report in self.reports.values() if report.get("run_id")]
+        found = [one.run_id for one in self.reports.values() if one and one.run_id]
         return found[-1] if found else None
 
     def rows(self, order: Iterable[str]) -> list[Row]:
@@ -91,33 +96,34 @@ class Run:
     def row(self, name: str) -> Row:
         """The task as a row."""
         task = self.tasks.get(name, TaskState(name, None, 0, None))
-        report = self.reports.get(name, {})
+        report = self.reports.get(name)
         state = WORDS.get(task.state, task.state or "waiting")
-        if task.state == "success":
-            state = report.get("status", state)
+        if task.state == "success" and report:
+            state = report.status
         seconds = task.seconds if task.state in ("success", "failed", "running") else None
         return Row(name, state, seconds, "; ".join(self._notes(task, report)))
 
-    def _notes(self, task: TaskState, report: dict[str, Any]) -> Iterator[str]:
+    def _notes(self, task: TaskState, report: TaskReport | None) -> Iterator[str]:
         if task.tries > 1:
             yield f"try {task.tries}"
         run = self.mlflow_id() if (task.name, task.state) == ("train", "running") else None
         progress = self.tracking.progress(run) if run else None
         if progress:
             yield str(progress)
-        if report.get("status") in ("refused", "skipped", "released"):
+        if report and report.status in ("refused", "skipped", "released"):
             yield summary(report)
-        if report.get("note"):
-            yield str(report["note"])
+        if report and report.note:
+            yield report.note
 
 
-def summary(report: dict[str, Any]) -> str:
+def summary(report: TaskReport | None) -> str:
     """The outcome of a gate or a promotion in a few words."""
-    if report.get("status") != "released":
-        return str(report.get("reason") or report.get("status") or "")
-    metrics = report.get("metrics") or {}
-    numbers = [f"{name} {value:.4f}" for name, value in sorted(metrics.items())]
-    return ", ".join([f"version {report.get('version')}", *numbers])
+    if report is None:
+        return ""
+    if not isinstance(report, PromotionReport) or report.status != "released":
+        return report.reason or report.status
+    numbers = [f"{name} {value:.4f}" for name, value in sorted(report.metrics.items())]
+    return ", ".join([f"version {report.version}", *numbers])
 
 
 def start(
@@ -138,8 +144,9 @@ def conclude_retraining(run: Run, settings: Settings, console: Console) -> tuple
 
     The exit code: 0 released or unchanged, 1 failed, 2 refused by the gate.
     """
-    if checks := run.reports.get("gate", {}).get("checks"):
-        console.print(verdict_table(checks))
+    gate = run.reports.get("gate")
+    if isinstance(gate, GateReport) and gate.checks:
+        console.print(verdict_table(gate.checks))
     return _verdict(run, settings)
 
 
@@ -149,12 +156,13 @@ def follow(
     console: Console | None = None,
     dag: str = DAG,
     conclude: Conclusion = conclude_retraining,
+    kinds: Mapping[str, type[TaskReport]] = KINDS,
 ) -> int:
     """Show a run until it ends; the exit code is that of its conclusion, or 130 if interrupted."""
     console = console or Console()
     with connect(settings) as airflow:
         page = f"{airflow.url}/dags/{dag}/runs/{run}"
-        watched = Run(airflow, Tracking(settings.tracking_uri), dag, run)
+        watched = Run(airflow, Tracking(settings.tracking_uri), dag, run, kinds)
         _say(console, f"run {run}\n{page}")
         try:
             _watch(watched, console)
@@ -224,12 +232,12 @@ def _table(rows: Iterable[Row]) -> Table:
 def _verdict(run: Run, settings: Settings) -> tuple[int, str]:
     if run.state == "failed":
         return 1, failure(run, settings)
-    gate, promote = run.reports.get("gate", {}), run.reports.get("promote", {})
-    if promote.get("status") == "released":
+    gate, promote = run.reports.get("gate"), run.reports.get("promote")
+    if promote and promote.status == "released":
         return 0, f"released: {summary(promote)}"
-    if "refused" in (gate.get("status"), promote.get("status")):
-        refusal = gate if gate.get("status") == "refused" else promote
-        return 2, f"refused by the gate: {summary(refusal)}"
+    for report in (gate, promote):
+        if report and report.status == "refused":
+            return 2, f"refused by the gate: {summary(report)}"
     return 0, f"unchanged: {summary(promote)}"
 
 

@@ -12,8 +12,10 @@ from rich.console import Console
 
 from pipeline.errors import WorkspaceError
 from pipeline.release.release_tables import verdict_table
+from pipeline.release.verdict import Check
 from pipeline.run.recording import record_stage, start_record
 from pipeline.run.task import open_workspace, run_task, task_names
+from pipeline.run.task_report import GateReport
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
 from pipeline.tracking.run_record import connect
@@ -33,15 +35,17 @@ def retrain_standalone(settings: Settings, request: RunRequest) -> int:
     request = replace(request, run_id=new_run_id("local"))
     console = Console()
     workspace = open_workspace(settings, request)
-    outcomes = {}
+    checks: tuple[Check, ...] = ()
+    passed = False
     for name in task_names(workspace.folder):
-        outcomes[name] = run_task(settings, request, name)
-        done = outcomes[name]
-        console.print(f"{name}: {done['status']} {done['seconds']} s {done.get('reason', '')}")
-    console.print(verdict_table(outcomes["gate"]["checks"]))
+        done = run_task(settings, request, name)
+        console.print(f"{name}: {done.status} {done.seconds} s {done.reason}")
+        if isinstance(done, GateReport):
+            checks, passed = done.checks, done.passed
+    console.print(verdict_table(checks))
     console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
     console.print(f"report: {workspace.folder / 'artifacts/report/index.html'}", soft_wrap=True)
-    return 0 if outcomes["gate"]["passed"] else 2
+    return 0 if passed else 2
 
 
 def track(settings: Settings, project: Path) -> str:

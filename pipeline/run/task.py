@@ -13,6 +13,7 @@ from pipeline.errors import LungsegError, ServiceError
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import run_promotion
 from pipeline.run.recording import record_cached, record_stage, start_record
+from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
 from pipeline.tracking.run_record import (
@@ -28,23 +29,24 @@ from pipeline.workspace.workspace import RunRequest, Workspace, find_workspace, 
 
 log = logging.getLogger(__name__)
 
-AFTER_STAGES = {"gate": run_gate, "promote": run_promotion}
+AFTER_STAGES = ("gate", "promote")
 
 
-def run_task(settings: Settings, request: RunRequest, name: str) -> dict[str, Any]:
-    """Do one task; return what a scheduler shows of it.
-
-    Keys: stage, status (ran, cached, passed, refused, released or skipped), seconds, run_id (of
-    MLflow) and, where there is one, the reason, the released version and its metrics.
-    """
+def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
+    """Do one task; return what a scheduler shows of it."""
     started = time.monotonic()
     workspace = open_workspace(settings, request)
     if name in AFTER_STAGES:
-        outcome = _after_stages(settings, request, workspace, name)
+        report = _after_stages(settings, request, workspace, name)
     else:
-        outcome = {"status": _stage(settings, request, workspace, name)}
+        report = TaskReport(stage=name, status=_stage(settings, request, workspace, name))
+    return finished(report, workspace.mlflow_run_id, started)
+
+
+def finished(report: TaskReport, run_id: str | None, started: float) -> TaskReport:
+    """The report with its MLflow run and the seconds since `started`, of time.monotonic()."""
     seconds = round(time.monotonic() - started, 1)
-    return {"stage": name, "run_id": workspace.mlflow_run_id, **outcome, "seconds": seconds}
+    return report.model_copy(update={"run_id": run_id, "seconds": seconds})
 
 
 def task_names(folder: Path) -> list[str]:
@@ -98,15 +100,14 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
 
 
 def _after_stages(
-    settings: Settings,
-    request: RunRequest,
-    workspace: Workspace,
-    name: str,
-) -> dict[str, Any]:
+    settings: Settings, request: RunRequest, workspace: Workspace, name: str
+) -> TaskReport:
     with connect(settings) as client:
         record = open_record(settings, client, request.run_id)
         record_cached(record, workspace)
-        return AFTER_STAGES[name](record, workspace)
+        if name == "gate":
+            return GateReport.of(run_gate(record, workspace))
+        return PromotionReport.of(run_promotion(record, workspace))
 
 
 class _Recording:
@@ -133,8 +134,6 @@ class _Recording:
             record_cached(record, self.workspace, before=self.name)
             record_stage(record, self.workspace, self.name, "ran")
             record.log_artifact(self.workspace.folder / "dvc.lock", "")
-            # Logging the model ends MLflow's run; only the promotion ends ours.
-            client.update_run(record.run_id, status="RUNNING")
 
     def fail(self, error: LungsegError) -> None:
         """RunRecord why the stage failed, and what a refused dataset looked like."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -14,9 +12,10 @@ from pipeline.errors import LungsegError
 from pipeline.run.follow import Run, failure, follow
 from pipeline.run.standalone import new_run_id
 from pipeline.search.preset import write_preset
+from pipeline.search.search_report import BestReport
 from pipeline.search.space import Search
 from pipeline.search.trial_table import failures, trial_table
-from pipeline.search.trials import run_search_task
+from pipeline.search.trials import name_best, plan, run_search_task, search_settings
 from pipeline.services import airflow
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import RunRequest
@@ -34,13 +33,17 @@ def follow_search(
     conf = {"revision": revision, "overrides": list(overrides), "search": search.model_dump()}
     with airflow.connect(settings) as client:
         run = client.trigger(DAG, conf)
-    return follow(settings, run, dag=DAG, conclude=partial(_conclude, out))
+    conclude = partial(_conclude, out)
+    return follow(settings, run, dag=DAG, conclude=conclude, kinds={"best": BestReport})
 
 
 def _conclude(out: Path, run: Run, settings: Settings, console: Console) -> tuple[int, str]:
     if run.state == "failed":
         return 1, failure(run, settings)
-    return 0, show_result(run.reports["best"], console, out)
+    report = run.reports.get("best")
+    if not isinstance(report, BestReport):
+        return 1, f"failed: the task best left no report; see {run.airflow.url}/dags/{run.dag}"
+    return 0, show_result(report, console, out)
 
 
 def search_standalone(settings: Settings, request: RunRequest, search: Search, out: Path) -> int:
@@ -48,27 +51,26 @@ def search_standalone(settings: Settings, request: RunRequest, search: Search, o
     request = replace(request, run_id=new_run_id("search"))
     console = Console()
 
-    def do(name: str, number: int = 0) -> dict[str, Any]:
-        return run_search_task(settings, request, search, name, number)
-
-    for number in do("plan")["numbers"]:
+    searches = search_settings(settings)
+    for number in plan(settings, request, search).numbers:
         try:
-            done = do("trial", number)
+            done = run_search_task(settings, request, search, "trial", number)
         except LungsegError as error:
             console.print(f"trial {number}: failed: {error}", markup=False, soft_wrap=True)
         else:
-            line = f"trial {number}: {done['status']} {done['seconds']} s {done['note']}"
+            line = f"trial {number}: {done.status} {done.seconds} s {done.note}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(show_result(do("best"), console, out), markup=False, soft_wrap=True)
+    best = name_best(searches, request, search)
+    console.print(show_result(best, console, out), markup=False, soft_wrap=True)
     console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
     return 0
 
 
-def show_result(report: Mapping[str, Any], console: Console, out: Path) -> str:
+def show_result(report: BestReport, console: Console, out: Path) -> str:
     """Print the trials, write the preset to `out` and return a closing line."""
-    console.print(trial_table(report["goal"], report["trials"]))
-    for line in failures(report["trials"]):
+    console.print(trial_table(report.goal, report.trials))
+    for line in failures(report.trials):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    write_preset(out, report["preset"])
-    best = report["trials"][0]
-    return f"best: trial {best['number']}, {report['goal']} {best['goal']:.4f}, written to {out}"
+    write_preset(out, report.preset)
+    best = report.trials[0]
+    return f"best: trial {best.number}, {report.goal} {best.goal:.4f}, written to {out}"

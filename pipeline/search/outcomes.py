@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from pipeline.search.space import MOST_TRIALS, Search, smaller_is_better
 from pipeline.tracking.run_record import RUN_TAG, RunRecord
@@ -17,13 +19,16 @@ GIVEN = "lungseg.trial."
 FAILURE = "lungseg.failure."
 PARENT_TAG = "mlflow.parentRunId"
 
+Values = dict[str, JsonValue]
+"""section.key -> the value that a trial is given."""
+
 
 @dataclass(frozen=True)
 class Trial:
     """A trial that was given its values; the numbers are None unless it finished."""
 
     number: int
-    values: dict[str, Any]
+    values: Values
     goal: float | None = None
     dice: float | None = None
     """Of the validation split, as the accuracy."""
@@ -39,12 +44,8 @@ class Trial:
         """What a person calls it in a list of runs."""
         return f"trial {self.number}: {describe(self.values)}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The trial as JSON has it."""
-        return asdict(self)
 
-
-def describe(values: Mapping[str, Any]) -> str:
+def describe(values: Mapping[str, JsonValue]) -> str:
     """Values in a few words, without the names of sections."""
     return ", ".join(f"{name.partition('.')[2]} {json.dumps(values[name])}" for name in values)
 

@@ -10,7 +10,7 @@ from pipeline.files import atomic_path
 from pipeline.params import as_sections
 from pipeline.search.outcomes import Trial
 from pipeline.search.space import Search, assignments
-from pipeline.tracking.run_record import RUN_TAG, RunRecord
+from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord
 
 
 def preset_text(parent: RunRecord, search: Search, overrides: Iterable[str], best: Trial) -> str:
@@ -24,7 +24,7 @@ def preset_text(parent: RunRecord, search: Search, overrides: Iterable[str], bes
     lines = [
         f"# The best of {search.count} trials ({search.method}{seed}): trial {best.number}, "
         f"{search.goal} {best.goal:.4f} on the validation split.",
-        f"# Search {run.data.tags[RUN_TAG]}, revision {run.data.tags['mlflow.source.git.commit']}, "
+        f"# Search {run.data.tags[RUN_TAG]}, revision {run.data.tags[REVISION_TAG]}, "
         f"dataset md5 {', '.join(datasets)}.",
         '# Train with it: make retrain ARGS="--params presets/best.yaml"',
     ]

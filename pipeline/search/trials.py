@@ -14,20 +14,23 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from pipeline.errors import LungsegError, SearchError, ServiceError
 from pipeline.run.recording import record_cached
-from pipeline.run.task import open_workspace, run_task
-from pipeline.search.outcomes import FAILURE, GIVEN, Trial, describe, ranked, read_trials
+from pipeline.run.task import finished, open_workspace, run_task
+from pipeline.run.task_report import TaskReport
+from pipeline.search.outcomes import FAILURE, GIVEN, Trial, Values, describe, ranked, read_trials
 from pipeline.search.preset import preset_text
 from pipeline.search.sampling import propose
+from pipeline.search.search_report import BestReport, PlanReport
 from pipeline.search.space import Search, assignments, chain, check_search, shared_stages
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
 from pipeline.tracking.run_record import (
+    REVISION_TAG,
     STAGE_TAG,
     RunRecord,
     connect,
@@ -47,17 +50,18 @@ TASKS = ("plan", "trial", "best")
 
 def run_search_task(
     settings: Settings, request: RunRequest, search: Search, name: str, number: int
-) -> dict[str, Any]:
+) -> TaskReport:
     """Do one task of a search; return what a scheduler shows of it, as `run_task` does."""
     started = time.monotonic()
     searches = search_settings(settings)
+    report: TaskReport
     if name == "plan":
-        outcome = plan(settings, request, search)
+        report = plan(settings, request, search)
     elif name == "trial":
-        outcome = run_trial(searches, request, search, number)
+        report = run_trial(searches, request, search, number)
     else:
-        outcome = name_best(searches, request, search)
-    return {"stage": name, **outcome, "seconds": round(time.monotonic() - started, 1)}
+        report = name_best(searches, request, search)
+    return finished(report, report.run_id, started)
 
 
 def search_settings(settings: Settings) -> Settings:
@@ -65,7 +69,7 @@ def search_settings(settings: Settings) -> Settings:
     return replace(settings, experiment=f"{settings.experiment}-search")
 
 
-def plan(settings: Settings, request: RunRequest, search: Search) -> dict[str, Any]:
+def plan(settings: Settings, request: RunRequest, search: Search) -> PlanReport:
     """Make the parent run and bring the stages up to date that no trial changes.
 
     Raises ParamsError for a trial that this revision would refuse.
@@ -88,7 +92,8 @@ def plan(settings: Settings, request: RunRequest, search: Search) -> dict[str, A
         record_cached(parent, workspace, before=_after(workspace, len(shared)))
         if (workspace.folder / "dvc.lock").exists():
             parent.log_artifact(workspace.folder / "dvc.lock", "")
-    return {"status": "planned", "run_id": parent.run_id, "numbers": list(range(search.count))}
+    numbers = tuple(range(search.count))
+    return PlanReport(stage="plan", status="planned", run_id=parent.run_id, numbers=numbers)
 
 
 def _describe(parent: RunRecord, search: Search) -> None:
@@ -108,9 +113,7 @@ def _after(workspace: Workspace, count: int) -> str | None:
     return next(iter(stage_names(workspace.folder)[count:]), None)
 
 
-def run_trial(
-    settings: Settings, request: RunRequest, search: Search, number: int
-) -> dict[str, Any]:
+def run_trial(settings: Settings, request: RunRequest, search: Search, number: int) -> TaskReport:
     """Run one trial to the end of its training; a second try of it gets the same values.
 
     Raises what its stages raise; the parent run then has the reason.
@@ -124,15 +127,13 @@ def run_trial(
         raise
 
 
-def _run_trial(
-    settings: Settings, request: RunRequest, search: Search, number: int
-) -> dict[str, Any]:
+def _run_trial(settings: Settings, request: RunRequest, search: Search, number: int) -> TaskReport:
     with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
         parent = open_record(settings, client, request.run_id)
         trial = Trial(number, give_values(parent, search, number))
         own = RunRequest(
             f"{request.run_id}.{number}",
-            parent.run.data.tags["mlflow.source.git.commit"],
+            parent.run.data.tags[REVISION_TAG],
             (*request.overrides, *assignments(trial.values)),
             parent=parent.run_id,
             title=trial.title,
@@ -143,7 +144,7 @@ def _run_trial(
         stages, shared = chain(workspace.folder), shared_stages(search, workspace.folder)
         for name in shared:  # the parent has their results; here they would only be repeated
             client.set_tag(workspace.mlflow_run_id, f"{STAGE_TAG}{name}", "shared")
-    statuses = {name: run_task(settings, own, name)["status"] for name in stages[len(shared) :]}
+    statuses = {name: run_task(settings, own, name).status for name in stages[len(shared) :]}
     with connect(settings) as client:
         record = open_record(settings, client, own.run_id)
         record_cached(record, workspace, before=_after(workspace, len(stages)))
@@ -151,7 +152,8 @@ def _run_trial(
         client.set_terminated(record.run_id, "FINISHED")
         done = next(one for one in read_trials(parent, search) if one.number == number)
     note = f"{search.goal} {done.goal:.4f}, {describe(done.values)}"
-    return {"status": statuses[stages[-1]], "run_id": record.run_id, "note": note}
+    status = statuses[stages[-1]]
+    return TaskReport(stage="trial", status=status, run_id=record.run_id, note=note)
 
 
 def _lock(parent: RunRecord, folder: Path) -> Path | None:
@@ -160,7 +162,7 @@ def _lock(parent: RunRecord, folder: Path) -> Path | None:
     return download(parent, "dvc.lock", folder) if "dvc.lock" in names else None
 
 
-def give_values(parent: RunRecord, search: Search, number: int) -> dict[str, Any]:
+def give_values(parent: RunRecord, search: Search, number: int) -> Values:
     """The values of a trial, kept as a tag of the parent before anything of the trial starts."""
     trials = {trial.number: trial for trial in read_trials(parent, search)}
     if number in trials:
@@ -172,7 +174,7 @@ def give_values(parent: RunRecord, search: Search, number: int) -> dict[str, Any
     return values
 
 
-def name_best(settings: Settings, request: RunRequest, search: Search) -> dict[str, Any]:
+def name_best(settings: Settings, request: RunRequest, search: Search) -> BestReport:
     """RunRecord the best trial and its preset in the parent run, and end it.
 
     Raises SearchError when no trial finished.
@@ -192,14 +194,15 @@ def name_best(settings: Settings, request: RunRequest, search: Search) -> dict[s
         client.set_tag(parent.run_id, "mlflow.note.content", _note(search, trials))
         _end_children(client, trials)
         _end(parent, "FINISHED")
-    return {
-        "status": "found",
-        "run_id": parent.run_id,
-        "note": best.title,
-        "goal": search.goal,
-        "trials": [trial.as_dict() for trial in trials],
-        "preset": preset,
-    }
+    return BestReport(
+        stage="best",
+        status="found",
+        run_id=parent.run_id,
+        note=best.title,
+        goal=search.goal,
+        trials=tuple(trials),
+        preset=preset,
+    )
 
 
 def _all_trials(parent: RunRecord, search: Search) -> list[Trial]:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError, ReleaseError, UnreadableError
 from pipeline.files import atomic_path
+from pipeline.inference.segmenter import Segmenter
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import SUFFIXES, read_radiograph
-from pipeline.release.champion import aliased_version, verified_model
+from pipeline.release.champion import aliased_version, fetch_release
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import connect
 
@@ -57,15 +58,17 @@ def predict_files(
     files = list_radiographs(paths)
     problems = []
     with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
-        model, threshold = load_released(settings, client, model_uri, Path(temporary))
+        name, version = _find_version(client, model_uri)
+        segmenter = fetch_release(name, version, Path(temporary)).segmenter(level)
+        threshold = float(version.tags["threshold"])
         with (
             atomic_path(out / "predictions.csv") as partial,
             partial.open("w", newline="") as table,
         ):
             writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
             writer.writeheader()
-            for path, name in files:
-                row = _predict_one(model, level, threshold, path, out / name)
+            for path, mask in files:
+                row = _predict_one(segmenter, threshold, path, out / mask)
                 writer.writerow(row)
                 if row["error"]:
                     problems.append(str(row["error"]))
@@ -102,25 +105,6 @@ def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
         raise DatasetError(f"{path}: no such file or folder")
 
 
-def load_released(
-    settings: Settings,
-    client: MlflowClient,
-    model_uri: str,
-    folder: Path,
-) -> tuple[Any, float]:
-    """Return the model behind `models:/<name>@<alias>` or `models:/<name>/<version>`, verified.
-
-    Also returns the probability from which a pixel is lung, as its release recorded it. Raises
-    ReleaseError.
-    """
-    import mlflow
-
-    name, version = _find_version(client, model_uri)
-    model = verified_model(name, version, folder).parent
-    # Not by its address, which may give other bytes the second time.
-    return mlflow.pyfunc.load_model(str(model)), float(version.tags["threshold"])
-
-
 def _find_version(client: MlflowClient, model_uri: str) -> tuple[str, ModelVersion]:
     named = re.fullmatch(r"models:/([^/@']+)(?:@([^/@']+)|/(\d+))", model_uri)
     if named is None:
@@ -137,8 +121,7 @@ def _find_version(client: MlflowClient, model_uri: str) -> tuple[str, ModelVersi
 
 
 def _predict_one(
-    model: Any,
-    level: int,
+    segmenter: Segmenter,
     threshold: float,
     path: Path,
     mask: Path,
@@ -150,7 +133,7 @@ def _predict_one(
     except UnreadableError as error:
         log.warning("skipped: %s", error)
         return {**row, "error": str(error)}
-    probability = model.predict(radiograph[np.newaxis], params={"level": level})[0]
+    (probability,) = segmenter.predict([radiograph])
     lung = (probability >= threshold).astype(np.uint8)
     _write_mask(mask, lung * np.uint8(255))
     return {

@@ -8,8 +8,9 @@ from typing import Any
 from pipeline.dataset.splits.table import read_split, select_test
 from pipeline.errors import StageError
 from pipeline.evaluation.scores import SCORES, summarise_classes
-from pipeline.evaluation.scoring import Segmenter, score_images
+from pipeline.evaluation.scoring import score_images
 from pipeline.files import atomic_folder, write_csv, write_json
+from pipeline.inference.segmenter import Segmenter
 from pipeline.params import Params
 
 

@@ -24,7 +24,7 @@ from pipeline.tracking.live import epoch_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
 RUN_TAG = "lungseg.run_id"
 REVISION_TAG = "mlflow.source.git.commit"
@@ -91,12 +91,11 @@ class RunRecord:
         """
         if shown.curves:
             self._log_curves(folder / shown.curves)
+        model_id = self._log_model(folder, folder / shown.model) if shown.model else None
         for prefix, path in shown.metrics.items():
-            self._log_metrics(name_metrics(read_json(folder / path), prefix))
+            self._log_metrics(name_metrics(read_json(folder / path), prefix), model_id=model_id)
         for path in shown.artifacts:
             self.log_artifact(folder / path, name)
-        if shown.model and not find_model(self.client, self.run):
-            log_model(folder / shown.model, folder, self.run_id)
         self.client.set_tag(self.run_id, f"{STAGE_TAG}{name}", status)
 
     def log_artifact(self, path: Path, folder: str) -> None:
@@ -107,11 +106,21 @@ class RunRecord:
         else:
             self.client.log_artifact(self.run_id, str(path), folder)
 
-    def _log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+    def _log_model(self, project: Path, network: Path) -> str:
+        model = find_model(self.client, self.run)
+        return model.model_id if model else log_model(self.client, self.run, network, project)
+
+    def _log_metrics(
+        self, metrics: Mapping[str, float], step: int = 0, model_id: str | None = None
+    ) -> None:
+        """Log numbers of the run and, with `model_id`, of its model too."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        entries = [Metric(key, value, now, step) for key, value in metrics.items()]
+        entries = [
+            Metric(key, value, now, step, model_id=model_id, run_id=self.run_id)
+            for key, value in metrics.items()
+        ]
         self.client.log_batch(self.run_id, metrics=entries)
 
     def _log_curves(self, history: Path) -> None:
@@ -124,13 +133,16 @@ class RunRecord:
                     self._log_metrics(epoch_metrics(values), int(values["epoch"]))
 
 
-def find_model(client: MlflowClient, run: Run) -> Any:
-    """Return the logged model of a run, or None."""
+def find_model(client: MlflowClient, run: Run) -> LoggedModel | None:
+    """Return the logged model of a run, or None; one whose upload never ended does not count."""
+    from mlflow.entities import LoggedModelStatus
+
     models = client.search_logged_models(
         [run.info.experiment_id],
         filter_string=f"source_run_id = '{run.info.run_id}'",
     )
-    return models[0] if models else None
+    whole = [model for model in models if model.status == LoggedModelStatus.READY]
+    return whole[0] if whole else None
 
 
 def name_metrics(content: Mapping[str, Any], prefix: str) -> dict[str, float]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StageError
+from pipeline.files import sha256_folder
 from pipeline.inference.model_files import model_sha256
+from pipeline.inference.packaging import PACKAGED
+from pipeline.inference.released import verify_model
 from pipeline.params import Params
 
 pytestmark = pytest.mark.slow
@@ -23,10 +27,10 @@ from pathlib import Path
 import mlflow
 from pipeline.inference.packaging import log_model
 
-experiment = mlflow.create_experiment("packaging", artifact_location=sys.argv[3])
-with mlflow.start_run(experiment_id=experiment) as run:
-    pass
-model_id = log_model(Path(sys.argv[1]), Path(sys.argv[2]), run.info.run_id)
+client = mlflow.MlflowClient()
+experiment = client.create_experiment("packaging", artifact_location=sys.argv[3])
+run = client.create_run(experiment)
+model_id = log_model(client, run, Path(sys.argv[1]), Path(sys.argv[2]))
 print(json.dumps([model_id, "tensorflow" in sys.modules, run.info.run_id]))
 """
 
@@ -39,8 +43,8 @@ radiographs = numpy.load("radiographs.npy")
 network = mlflow.pyfunc.load_model("models:/" + sys.argv[1])
 numpy.save("lung.npy", network.predict(radiographs))
 numpy.save("level.npy", network.predict(radiographs, params={"level": 1}))
-import pipeline.inference.predictor
-print(json.dumps([pipeline.inference.predictor.__file__, "tensorflow" in sys.modules]))
+(used,) = [name for name in sys.modules if name.endswith(".inference.predictor")]
+print(json.dumps([sys.modules[used].__file__, "tensorflow" in sys.modules]))
 """
 
 
@@ -96,19 +100,25 @@ def test_logged_model_predicts_where_the_project_is_not_installed(
     np.testing.assert_array_equal(lung, expected[0])
     np.testing.assert_array_equal(np.load(empty / "level.npy"), expected[1])
     logged = MlflowClient(tracking["MLFLOW_TRACKING_URI"]).get_logged_model(str(model_id))
+    code = Path(str(used)).parents[1]
+    folder = code.parents[1]
     assert logged.name == "model"
     assert logged.source_run_id == run_id
     assert logged.params["model_sha256"] == model_sha256(model)
-    files = {path.name for path in Path(str(used)).parents[3].iterdir()}
-    assert "uv.lock" not in files
-    assert model_sha256(Path(str(used)).parents[3] / "artifacts") == model_sha256(model)
-    load_network(Path(str(used)).parents[3] / "artifacts/model.keras")
-    requirements = (Path(str(used)).parents[3] / "requirements.txt").read_text()
-    assert "tensorflow" not in requirements
-    assert {path.name for path in Path(str(used)).parents[1].glob("*.py")} == {
-        "__init__.py",
-        "errors.py",
+    shutil.rmtree(code / "inference/__pycache__", ignore_errors=True)
+    assert verify_model(folder, logged.tags, "logged").whole
+    assert code.name == f"lungseg_{sha256_folder(code)[:12]}"
+    assert {file.relative_to(code).as_posix() for file in code.rglob("*.py")} == set(PACKAGED)
+    assert {file.name for file in folder.iterdir()} == {
+        "MLmodel",
+        "code",
+        "conda.yaml",
+        "data",
+        "python_env.yaml",
+        "requirements.txt",
     }
+    load_network(folder / "data/network/model.keras")
+    assert "tensorflow" not in (folder / "requirements.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from pipeline.files import sha256_file
 from pipeline.params import Params
 from pipeline.release.champion import ChampionScores
 from pipeline.release.evidence import Evidence
-from pipeline.release.gate import Check, Verdict, judge, render
+from pipeline.release.gate import judge
+from pipeline.release.verdict import Check, Verdict
 
 CLASSES = ("COVID", "Normal")
 
@@ -61,6 +62,7 @@ def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evid
         params=params,
         model_id="m-1",
         model_sha256="model",
+        release_sha256="release",
         metrics=summarise_classes(per_image),
         metrics_sha256="metrics",
         per_image=per_image,
@@ -277,16 +279,19 @@ def test_a_passed_candidate_meets_every_bound(
     assert (failed(checks) == []) == bool(good)
 
 
-def test_the_verdict_is_kept_as_json_even_when_a_number_is_none(evidence: Evidence) -> None:
+def test_the_verdict_is_kept_as_json_even_when_a_number_is_none(
+    evidence: Evidence, tmp_path: Path
+) -> None:
     checks = judge(metric_not_finite(evidence), None, evidence.params.gate)
 
-    verdict = Verdict(checks, {"model_id": "m-1"}, None)
+    verdict = Verdict(checks=tuple(checks), candidate=evidence.candidate, champion_version=None)
+    verdict.write(tmp_path / "verdict.json")
 
-    assert verdict.as_json()["passed"] is False
-    assert (
-        next(one["value"] for one in verdict.as_json()["checks"] if one["name"] == "dice") == "nan"
-    )
-    assert "| **FAIL** | dice | nan" in render(verdict)
+    read = Verdict.read(tmp_path / "verdict.json")
+    assert read == verdict
+    assert not read.passed
+    assert next(check.value for check in read.checks if check.name == "dice") == "nan"
+    assert "| **FAIL** | dice | nan" in verdict.markdown
     assert any(line.startswith("dice nan, required >= ") for line in verdict.reasons)
 
 

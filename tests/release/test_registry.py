@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
-from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
 from pipeline.errors import ReleaseError, ServiceError, StageError
-from pipeline.evaluation.scores import summarise_classes
-from pipeline.files import read_json, sha256_file, write_json
-from pipeline.inference.model_files import MODEL_FILES, model_sha256
+from pipeline.files import read_json
+from pipeline.inference.model_files import MODEL_FILES
 from pipeline.params import Params
-from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, verified_model
+from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, fetch_release
 from pipeline.release.gate import run_gate
 from pipeline.release.history import list_releases, rollback
-from pipeline.release.promotion import move_champion, run_promotion
+from pipeline.release.promotion import Promotion, move_champion, run_promotion
 from pipeline.release.release_tables import release_tables
-from pipeline.run.recording import record_cached, record_stage, start_record
-from pipeline.serving.files import list_radiographs, load_released, predict_files
+from pipeline.run.recording import record_stage
+from pipeline.serving.files import list_radiographs, predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import (
     RunRecord,
@@ -39,94 +32,11 @@ from pipeline.tracking.run_record import (
     name_metrics,
     open_record,
 )
-from pipeline.workspace.workspace import RunRequest, Workspace
-from tests.conftest import PROJECT
-from tests.release.test_gate import CLASSES, make_evidence, score_table
+from pipeline.workspace.workspace import Workspace
+from tests.release.runs import make_run, release
+from tests.release.test_gate import CLASSES
 
 pytestmark = pytest.mark.slow
-
-DATA = {"outs": [{"md5": "0123abcd.dir", "size": 9, "nfiles": 4, "hash": "md5", "path": "data"}]}
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
-    """Settings of a store of its own, without a server."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    settings = Settings(repo=str(PROJECT), home=tmp_path / "home", local=True)
-    (settings.home / "local").mkdir(parents=True)
-    shutil.copy(store, settings.home / "local/mlflow.db")
-    return settings
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[MlflowClient]:
-    with connect(settings) as connected:
-        yield connected
-
-
-def make_run(
-    settings: Settings,
-    client: MlflowClient,
-    folder: Path,
-    dice: dict[str, list[float]] | None = None,
-    model: bytes | dict[str, bytes] = b"weights",
-) -> tuple[RunRecord, Workspace]:
-    """A finished run's record and workspace, whose results are made up but belong together."""
-    per_image = score_table(dice or dict.fromkeys(CLASSES, [0.97] * 8))
-    results = folder / "artifacts"
-    for name in ("split", "augment", "train", "evaluate/predictions"):
-        (results / name).mkdir(parents=True)
-    for name in ("data_docs", "page"):
-        (results / "validate" / name).mkdir(parents=True)
-        (results / "validate" / name / "index.html").write_text("<html>")
-    (results / "validate/quarantine.csv").write_text("image_id,path,reason,found,remedy\n")
-    (results / "validate/manifest.parquet").touch()
-    write_json(results / "validate/validation.json", {"pairs": 16, "quarantined": 0})
-    test = per_image[["image_id", "class_name", "pixel_sha256"]].assign(split="test")
-    test["group"] = test["image_id"]
-    test.to_csv(results / "split/split.csv", index=False)
-    write_json(results / "split/split.json", {"test": 16, "classes": {"COVID": {"test": 8}}})
-    (results / "augment/preview.png").touch()
-    write_json(results / "augment/augment.json", {})
-    for name in MODEL_FILES:
-        content = model[name] if isinstance(model, dict) else model
-        (results / "train" / name).write_bytes(content)
-    (results / "train/history.csv").write_text(
-        "epoch,loss,accuracy,dice,val_loss,val_accuracy,val_dice,learning_rate\n"
-        "1,0.5,0.8,0.7,0.4,0.9,0.8,0.001\n2,0.4,0.8,0.7,0.3,0.9,0.9,0.001\n",
-    )
-    write_json(results / "train/train.json", {"epochs": 2, "val_dice": 0.9})
-    per_image.to_parquet(results / "evaluate/per_image.parquet")
-    (results / "evaluate/per_class.csv").touch()
-    write_json(results / "evaluate/metrics.json", summarise_classes(per_image))
-    evidence = make_evidence(results / "report", None, per_image)  # type: ignore[arg-type]
-    assert evidence.report
-    report = {
-        **evidence.report,
-        "model_sha256": model_sha256(results / "train"),
-        "metrics_sha256": sha256_file(results / "evaluate/metrics.json"),
-        "test_split_sha256": split_sha256(test),
-    }
-    write_json(results / "report/report.json", report)
-    for name in ("params.yaml", "dvc.yaml", "uv.lock"):
-        shutil.copy(PROJECT / name, folder / name)
-    shutil.copytree(PROJECT / "pipeline", folder / "pipeline")
-    (folder / "data.dvc").write_text(yaml.safe_dump(DATA))
-    (folder / "dvc.lock").write_text("schema: '2.0'\n")
-    workspace = Workspace(folder, "c0ffee", Path(sys.executable))
-    record = start_record(settings, client, RunRequest(folder.name), workspace)
-    record_cached(record, workspace)
-    return RunRecord(settings, client, client.get_run(record.run_id)), workspace
-
-
-@pytest.fixture
-def run(settings: Settings, client: MlflowClient, tmp_path: Path) -> tuple[RunRecord, Workspace]:
-    return make_run(settings, client, tmp_path / "first")
-
-
-def release(run: tuple[RunRecord, Workspace]) -> dict[str, Any]:
-    run_gate(*run)
-    return run_promotion(*run)
 
 
 def test_a_run_from_the_cache_is_recorded_whole(run: tuple[RunRecord, Workspace]) -> None:
@@ -181,9 +91,9 @@ def test_a_passing_candidate_is_released_with_its_evidence(
     outcome = release(run)
 
     champion = aliased_version(record.client, record.settings.model_name, CHAMPION)
-    assert outcome["status"] == "released"
-    assert outcome["version"] == "1"
-    assert outcome["metrics"]["dice"] == pytest.approx(0.97, abs=0.005)
+    assert outcome.status == "released"
+    assert outcome.version == "1"
+    assert outcome.metrics["dice"] == pytest.approx(0.97, abs=0.005)
     assert champion
     assert champion.tags["data_md5"] == "0123abcd.dir"
     assert champion.tags["revision"] == "c0ffee"
@@ -191,7 +101,8 @@ def test_a_passing_candidate_is_released_with_its_evidence(
     assert record.client.get_run(record.run_id).info.status == "FINISHED"
     verdict = read_json(download(record, "gate/verdict.json", record.settings.home))
     assert verdict["passed"] is True
-    assert verdict["candidate"]["model_sha256"] == champion.tags["model_sha256"]
+    for name in ("model_sha256", "release_sha256"):
+        assert verdict["candidate"][name] == champion.tags[name]
 
 
 def test_the_same_model_is_not_released_twice(
@@ -204,8 +115,8 @@ def test_the_same_model_is_not_released_twice(
 
     again = release(make_run(settings, client, tmp_path / "second"))
 
-    assert again["status"] == "skipped"
-    assert again["reason"] == "version 1 is this very model"
+    assert again.status == "skipped"
+    assert again.reason == "version 1 is this very model"
     assert len(client.search_model_versions(f"name = '{settings.model_name}'")) == 1
 
 
@@ -223,7 +134,7 @@ def test_a_refused_candidate_changes_nothing_in_the_registry(
 
     champion = aliased_version(client, settings.model_name, CHAMPION)
     tags = client.get_run(second[0].run_id).data.tags
-    assert outcome == {"status": "skipped", "reason": "refused: dice_vs_champion_COVID"}
+    assert outcome == Promotion("skipped", "refused: dice_vs_champion_COVID")
     assert champion
     assert str(champion.version) == "1"
     assert "dice_vs_champion_COVID -0.0" in tags["gate.reasons"]
@@ -268,8 +179,8 @@ def test_a_verdict_against_a_replaced_champion_is_judged_again(
 
     outcome = run_promotion(*slow)
 
-    assert outcome["status"] == "skipped"
-    assert "dice_vs_champion" in outcome["reason"]
+    assert outcome.status == "skipped"
+    assert "dice_vs_champion" in outcome.reason
 
 
 def test_a_move_between_reading_and_writing_is_refused(
@@ -337,8 +248,8 @@ def test_a_swapped_model_file_is_refused_before_it_is_opened(
     champion = aliased_version(client, settings.model_name, CHAMPION)
     assert champion
 
-    with pytest.raises(ReleaseError, match="the model files are not the ones released"):
-        verified_model(settings.model_name, champion, tmp_path)
+    with pytest.raises(ReleaseError, match="the model folder is not what was recorded"):
+        fetch_release(settings.model_name, champion, tmp_path)
 
 
 def test_a_released_network_segments_files_whole_and_by_level(
@@ -373,23 +284,6 @@ def test_a_released_network_segments_files_whole_and_by_level(
     assert not (tmp_path / "out/predictions.csv").exists()
 
 
-def test_a_release_from_before_the_export_is_one_line(
-    settings: Settings,
-    client: MlflowClient,
-    run: tuple[RunRecord, Workspace],
-    tmp_path: Path,
-) -> None:
-    release(run)
-    for stored in settings.home.rglob("model.onnx"):
-        stored.unlink()
-
-    with pytest.raises(
-        ReleaseError, match=r"has no model\.onnx, .*release a model trained"
-    ) as info:
-        load_released(settings, client, f"models:/{settings.model_name}@champion", tmp_path)
-    assert "\n" not in str(info.value)
-
-
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
@@ -406,8 +300,12 @@ def test_an_address_without_a_release_is_one_line(
     message: str,
     tmp_path: Path,
 ) -> None:
+    radiograph = tmp_path / "radiograph.png"
+    radiograph.touch()
+
     with pytest.raises(ReleaseError, match=message):
-        load_released(settings, client, uri, tmp_path)
+        predict_files(settings, [radiograph], tmp_path / "out", uri)
+    assert not (tmp_path / "out/predictions.csv").exists()
 
 
 def test_a_run_without_a_model_or_a_record_is_one_line(

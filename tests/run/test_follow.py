@@ -15,8 +15,8 @@ from pipeline.services.airflow import TaskState
 from pipeline.settings import Settings
 from pipeline.tracking.progress import Progress
 
-RAN = {"status": "ran", "run_id": "m1"}
-RELEASED = {"status": "released", "version": "3", "metrics": {"dice": 0.95}}
+RAN = {"stage": "train", "status": "ran", "run_id": "m1"}
+RELEASED = {"stage": "promote", "status": "released", "version": "3", "metrics": {"dice": 0.95}}
 ENDED = dict.fromkeys(("train", "gate", "promote"), "success")
 
 
@@ -58,7 +58,8 @@ class FakeAirflow:
         return {name: TaskState(name, s, self.tries, 1.25) for name, s in self.now[1].items()}
 
     def report(self, dag: str, run: str, task: TaskState) -> dict[str, Any] | None:
-        return self.reports.get(task.label)
+        report = self.reports.get(task.label)
+        return report and {"stage": task.name, **report}
 
     def log(self, dag: str, run: str, task: TaskState) -> list[str]:
         return self.lines
@@ -280,3 +281,12 @@ def test_failure_of_a_part_of_a_mapped_task_names_its_own_log(
     _, text = show(monkeypatch, airflow, tmp_path)
 
     assert f"failed: train 3: error: bad\n  log: {folder}/attempt=1.log" in text
+
+
+def test_a_report_of_another_version_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    airflow = FakeAirflow([("success", ENDED)], {"gate": {"status": "passed", "votes": 3}})
+
+    with pytest.raises(ServiceError, match="task gate: its report has votes: Extra inputs"):
+        show(monkeypatch, airflow, tmp_path)

@@ -1,37 +1,35 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from pipeline.search.launch import show_result
+from pipeline.search.outcomes import Trial
+from pipeline.search.search_report import BestReport
 
-TRIALS = [
-    {
-        "number": 1,
-        "values": {"train.learning_rate": 0.002, "train.filters": [8, 16]},
-        "goal": 0.95,
-        "dice": 0.95,
-        "accuracy": 0.97,
-        "seconds": 31.25,
-        "reason": "",
-    },
-    {
-        "number": 0,
-        "values": {"train.learning_rate": 1e30, "train.filters": [4, 8]},
-        "goal": None,
-        "dice": None,
-        "accuracy": None,
-        "seconds": None,
-        "reason": "the loss is no number",
-    },
-]
+TRIALS = (
+    Trial(
+        1,
+        {"train.learning_rate": 0.002, "train.filters": [8, 16]},
+        goal=0.95,
+        dice=0.95,
+        accuracy=0.97,
+        seconds=31.25,
+    ),
+    Trial(
+        0,
+        {"train.learning_rate": 1e30, "train.filters": [4, 8]},
+        reason="the loss is no number",
+    ),
+)
 
 
 def show(goal: str, out: Path) -> tuple[str, list[str]]:
-    report: Any = {"goal": goal, "trials": TRIALS, "preset": "train:\n  learning_rate: 0.002\n"}
+    preset = "train:\n  learning_rate: 0.002\n"
+    report = BestReport(stage="best", status="found", goal=goal, trials=TRIALS, preset=preset)
     console = Console(file=io.StringIO(), width=100)
     closing = show_result(report, console, out)
     return closing, console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -55,3 +53,9 @@ def test_another_goal_stands_beside_dice_and_accuracy(tmp_path: Path) -> None:
     _, lines = show("best_val_loss", tmp_path / "best.yaml")
 
     assert lines[1].split()[:4] == ["trial", "best_val_loss", "dice", "accuracy"]
+
+
+def test_the_report_of_the_best_trial_crosses_airflow_unchanged() -> None:
+    report = BestReport(stage="best", status="found", goal="best_val_dice", trials=TRIALS)
+
+    assert BestReport.parse(json.loads(report.line)) == report

@@ -1,0 +1,88 @@
+"""What a task says at its end: a line of JSON that Airflow keeps and people are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import ServiceError
+from pipeline.release.promotion import Promotion
+from pipeline.release.verdict import Candidate, Check, Verdict
+
+
+class TaskReport(BaseModel):
+    """The report of every task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    """The stage, or the task of a run or of a search."""
+    status: str
+    """ran, cached, passed, refused, released or skipped; of a search planned or found."""
+    seconds: float = 0.0
+    run_id: str | None = None
+    """Of MLflow."""
+    reason: str = ""
+    note: str = ""
+    """What else a person is shown of it, in a few words."""
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> Self:
+        """Read what Airflow kept of a report; raises ServiceError when it is none of these."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ServiceError(
+                f"task {content.get('stage')}: its report has {where}: {first['msg']}; let Airflow "
+                "run the same version of lungseg that asks it",
+            ) from None
+
+    @property
+    def line(self) -> str:
+        """The report as one line of JSON, without what it has nothing to say of."""
+        named = self.model_dump(mode="json", exclude_defaults=True)
+        return self.model_dump_json(include={*named, "seconds"})
+
+
+class GateReport(TaskReport):
+    """The verdict, too; only the reason when the gate refused without one."""
+
+    passed: bool = False
+    checks: tuple[Check, ...] = ()
+    candidate: Candidate | None = None
+    champion_version: str | None = None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Self:
+        """The report of a gate that came to a verdict."""
+        return cls(
+            stage="gate",
+            status=verdict.status,
+            reason="; ".join(verdict.reasons),
+            passed=verdict.passed,
+            checks=verdict.checks,
+            candidate=verdict.candidate,
+            champion_version=verdict.champion_version,
+        )
+
+
+class PromotionReport(TaskReport):
+    """The released version and its scores, too."""
+
+    version: str | None = None
+    metrics: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, promotion: Promotion) -> Self:
+        """The report of a promotion."""
+        return cls(
+            stage="promote",
+            status=promotion.status,
+            reason=promotion.reason,
+            version=promotion.version,
+            metrics=dict(promotion.metrics),
+        )

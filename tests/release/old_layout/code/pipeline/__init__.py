@@ -1,0 +1,1 @@
+"""Versioned, explainable retraining of lung segmentation on chest radiographs."""

@@ -1,0 +1,74 @@
+"""Everything that can go wrong for a reason a person can mend.
+
+    LungsegError                exit code 1: one line, no traceback
+    ├── ParamsError             params.yaml or an override
+    ├── DatasetError            the dataset folder, an import, an archive
+    │   └── UnreadableError     one radiograph or mask; carries a reason code
+    ├── StageError              a stage refuses its input
+    ├── WorkspaceError          git, DVC or the checkout a run works in
+    ├── ReleaseError            the registry, a gate's evidence, a rollback
+    │   └── RefusedError        exit code 2: the gate refused the candidate
+    ├── SearchError             a search without a result
+    ├── ServiceError            exit code 75: a service does not answer; worth a retry
+    └── CrashedError            exit code 70: a child died without a reason; worth a retry
+
+A message states what was found, what was expected and what to do, and names the file or key.
+"""
+
+from __future__ import annotations
+
+
+class LungsegError(Exception):
+    """A problem that a person can mend; shown as one line."""
+
+    exit_code = 1
+
+
+class ParamsError(LungsegError):
+    """A key or value of params.yaml, or of an override, is not acceptable."""
+
+
+class DatasetError(LungsegError):
+    """The dataset folder, or a delivery to it, is not as it must be."""
+
+
+class UnreadableError(DatasetError):
+    """One file is not a usable radiograph or mask; `reason` is its code in quarantine.csv."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StageError(LungsegError):
+    """A stage refuses its input and leaves no output."""
+
+
+class WorkspaceError(LungsegError):
+    """The checkout of a run cannot be made or reproduced."""
+
+
+class ReleaseError(LungsegError):
+    """The model registry or the evidence for a release is not as it must be."""
+
+
+class RefusedError(ReleaseError):
+    """The gate refused the candidate."""
+
+    exit_code = 2
+
+
+class SearchError(LungsegError):
+    """No trial of a search succeeded."""
+
+
+class ServiceError(LungsegError):
+    """MLflow or Airflow does not answer, or cannot be started."""
+
+    exit_code = 75
+
+
+class CrashedError(LungsegError):
+    """A stage's process died without giving a reason: killed, out of memory, a defect."""
+
+    exit_code = 70

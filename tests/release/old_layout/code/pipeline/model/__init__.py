@@ -1,0 +1,1 @@
+"""The U-Net++, its encoders, and prediction on radiographs of any size."""

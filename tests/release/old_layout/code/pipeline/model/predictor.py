@@ -1,0 +1,110 @@
+"""Lung probabilities of radiographs of any size, by an exported network on OpenVINO.
+
+Part of the released model, so it imports little of the project, and no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.model.graph import cut_graph, read_graph, unusable
+
+Grey = NDArray[np.uint8]
+Probability = NDArray[np.float32]
+
+
+class Predictor:
+    """An exported network, with the resizing between radiographs and its own input."""
+
+    def __init__(self, model_path: Path, level: int = 0) -> None:
+        """Load the file `model_path`, whole or cut to its head `level`.
+
+        Raises StageError when it is not a usable network, or has no such head.
+        """
+        self._path = model_path
+        self._network = _compile(model_path, level)
+        self.image_size: int = self._network.input(0).partial_shape[1].get_length()
+        """Side of the network's square input, pixels."""
+
+    def predict(
+        self,
+        images: Sequence[Grey],
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Probability]:
+        """Lung probabilities float32 (h, w), 0..1, of radiographs uint8 (H, W), 0..255.
+
+        `sizes` gives the (height, width) of each answer, by default that of its radiograph. A
+        threshold belongs after this resize. Raises StageError when the network cannot be run.
+        """
+        wanted = [image.shape for image in images] if sizes is None else list(sizes)
+        # One of its own for each call, because calls may come from several threads at once.
+        request = self._network.create_infer_request()
+        # One radiograph at a time on all cores: a batch's layers would leave the processor's cache.
+        try:
+            return [
+                _resize(_segment(request, fit_radiograph(image, self.image_size)), size)
+                for image, size in zip(images, wanted, strict=True)
+            ]
+        except RuntimeError as error:
+            raise unusable(self._path, error) from None
+
+
+def fit_radiograph(image: Grey, side: int) -> Grey:
+    """A radiograph uint8 (H, W) at the network's size (side, side), in training and prediction."""
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def _segment(request: Any, image: Grey) -> Probability:
+    found = request.infer([image.astype(np.float32)[None, ..., None]])[0]
+    expected = (1, *image.shape, 1)
+    if found.shape != expected:  # on one thread OpenVINO runs graphs that it refuses on two
+        raise RuntimeError(f"it answers with {found.shape}, expected {expected}")
+    return np.asarray(found[0, ..., 0])
+
+
+def _compile(model_path: Path, level: int) -> Any:
+    graph = cut_graph(read_graph(model_path), level, model_path)
+    openvino = _openvino()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # by itself it may compute in bfloat16
+        "INFERENCE_NUM_THREADS": _cores(),
+        "ENABLE_CPU_PINNING": False,  # processes side by side would be pinned to the same cores
+    }
+    core = openvino.Core()
+    try:
+        # Not by the path: what was looked through is what is run.
+        model = core.read_model(graph.SerializeToString())
+        return core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise unusable(model_path, error) from None
+
+
+def _openvino() -> Any:
+    """OpenVINO, imported so that it does not report over the network that it was imported."""
+    # Without this package, which it installs along, it does the same silently.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino  # type: ignore[import-untyped]
+
+    return openvino
+
+
+def _cores() -> int:
+    """The cores that this process may use, not those that the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def _resize(found: Probability, size: tuple[int, ...]) -> Probability:
+    height, width = size
+    if found.shape == (height, width):
+        return found
+    # Bilinear weights are positive and sum to one: the result stays within 0..1.
+    resized = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)
