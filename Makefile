@@ -36,7 +36,7 @@ format: setup  ## Format the code
 setup: .venv/installed  ## Install what uv.lock names, and uv itself when it is missing
 
 .venv/installed: uv.lock pyproject.toml | .tools/uv-ready
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet --extra dev
 	@touch $@
 
 .tools/uv-ready:

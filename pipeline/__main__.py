@@ -1,5 +1,5 @@
 """`python -m pipeline` is `lungseg`, run from the code in the current folder."""
 
-from pipeline.cli import main
+from pipeline.cli.app import main
 
 main()

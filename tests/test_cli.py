@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import cli
+from pipeline.cli import app as cli
 from pipeline.errors import DatasetError, ServiceError, WorkspaceError
 from pipeline.run import standalone, task
 from pipeline.run.task_report import TaskReport
@@ -37,7 +37,7 @@ def lungseg(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_importing_the_command_line_loads_no_heavy_library() -> None:
-    code = "import sys, pipeline.cli; print(*sys.modules)"
+    code = "import sys, pipeline.cli.app; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     loaded = set(done.stdout.split())

@@ -12,19 +12,16 @@ import pandas as pd
 from pipeline.errors import ReleaseError
 from pipeline.evaluation.scoring import score_images
 from pipeline.files import sha256_file
-from pipeline.inference.released import ReleasedModel
-from pipeline.release.evidence import Evidence, fetch_model
+from pipeline.release.evidence import Evidence
+from pipeline.release.registry import CHAMPION, aliased_version, fetch_version
 from pipeline.tracking.run_record import RunRecord, download
 from pipeline.workspace.reproduce import materialise
 from pipeline.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 log = logging.getLogger(__name__)
-
-CHAMPION, PREVIOUS = "champion", "previous"
 
 
 @dataclass(frozen=True)
@@ -33,24 +30,6 @@ class ChampionScores:
 
     version: str
     per_image: pd.DataFrame
-
-
-def aliased_version(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    """Return the version behind an alias; None when there is no such model or alias.
-
-    Raises ReleaseError when the alias points to a version that is gone.
-    """
-    models = client.search_registered_models(f"name = '{name}'")
-    version = models[0].aliases.get(alias) if models else None
-    if version is None:
-        return None
-    found = client.search_model_versions(f"name = '{name}' and version_number = {version}")
-    if not found:
-        raise ReleaseError(
-            f"{name}: alias {alias} points to version {version}, which is gone; choose another "
-            "with `lungseg rollback --to VERSION`",
-        )
-    return found[0]
 
 
 def score_champion(
@@ -100,18 +79,10 @@ def _score(
     champion: ModelVersion,
     folder: Path,
 ) -> pd.DataFrame:
-    model = fetch_release(record.settings.model_name, champion, folder)
+    model = fetch_version(champion, folder)
     materialise(workspace, "data")
     params = evidence.params.evaluate.model_copy(
         update={"threshold": float(champion.tags["threshold"])},
     )
     rows = evidence.split[evidence.split["split"] == "test"]
     return score_images(model.segmenter(), rows, workspace.folder / "data", params, None)
-
-
-def fetch_release(name: str, version: ModelVersion, folder: Path) -> ReleasedModel:
-    """Download a version of the registered model and verify it against the tags of its release.
-
-    Raises ReleaseError before anything of a changed model is opened.
-    """
-    return fetch_model(f"models:/{name}/{version.version}", version.tags, folder)

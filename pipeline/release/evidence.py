@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from pipeline.dataset.splits.table import test_split_sha256
 from pipeline.errors import ReleaseError
 from pipeline.files import read_json, sha256_file
 from pipeline.inference.model_files import model_sha256
-from pipeline.inference.released import RELEASE_SHA256, ReleasedModel, verify_model
+from pipeline.inference.released import RELEASE_SHA256
 from pipeline.params import Params, load_params
+from pipeline.release.registry import fetch_model
 from pipeline.release.verdict import Candidate
 from pipeline.tracking.run_record import RunRecord, download, find_model
 
@@ -80,19 +80,6 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
         report=_read_report(report_folder),
         report_folder=report_folder,
     )
-
-
-def fetch_model(uri: str, tags: Mapping[str, str], folder: Path) -> ReleasedModel:
-    """Download the model behind an MLflow address and verify it against its recorded `tags`.
-
-    Raises ReleaseError, before anything of the model is opened, when it is not what was recorded.
-    """
-    import mlflow
-
-    target = folder / uri.partition(":/")[2].replace("/", "_")
-    target.mkdir()
-    downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
-    return verify_model(downloaded, tags, uri)
 
 
 def _download_report(record: RunRecord, folder: Path) -> Path:

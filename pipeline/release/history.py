@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
-from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version
-from pipeline.release.promotion import EVENT_TAG, move_champion
+from pipeline.release.registry import (
+    CHAMPION,
+    EVENT_TAG,
+    PREVIOUS,
+    aliased_version,
+    move_champion,
+)
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Release:
+class VersionRow:
     """One version of the registered model; empty where it was not released by this project."""
 
     version: str
@@ -34,14 +39,14 @@ class Move:
     to_version: str
 
 
-def list_releases(settings: Settings, client: MlflowClient) -> tuple[list[Release], list[Move]]:
+def list_releases(settings: Settings, client: MlflowClient) -> tuple[list[VersionRow], list[Move]]:
     """Return the versions, newest first, and the moves of `champion`, oldest first."""
     models = client.search_registered_models(f"name = '{settings.model_name}'")
     if not models:
         return [], []
     versions = client.search_model_versions(f"name = '{settings.model_name}'")
     releases = [
-        Release(
+        VersionRow(
             str(one.version),
             sorted(
                 a for a, version in models[0].aliases.items() if str(version) == str(one.version)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.errors import ReleaseError
-from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version
 from pipeline.release.gate import run_gate
+from pipeline.release.registry import CHAMPION, aliased_version, move_champion
 from pipeline.release.verdict import VERDICT, Verdict
 from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord, download
 from pipeline.workspace.workspace import Workspace
@@ -20,7 +17,6 @@ from pipeline.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EVENT_TAG = "release."
 SHOWN = ("accuracy", "dice", "worst_class_dice")
 
 
@@ -100,33 +96,6 @@ def _evidence_tags(
         "threshold": params["evaluate.threshold"],
         "gate": "passed",
     }
-
-
-def move_champion(
-    client: MlflowClient,
-    name: str,
-    version: str,
-    expected: str | None,
-    action: str,
-) -> None:
-    """Point `champion` at a version if it still points at `expected`, and keep `previous`.
-
-    Aliases keep no history, so each move is also a tag of the registered model that is never
-    changed. Raises ReleaseError when another release came between.
-    """
-    current = aliased_version(client, name, CHAMPION)
-    found = str(current.version) if current else None
-    if found != expected:
-        raise ReleaseError(
-            f"{name}: champion became version {found} meanwhile, expected {expected}; run the gate "
-            "again",
-        )
-    moved = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    event = json.dumps({"action": action, "from": expected, "to": version})
-    client.set_registered_model_tag(name, f"{EVENT_TAG}{moved}", event)
-    if expected:
-        client.set_registered_model_alias(name, PREVIOUS, expected)
-    client.set_registered_model_alias(name, CHAMPION, version)
 
 
 def _close(record: RunRecord, outcome: Promotion) -> Promotion:

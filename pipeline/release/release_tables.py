@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.release.history import Move, Release
+from pipeline.release.history import Move, VersionRow
 from pipeline.release.verdict import Check
 
 
-def release_tables(name: str, releases: Sequence[Release], moves: Sequence[Move]) -> list[Table]:
+def release_tables(name: str, releases: Sequence[VersionRow], moves: Sequence[Move]) -> list[Table]:
     """Return a table of the versions and one of the champion's moves."""
     versions = Table(title=f"{name}: versions")
     for heading in (

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -18,7 +19,7 @@ from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.services import airflow_home
 from pipeline.services.airflow import Airflow, TaskState, connect
 from pipeline.settings import Settings
-from pipeline.tracking.progress import Tracking
+from pipeline.tracking.rest import MlflowServer
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +64,14 @@ class Run:
     """A DAG run as it goes on; reports are read once, when their task has ended."""
 
     airflow: Airflow
-    tracking: Tracking
+    tracking: MlflowServer
     dag: str
     id: str
     kinds: Mapping[str, type[TaskReport]]
     """Of the tasks that report more than every task does."""
     state: str = "queued"
-    reports: dict[str, TaskReport | None] = field(default_factory=dict)
+    contents: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """What the tasks that have ended reported, as Airflow keeps it; None for those without."""
     tasks: dict[str, TaskState] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -77,14 +79,19 @@ class Run:
         self.state = self.airflow.state(self.dag, self.id)
         self.tasks = self.airflow.tasks(self.dag, self.id)
         for name, task in self.tasks.items():
-            if task.state in ("success", "skipped") and name not in self.reports:
-                content = self.airflow.report(self.dag, self.id, task)
-                kind = self.kinds.get(task.name, TaskReport)
-                self.reports[name] = kind.parse(content) if content else None
+            if task.state in ("success", "skipped") and name not in self.contents:
+                self.contents[name] = self.airflow.report(self.dag, self.id, task)
+
+    def report(self, name: str) -> TaskReport | None:
+        """The report of a task; None before it has ended, or if it left none."""
+        content = self.contents.get(name)
+        kind = self.kinds.get(name.partition(" ")[0], TaskReport)
+        return kind.parse(content) if content else None
 
     def mlflow_id(self) -> str | None:
         """The MLflow run that the last task to end reports."""
-        found = [one.run_id for one in self.reports.values() if one and one.run_id]
+        reports = [self.report(name) for name in self.contents]
+        found = [one.run_id for one in reports if one and one.run_id]
         return found[-1] if found else None
 
     def rows(self, order: Iterable[str]) -> list[Row]:
@@ -96,7 +103,7 @@ class Run:
     def row(self, name: str) -> Row:
         """The task as a row."""
         task = self.tasks.get(name, TaskState(name, None, 0, None))
-        report = self.reports.get(name)
+        report = self.report(name)
         state = WORDS.get(task.state, task.state or "waiting")
         if task.state == "success" and report:
             state = report.status
@@ -144,7 +151,7 @@ def conclude_retraining(run: Run, settings: Settings, console: Console) -> tuple
 
     The exit code: 0 released or unchanged, 1 failed, 2 refused by the gate.
     """
-    gate = run.reports.get("gate")
+    gate = run.report("gate")
     if isinstance(gate, GateReport) and gate.checks:
         console.print(verdict_table(gate.checks))
     return _verdict(run, settings)
@@ -160,9 +167,9 @@ def follow(
 ) -> int:
     """Show a run until it ends; the exit code is that of its conclusion, or 130 if interrupted."""
     console = console or Console()
-    with connect(settings) as airflow:
+    with connect(settings) as airflow, MlflowServer(settings.tracking_uri) as tracking:
         page = f"{airflow.url}/dags/{dag}/runs/{run}"
-        watched = Run(airflow, Tracking(settings.tracking_uri), dag, run, kinds)
+        watched = Run(airflow, tracking, dag, run, kinds)
         _say(console, f"run {run}\n{page}")
         try:
             _watch(watched, console)
@@ -232,7 +239,7 @@ def _table(rows: Iterable[Row]) -> Table:
 def _verdict(run: Run, settings: Settings) -> tuple[int, str]:
     if run.state == "failed":
         return 1, failure(run, settings)
-    gate, promote = run.reports.get("gate"), run.reports.get("promote")
+    gate, promote = run.report("gate"), run.report("promote")
     if promote and promote.status == "released":
         return 0, f"released: {summary(promote)}"
     for report in (gate, promote):
@@ -266,5 +273,5 @@ def _addresses(run: Run, page: str, settings: Settings) -> Iterator[str]:
     mlflow_id = run.mlflow_id()
     mlflow = run.tracking.page(mlflow_id) if mlflow_id else None
     yield f"MLflow   {mlflow or run.tracking.uri}"
-    if mlflow and run.reports.get("report"):
+    if mlflow and run.report("report"):
         yield f"Report   {mlflow}/artifacts/report/index.html"

@@ -49,7 +49,7 @@ def retrain_standalone(settings: Settings, request: RunRequest) -> int:
 
 
 def track(settings: Settings, project: Path) -> str:
-    """RunRecord the project's present results, made with `dvc repro`, as an MLflow run.
+    """Record the project's present results, made with `dvc repro`, as an MLflow run.
 
     Returns the run's address. Raises WorkspaceError when they are not up to date.
     """

@@ -127,7 +127,7 @@ class _Recording:
             self.monitor.start()
 
     def finish(self) -> None:
-        """RunRecord the stage, and those before it that came from the cache."""
+        """Record the stage, and those before it that came from the cache."""
         self._stop()
         with connect(self.settings) as client:
             record = open_record(self.settings, client, self.run_id)
@@ -136,7 +136,7 @@ class _Recording:
             record.log_artifact(self.workspace.folder / "dvc.lock", "")
 
     def fail(self, error: LungsegError) -> None:
-        """RunRecord why the stage failed, and what a refused dataset looked like."""
+        """Record why the stage failed, and what a refused dataset looked like."""
         self._stop()
         try:
             with connect(self.settings) as client:

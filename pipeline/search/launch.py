@@ -40,7 +40,7 @@ def follow_search(
 def _conclude(out: Path, run: Run, settings: Settings, console: Console) -> tuple[int, str]:
     if run.state == "failed":
         return 1, failure(run, settings)
-    report = run.reports.get("best")
+    report = run.report("best")
     if not isinstance(report, BestReport):
         return 1, f"failed: the task best left no report; see {run.airflow.url}/dags/{run.dag}"
     return 0, show_result(report, console, out)

@@ -175,7 +175,7 @@ def give_values(parent: RunRecord, search: Search, number: int) -> Values:
 
 
 def name_best(settings: Settings, request: RunRequest, search: Search) -> BestReport:
-    """RunRecord the best trial and its preset in the parent run, and end it.
+    """Record the best trial and its preset in the parent run, and end it.
 
     Raises SearchError when no trial finished.
     """

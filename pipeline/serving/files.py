@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DatasetError, ReleaseError, UnreadableError
+from pipeline.errors import DatasetError, UnreadableError
 from pipeline.files import atomic_path
 from pipeline.inference.segmenter import Segmenter
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import SUFFIXES, read_radiograph
-from pipeline.release.champion import aliased_version, fetch_release
+from pipeline.release.registry import fetch_release
 from pipeline.settings import Settings
-from pipeline.tracking.run_record import connect
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +51,9 @@ def predict_files(
     """
     files = list_radiographs(paths)
     problems = []
-    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
-        name, version = _find_version(client, model_uri)
-        segmenter = fetch_release(name, version, Path(temporary)).segmenter(level)
-        threshold = float(version.tags["threshold"])
+    with tempfile.TemporaryDirectory() as temporary:
+        release = fetch_release(settings, model_uri, Path(temporary))
+        segmenter = release.model.segmenter(level)
         with (
             atomic_path(out / "predictions.csv") as partial,
             partial.open("w", newline="") as table,
@@ -68,7 +61,7 @@ def predict_files(
             writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
             writer.writeheader()
             for path, mask in files:
-                row = _predict_one(segmenter, threshold, path, out / mask)
+                row = _predict_one(segmenter, release.threshold, path, out / mask)
                 writer.writerow(row)
                 if row["error"]:
                     problems.append(str(row["error"]))
@@ -103,21 +96,6 @@ def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
                 yield file, file.relative_to(path).with_suffix(".png")
     else:
         raise DatasetError(f"{path}: no such file or folder")
-
-
-def _find_version(client: MlflowClient, model_uri: str) -> tuple[str, ModelVersion]:
-    named = re.fullmatch(r"models:/([^/@']+)(?:@([^/@']+)|/(\d+))", model_uri)
-    if named is None:
-        raise ReleaseError(f"{model_uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
-    name, alias, number = named.groups()
-    if alias:
-        version = aliased_version(client, name, alias)
-    else:
-        found = client.search_model_versions(f"name = '{name}' and version_number = {number}")
-        version = found[0] if found else None
-    if version is None:
-        raise ReleaseError(f"{model_uri}: nothing released under it; see `lungseg releases`")
-    return name, version
 
 
 def _predict_one(

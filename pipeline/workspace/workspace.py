@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +201,12 @@ def _interpreter(settings: Settings, folder: Path) -> Path:
     return make_environment(settings, folder, digest[:16])
 
 
+def _extra_of_stages(folder: Path) -> list[str]:
+    """The option that installs what the stages need; before 0.2 they needed none."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return ["--extra", "train"] if "train" in project.get("optional-dependencies", {}) else []
+
+
 def make_environment(settings: Settings, folder: Path, name: str) -> Path:
     """Install the locked environment of the checkout `folder` once; return its Python."""
     target = settings.home / "envs" / name
@@ -211,6 +218,7 @@ def make_environment(settings: Settings, folder: Path, name: str) -> Path:
         log.info("installing the environment of this revision's uv.lock into %s", target)
         uv = shutil.which("uv") or str(Path(settings.repo, ".tools", "uv", "bin", "uv"))
         arguments = ["sync", "--frozen", "--no-install-project", "--no-default-groups", "--quiet"]
+        arguments += _extra_of_stages(folder)
         environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(target)}
         try:
             subprocess.run([uv, *arguments], cwd=folder, env=environment, check=True)

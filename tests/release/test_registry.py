@@ -1,4 +1,4 @@
-"""RunRecord, gate, promotion and rollback against a real MLflow store."""
+"""Run record, gate, promotion and rollback against a real MLflow store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from pipeline.errors import ReleaseError, ServiceError, StageError
 from pipeline.files import read_json
 from pipeline.inference.model_files import MODEL_FILES
 from pipeline.params import Params
-from pipeline.release.champion import CHAMPION, PREVIOUS, aliased_version, fetch_release
 from pipeline.release.gate import run_gate
 from pipeline.release.history import list_releases, rollback
-from pipeline.release.promotion import Promotion, move_champion, run_promotion
+from pipeline.release.promotion import Promotion, run_promotion
+from pipeline.release.registry import (
+    CHAMPION,
+    PREVIOUS,
+    aliased_version,
+    fetch_version,
+    move_champion,
+)
 from pipeline.release.release_tables import release_tables
 from pipeline.run.recording import record_stage
 from pipeline.serving.files import list_radiographs, predict_files
@@ -249,7 +255,7 @@ def test_a_swapped_model_file_is_refused_before_it_is_opened(
     assert champion
 
     with pytest.raises(ReleaseError, match="the model folder is not what was recorded"):
-        fetch_release(settings.model_name, champion, tmp_path)
+        fetch_version(champion, tmp_path)
 
 
 def test_a_released_network_segments_files_whole_and_by_level(

@@ -23,9 +23,10 @@ from pipeline.inference import released
 from pipeline.inference.model_files import model_sha256
 from pipeline.inference.packaging import PACKAGED
 from pipeline.inference.released import verify_model
-from pipeline.release.champion import CHAMPION, aliased_version, score_champion
+from pipeline.release.champion import score_champion
 from pipeline.release.evidence import load_evidence
 from pipeline.release.gate import run_gate
+from pipeline.release.registry import CHAMPION, aliased_version
 from pipeline.serving.files import predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
@@ -119,7 +120,7 @@ def test_predict_runs_nothing_of_a_model_whose_code_was_replaced(
     Image.fromarray(RADIOGRAPH).save(tmp_path / "radiograph.png")
 
     uri = f"models:/{settings.model_name}@champion"
-    with pytest.raises(ReleaseError, match=r"/1: the model folder is not what was recorded"):
+    with pytest.raises(ReleaseError, match=r"version 1: the model folder is not what was recorded"):
         predict_files(settings, [tmp_path / "radiograph.png"], tmp_path / "out", uri)
 
     assert not ran.exists()

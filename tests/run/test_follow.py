@@ -13,7 +13,7 @@ from pipeline.run import follow as module
 from pipeline.run.follow import follow, start
 from pipeline.services.airflow import TaskState
 from pipeline.settings import Settings
-from pipeline.tracking.progress import Progress
+from pipeline.tracking.rest import Progress
 
 RAN = {"stage": "train", "status": "ran", "run_id": "m1"}
 RELEASED = {"stage": "promote", "status": "released", "version": "3", "metrics": {"dice": 0.95}}
@@ -69,6 +69,12 @@ class FakeTracking:
     def __init__(self, uri: str) -> None:
         self.uri = "http://mlflow"
 
+    def __enter__(self) -> FakeTracking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
     def progress(self, run: str) -> Progress:
         return Progress(3, 8, 0.9)
 
@@ -79,7 +85,7 @@ class FakeTracking:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERVAL", 0.0)
-    monkeypatch.setattr(module, "Tracking", FakeTracking)
+    monkeypatch.setattr(module, "MlflowServer", FakeTracking)
     monkeypatch.setenv("LUNGSEG_AIRFLOW_PASSWORD", "secret")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.params import check_override, read_assignments
 from pipeline.run.task import open_workspace
 from pipeline.search import trials
 from pipeline.search.outcomes import FAILURE, GIVEN, PARENT_TAG, read_trials
+from pipeline.search.search_report import BestReport
 from pipeline.search.space import Search, parse_search
 from pipeline.search.trials import give_values, run_search_task, run_trial, search_settings
 from pipeline.settings import Settings
@@ -81,8 +83,10 @@ def finish(parent: RunRecord, number: int, **metrics: float) -> None:
         parent.client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def best(settings: Settings, asked: Search) -> dict[str, Any]:
-    return run_search_task(settings, REQUEST, asked, "best", 0)
+def best(settings: Settings, asked: Search) -> BestReport:
+    report = run_search_task(settings, REQUEST, asked, "best", 0)
+    assert isinstance(report, BestReport)
+    return report
 
 
 def test_searches_are_an_experiment_of_their_own(settings: Settings, parent: RunRecord) -> None:
@@ -135,14 +139,14 @@ def test_the_best_is_named_beside_a_trial_that_failed_and_one_that_never_began(
 
     report = best(settings, asked)
 
-    assert [trial["number"] for trial in report["trials"]] == [2, 0, 1, 3]
-    assert [trial["reason"] for trial in report["trials"]] == [
+    assert [trial.number for trial in report.trials] == [2, 0, 1, 3]
+    assert [trial.reason for trial in report.trials] == [
         "",
         "",
         "the loss is no number",
         "it was never begun; see the log of its task",
     ]
-    assert report["trials"][0] | {"seconds": 0.0} == {
+    assert asdict(report.trials[0]) | {"seconds": 0.0} == {
         "number": 2,
         "values": values[2],
         "goal": 0.9,
@@ -150,7 +154,7 @@ def test_the_best_is_named_beside_a_trial_that_failed_and_one_that_never_began(
         "accuracy": 0.95,
         "seconds": 0.0,
         "reason": "",
-        "run_id": report["trials"][0]["run_id"],
+        "run_id": report.trials[0].run_id,
     }
     ended = parent.client.get_run(parent.run_id)
     assert ended.info.status == "FINISHED"
@@ -158,7 +162,7 @@ def test_the_best_is_named_beside_a_trial_that_failed_and_one_that_never_began(
     note = ended.data.tags["mlflow.note.content"].splitlines()
     assert note[0] == "The best of 4 trials, 2 of which failed:"
     assert [line.split(" | ")[:2] for line in note[4:]] == [["| 2", "0.9000"], ["| 0", "0.8000"]]
-    killed = parent.client.get_run(report["trials"][2]["run_id"])
+    killed = parent.client.get_run(report.trials[2].run_id or "")
     assert killed.info.status == "FAILED"
 
 
@@ -170,7 +174,7 @@ def test_the_preset_has_all_that_the_best_trial_was_given(
     parent.client.set_tag(parent.run_id, f"{GIVEN}0", json.dumps(values))
     finish(parent, 0, best_val_dice=0.8)
 
-    text = best(settings, asked)["preset"]
+    text = best(settings, asked).preset
 
     preset = tmp_path / "best.yaml"
     preset.write_text(text)

@@ -260,7 +260,7 @@ def train_until(folder: Path, moment: int) -> None:
     not how busy the machine is. For a process of its own that has TensorFlow imported: importing
     it takes longer than the rest.
     """
-    from pipeline.cli import main
+    from pipeline.cli.app import main
 
     calls = trained = 0
     save = Checkpoints.save
@@ -291,7 +291,7 @@ def train_until(folder: Path, moment: int) -> None:
 
 def train_in_child(folder: Path, moment: int = 0) -> int | None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.model.training", "pipeline.cli", __name__])
+    context.set_forkserver_preload(["pipeline.model.training", "pipeline.cli.app", __name__])
     child = context.Process(target=train_until, args=(folder, moment))
     child.start()
     child.join()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from pipeline import cli
+from pipeline.cli import app as cli
 from pipeline.dataset.versions.difference import Difference, compare_versions, natural
 from pipeline.dataset.versions.findings import find_inspected, inspect_cached
 from pipeline.dataset.versions.version_tables import difference_view, format_size, log_table

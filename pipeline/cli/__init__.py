@@ -1,0 +1,1 @@
+"""The command `lungseg`: every verb, thin. What a verb needs is imported when it is called."""

@@ -1,0 +1,57 @@
+"""The application that the verbs join, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+
+import typer
+
+from pipeline.cli import data, releases, runs, services, tasks
+from pipeline.errors import LungsegError
+from pipeline.files import write_json
+from pipeline.settings import error_file, quiet_libraries
+
+app = typer.Typer(
+    name="lungseg",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def lungseg() -> None:
+    """Versioned, explainable retraining of lung segmentation on chest radiographs."""
+
+
+for verbs in (tasks, services, runs, releases):
+    app.add_typer(verbs.app)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; a problem that a person can mend ends it with one line."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("pipeline").setLevel(logging.INFO)
+    quiet_libraries()
+    try:
+        app()
+    except LungsegError as error:
+        _leave(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        _leave(f"{error.filename or 'writing'}: {error.strerror}; nothing was finished", 1)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+
+
+def _leave(message: str, exit_code: int) -> None:
+    line = " ".join(message.split())
+    target = error_file()
+    if target:
+        write_json(target, {"message": line, "exit_code": exit_code})
+    typer.echo(f"error: {line}", err=True)
+    sys.exit(exit_code)

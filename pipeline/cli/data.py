@@ -1,0 +1,84 @@
+"""The dataset: synthetic, imported, fetched; its versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="The dataset: synthetic, imported, fetched.")
+
+JSON = typer.Option("--json", help="For machines.")
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Absent or empty.")],
+    pairs: Annotated[int, typer.Option(help="Radiographs with masks to write.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write synthetic radiographs with exact masks, in the database's layout."""
+    from pipeline.dataset.synthetic.phantom import write_dataset
+
+    counts = write_dataset(folder, pairs, seed)
+    typer.echo(f"{folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A folder or zip in the database's layout.")],
+    *,
+    append: Annotated[bool, typer.Option(help="Add to data/ instead of replacing it.")] = False,
+) -> None:
+    """Check a delivery, make it the dataset (or a part of it) and record it with DVC."""
+    from pipeline.dataset.delivery.importing import import_dataset
+
+    typer.echo(import_dataset(source, Path.cwd(), append).summary())
+
+
+@app.command()
+def fetch() -> None:
+    """Download the COVID-19 Radiography Database from Kaggle and import it."""
+    from pipeline.dataset.delivery.kaggle import fetch_dataset
+
+    typer.echo(fetch_dataset(Path.cwd()).summary())
+
+
+@app.command()
+def log(*, as_json: Annotated[bool, JSON] = False) -> None:
+    """Show the dataset's versions: the commits that changed data.dvc."""
+    from pipeline.dataset.versions.version_tables import log_table
+    from pipeline.dataset.versions.versions import describe_versions, list_versions
+
+    settings = Settings(repo=str(Path.cwd()))
+    rows = describe_versions(settings, list_versions(Path.cwd()))
+    _show(rows, as_json, lambda: log_table(rows))
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="Commit, branch or tag.")],
+    after: Annotated[str | None, typer.Argument(help="Default: data.dvc as it is here.")] = None,
+    *,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Show what changed between two versions of the dataset, checking nothing out."""
+    from pipeline.dataset.versions.difference import compare_versions
+    from pipeline.dataset.versions.version_tables import difference_view
+
+    difference = compare_versions(Path.cwd(), before, after)
+    _show(difference.as_dict(), as_json, lambda: difference_view(difference))
+
+
+def _show(content: Any, as_json: bool, view: Callable[[], object]) -> None:
+    from rich.console import Console
+
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        Console().print(view())

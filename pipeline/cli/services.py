@@ -1,0 +1,48 @@
+"""The local MLflow and Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.services.services import Status
+
+app = typer.Typer()
+
+
+@app.command()
+def up() -> None:
+    """Start the local MLflow and Airflow, or use what already runs."""
+    from pipeline.services.services import up as start_services
+
+    _show_services(start_services(Settings()))
+
+
+@app.command()
+def down() -> None:
+    """Stop the local MLflow and Airflow, and every task they run."""
+    from pipeline.services.services import down as stop_services
+
+    typer.echo(f"stopped {stop_services(Settings())} processes")
+
+
+@app.command()
+def status() -> None:
+    """Show the local services."""
+    from pipeline.services.services import status as service_status
+
+    _show_services(service_status(Settings()))
+
+
+def _show_services(services: Sequence[Status]) -> None:
+    from rich.console import Console
+
+    from pipeline.services.service_table import service_table
+
+    Console().print(service_table(services))
+    typer.echo(f"logs: {Settings().home / 'logs'}")

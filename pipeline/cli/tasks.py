@@ -1,0 +1,75 @@
+"""What dvc.yaml and Airflow call: one stage, one task of a run."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import FORCE, REVISION, RUN_ID, parse_json
+from pipeline.errors import ParamsError
+from pipeline.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
+    """Run one stage in this folder (what dvc.yaml calls)."""
+    from pipeline.params import load_params
+
+    try:
+        module = importlib.import_module(f"pipeline.stages.{name}")
+    except ModuleNotFoundError:
+        stages = Path(__file__).parents[1] / "stages"
+        known = sorted(path.stem for path in stages.glob("[a-z]*.py"))
+        raise ParamsError(f"stage {name!r}: unknown, expected one of {', '.join(known)}") from None
+    typer.echo(module.run(load_params(Path("params.yaml")), Path()))
+
+
+@app.command()
+def task(
+    name: Annotated[
+        str,
+        typer.Argument(help="A stage, `gate`, `promote`; of a search `plan`, `trial`, `best`."),
+    ],
+    run_id: Annotated[str, RUN_ID],
+    revision: Annotated[str, REVISION] = "HEAD",
+    overrides: Annotated[
+        str,
+        typer.Option(envvar="LUNGSEG_OVERRIDES", help="JSON list of SECTION.KEY=VALUE."),
+    ] = "[]",
+    search: Annotated[
+        str,
+        typer.Option(envvar="LUNGSEG_SEARCH", help="What a search tries, as JSON."),
+    ] = "",
+    number: Annotated[
+        int, typer.Option("--trial", envvar="LUNGSEG_TRIAL", help="Which trial of a search.")
+    ] = 0,
+    *,
+    force: Annotated[bool, FORCE] = False,
+) -> None:
+    """Do one task of a run in the run's own workspace (what Airflow calls)."""
+    from pipeline.workspace.workspace import RunRequest
+
+    request = RunRequest(run_id, revision, _parse_overrides(overrides), force)
+    if search:
+        from pipeline.search.space import parse_search
+        from pipeline.search.trials import run_search_task
+
+        asked = parse_search(parse_json(search), "search")
+        report = run_search_task(Settings(), request, asked, name, number)
+    else:
+        from pipeline.run.task import run_task
+
+        report = run_task(Settings(), request, name)
+    typer.echo(report.line)
+
+
+def _parse_overrides(text: str) -> tuple[str, ...]:
+    overrides = parse_json(text)
+    if not isinstance(overrides, list) or not all(isinstance(one, str) for one in overrides):
+        raise ParamsError(f"overrides {text!r}: expected a JSON list of section.key=value")
+    return tuple(overrides)

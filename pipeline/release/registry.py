@@ -1,0 +1,135 @@
+"""The model registry: versions, their aliases, and released models fetched from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ReleaseError
+from pipeline.inference.released import ReleasedModel, verify_model
+from pipeline.settings import Settings
+from pipeline.tracking.rest import MlflowServer
+from pipeline.tracking.run_record import connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, PREVIOUS = "champion", "previous"
+EVENT_TAG = "release."
+
+
+def aliased_version(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """Return the version behind an alias; None when there is no such model or alias.
+
+    Raises ReleaseError when the alias points to a version that is gone.
+    """
+    models = client.search_registered_models(f"name = '{name}'")
+    version = models[0].aliases.get(alias) if models else None
+    if version is None:
+        return None
+    found = client.search_model_versions(f"name = '{name}' and version_number = {version}")
+    if not found:
+        raise ReleaseError(
+            f"{name}: alias {alias} points to version {version}, which is gone; choose another "
+            "with `lungseg rollback --to VERSION`",
+        )
+    return found[0]
+
+
+def move_champion(
+    client: MlflowClient,
+    name: str,
+    version: str,
+    expected: str | None,
+    action: str,
+) -> None:
+    """Point `champion` at a version if it still points at `expected`, and keep `previous`.
+
+    Aliases keep no history, so each move is also a tag of the registered model that is never
+    changed. Raises ReleaseError when another release came between.
+    """
+    current = aliased_version(client, name, CHAMPION)
+    found = str(current.version) if current else None
+    if found != expected:
+        raise ReleaseError(
+            f"{name}: champion became version {found} meanwhile, expected {expected}; run the gate "
+            "again",
+        )
+    moved = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    event = json.dumps({"action": action, "from": expected, "to": version})
+    client.set_registered_model_tag(name, f"{EVENT_TAG}{moved}", event)
+    if expected:
+        client.set_registered_model_alias(name, PREVIOUS, expected)
+    client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def fetch_model(uri: str, tags: Mapping[str, str], folder: Path, name: str = "") -> ReleasedModel:
+    """Download the model behind an MLflow address and verify it against its recorded `tags`.
+
+    `name` is what an error calls it, by default the address.
+
+    Raises ReleaseError, before anything of the model is opened, when it is not what was recorded.
+    """
+    import mlflow
+
+    target = folder / uri.partition(":/")[2].replace("/", "_")
+    target.mkdir()
+    downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
+    return verify_model(downloaded, tags, name or uri)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A released model with what its release recorded of it."""
+
+    model: ReleasedModel
+    threshold: float
+    """The probability from which a pixel is lung."""
+
+
+def fetch_release(settings: Settings, uri: str, folder: Path) -> Release:
+    """Fetch and verify the model of `models:/<name>@<alias>` or `models:/<name>/<version>`.
+
+    Raises ReleaseError, before anything of the model is opened, when there is none or it is not
+    the one that was released.
+    """
+    named = re.fullmatch(r"models:/([^/@']+)(?:@([^/@']+)|/(\d+))", uri)
+    if named is None:
+        raise ReleaseError(f"{uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+    # Without MLflow's client where that can be: importing it takes longer than all the rest.
+    name, alias, number = named.groups()
+    with MlflowServer(settings.tracking_uri) as server:
+        found = server.fetch_model(name, alias, number, folder)
+    if found:
+        number, tags, downloaded = found
+        model = verify_model(downloaded, tags, f"{name} version {number}")
+        return Release(model, float(tags["threshold"]))
+    with connect(settings) as client:
+        version = _find_version(client, name, alias, number)
+        if version is None:
+            raise ReleaseError(f"{uri}: nothing released under it; see `lungseg releases`")
+        return Release(fetch_version(version, folder), float(version.tags["threshold"]))
+
+
+def _find_version(
+    client: MlflowClient, name: str, alias: str | None, number: str | None
+) -> ModelVersion | None:
+    if alias:
+        return aliased_version(client, name, alias)
+    found = client.search_model_versions(f"name = '{name}' and version_number = {number}")
+    return found[0] if found else None
+
+
+def fetch_version(version: ModelVersion, folder: Path) -> ReleasedModel:
+    """Download a version of a registered model and verify it against the tags of its release.
+
+    Raises ReleaseError before anything of a changed model is opened.
+    """
+    name = f"{version.name} version {version.version}"
+    return fetch_model(f"models:/{version.name}/{version.version}", version.tags, folder, name)

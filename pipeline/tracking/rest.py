@@ -1,0 +1,151 @@
+"""An MLflow server through its REST API, where importing MLflow's client would take too long.
+
+Its import takes seconds; what is shown of a run while it goes on, and fetching one model, do not
+need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import httpx
+
+from pipeline.errors import ReleaseError
+
+API = "api/2.0/mlflow"
+ARTIFACTS = "api/2.0/mlflow-artifacts/artifacts"
+SCHEME = "mlflow-artifacts:/"
+"""Of files that the server itself hands out."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of a training: epochs done, epochs at most (None if not logged), latest validation Dice."""
+
+    epoch: int
+    epochs: int | None
+    dice: float
+
+    def __str__(self) -> str:
+        of = f"/{self.epochs}" if self.epochs else ""
+        return f"epoch {self.epoch}{of}, validation Dice {self.dice:.3f}"
+
+
+class MlflowServer:
+    """A tracking server; what it does not answer is None, for there is another way or none needed.
+
+    Only what a server without a log-in answers to everybody is asked for.
+    """
+
+    def __init__(self, uri: str, transport: httpx.BaseTransport | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        tls = self.uri.startswith("https:")  # reading the certificates takes longer than an answer
+        self._client = httpx.Client(verify=tls, timeout=5, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def _get(self, where: str, **params: str) -> httpx.Response | None:
+        try:
+            response = self._client.get(f"{self.uri}/{where}", params=params)
+        except (httpx.TransportError, httpx.UnsupportedProtocol, httpx.InvalidURL):
+            return None
+        return response if response.is_success else None
+
+    def _ask(self, path: str, **params: str) -> dict[str, Any]:
+        """The answer to a question; empty when there is none."""
+        response = self._get(f"{API}/{path}", **params)
+        try:
+            content = response.json() if response else {}
+        except ValueError:  # a log-in page, say
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def run(self, run: str) -> dict[str, Any] | None:
+        """Info and data of an MLflow run."""
+        return self._ask("runs/get", run_id=run).get("run")
+
+    def progress(self, run: str) -> Progress | None:
+        """How far the training of this run is; None before its first epoch."""
+        data = (self.run(run) or {}).get("data", {})
+        params = {entry["key"]: entry["value"] for entry in data.get("params", [])}
+        for metric in data.get("metrics", []):
+            if metric["key"] == "val_dice":
+                epochs = params.get("train.epochs", "")
+                limit = int(epochs) if epochs.isdigit() else None
+                return Progress(int(metric["step"]), limit, float(metric["value"]))
+        return None
+
+    def page(self, run: str) -> str | None:
+        """Address of the run in MLflow's pages."""
+        found = self.run(run)
+        if found is None:
+            return None
+        return f"{self.uri}/#/experiments/{found['info']['experiment_id']}/runs/{run}"
+
+    def fetch_model(
+        self, name: str, alias: str | None, number: str | None, folder: Path
+    ) -> tuple[str, Mapping[str, str], Path] | None:
+        """Number, tags and downloaded folder of a version of a registered model.
+
+        By its alias or else its number. None when the server does not know it, or does not itself
+        hand its files out. Raises ReleaseError for a file that would lie outside of the folder.
+        """
+        if not self.uri.startswith(("http://", "https://")):
+            return None
+        if alias:
+            found = self._ask("registered-models/alias", name=name, alias=alias)
+        else:
+            found = self._ask("model-versions/get", name=name, version=str(number))
+        version = found.get("model_version", {})
+        model_id = str(version.get("source", "")).removeprefix("models:/")
+        info = self._ask(f"logged-models/{model_id}").get("model", {}).get("info", {})
+        location = str(info.get("artifact_uri", ""))
+        if not model_id or not location.startswith(SCHEME):
+            return None
+        target = folder / model_id
+        root = location.removeprefix(SCHEME).strip("/")
+        for path in self._files(root):
+            if not self._download(f"{root}/{path}", target / _inside(path)):
+                return None
+        tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
+        return str(version["version"]), tags, target
+
+    def _files(self, root: str, below: str = "") -> Iterator[str]:
+        """The paths of all files below a folder of the server, relative to `root`."""
+        path = f"{root}/{below}".rstrip("/")
+        response = self._get(ARTIFACTS, path=path)
+        for entry in response.json().get("files", []) if response else []:
+            name = f"{below}/{entry['path']}".lstrip("/")
+            if entry["is_dir"]:
+                yield from self._files(root, name)
+            else:
+                yield name
+
+    def _download(self, path: str, target: Path) -> bool:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with (
+                self._client.stream(
+                    "GET", f"{self.uri}/{ARTIFACTS}/{path}", timeout=60
+                ) as response,
+                target.open("wb") as file,
+            ):
+                for part in response.iter_bytes():
+                    file.write(part)
+        except httpx.TransportError:
+            return False
+        return response.is_success
+
+
+def _inside(path: str) -> PurePosixPath:
+    inside = PurePosixPath(path)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise ReleaseError(f"the model holds a file {path!r}, expected paths inside of its folder")
+    return inside

@@ -1,0 +1,176 @@
+"""Fetching a released model from a real MLflow server, without MLflow's client."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from pipeline.errors import ReleaseError
+from pipeline.release.registry import fetch_release
+from pipeline.settings import Settings
+from pipeline.tracking.rest import MlflowServer
+from tests.release.runs import NETWORK, make_run, release
+from tests.release.test_released_model import OLD_LUNG, RADIOGRAPH
+from tests.test_main_job import free_port
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """An MLflow server with a released champion."""
+    home = tmp_path_factory.mktemp("server")
+    port = free_port()
+    arguments = ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--port", str(port)]
+    arguments += ["--artifacts-destination", str(home / "artifacts"), "--workers", "1"]
+    program = Path(sys.executable).with_name("mlflow")
+    with subprocess.Popen([program, "server", *arguments], cwd=home) as process:
+        try:
+            settings = Settings(home=home, mlflow_port=port)
+            wait_for(f"{settings.tracking_uri}/health")
+            mlflow.set_tracking_uri(settings.tracking_uri)
+            release(make_run(settings, MlflowClient(), home / "run", model=NETWORK))
+            yield settings
+        finally:
+            process.terminate()
+
+
+def wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            if httpx.get(url).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise TimeoutError(url)
+
+
+def predict(server: Settings, folder: Path) -> list[str]:
+    """Run `lungseg predict` in a process of its own; the modules that it imported."""
+    Image.fromarray(RADIOGRAPH).save(folder / "radiograph.png")
+    program = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(sorted(sys.modules))))\n"
+        "sys.argv = ['lungseg', 'predict', 'radiograph.png', '--out', 'out']\n"
+        "from pipeline.cli.app import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_TRACKING_URI": server.tracking_uri},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    modules: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return modules
+
+
+def test_predict_needs_neither_mlflows_client_nor_the_extra_train(
+    server: Settings, tmp_path: Path
+) -> None:
+    modules = predict(server, tmp_path)
+
+    mask = np.asarray(Image.open(tmp_path / "out/radiograph.png"))
+    np.testing.assert_array_equal(mask, 255 * (OLD_LUNG >= 0.5))
+    assert not {"mlflow", "pandas", "tensorflow", "keras", "pydicom"} & set(modules)
+    provided = importlib.metadata.packages_distributions()
+    ours = [name for name in modules if name.partition(".")[0] == "pipeline"]
+    needed = {one for name in ours for one in imported_by(name)} - {"pipeline"}
+    needed -= set(sys.stdlib_module_names)
+    assert {"cv2", "numpy", "httpx"} < needed
+    used = {one for name in needed for one in provided[name]}
+    assert used - installed_with("lungseg") == set()
+
+
+def imported_by(name: str) -> set[str]:
+    """The packages that a module imports when it is imported."""
+    spec = importlib.util.find_spec(name)
+    assert spec
+    assert spec.origin
+    found: set[str] = set()
+    for node in ast.parse(Path(spec.origin).read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).partition(".")[0])
+    return found
+
+
+def installed_with(name: str) -> set[str]:
+    """A distribution and all that it requires without an extra, as they are called here."""
+    found: set[str] = set()
+    names = [name]
+    while names:
+        name = names.pop()
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:  # for another platform or Python
+            continue
+        if distribution.name not in found:
+            found.add(distribution.name)
+            requirements = [one for one in distribution.requires or [] if "extra ==" not in one]
+            names += [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requirements]
+    return found
+
+
+def test_a_version_is_fetched_by_alias_and_by_number(server: Settings, tmp_path: Path) -> None:
+    (tmp_path / "number").mkdir()
+
+    with MlflowServer(server.tracking_uri) as api:
+        by_alias = api.fetch_model(server.model_name, "champion", None, tmp_path)
+        by_number = api.fetch_model(server.model_name, None, "1", tmp_path / "number")
+        assert api.fetch_model(server.model_name, None, "2", tmp_path) is None
+        assert api.fetch_model("another", "champion", None, tmp_path) is None
+
+    assert by_alias
+    assert by_number
+    assert by_alias[:2] == by_number[:2]
+    assert by_alias[0] == "1"
+
+
+def test_what_the_server_does_not_have_is_one_line(server: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="nothing released under it; see `lungseg releases`"):
+        fetch_release(server, f"models:/{server.model_name}/7", tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../../evil.py", "/etc/evil"])
+def test_a_path_out_of_the_models_folder_is_refused(
+    server: Settings, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MlflowServer, "_files", lambda *_: iter([path]))
+
+    with (
+        MlflowServer(server.tracking_uri) as api,
+        pytest.raises(ReleaseError, match="expected paths inside of its folder"),
+    ):
+        api.fetch_model(server.model_name, "champion", None, tmp_path / "deep/folder")
+    assert list(tmp_path.rglob("evil*")) == []
+
+
+def test_a_server_that_hands_out_no_files_leaves_it_to_mlflows_client(
+    server: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MlflowServer, "_download", lambda *_: False)
+
+    found = fetch_release(server, f"models:/{server.model_name}@champion", tmp_path)
+
+    assert found.model.whole
+    assert found.threshold == 0.5

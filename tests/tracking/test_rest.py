@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from pipeline.tracking.rest import MlflowServer, Progress
+
+
+def server(status: int, **content: Any) -> tuple[MlflowServer, list[str]]:
+    """A server that answers everything so, and the addresses that it is asked."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(status, json=content)
+
+    return MlflowServer("http://127.0.0.1:5000/", httpx.MockTransport(answer)), asked
+
+
+def test_progress_is_the_latest_epoch_of_those_planned() -> None:
+    data = {
+        "metrics": [
+            {"key": "loss", "value": 1, "step": 3},
+            {"key": "val_dice", "value": 0.9, "step": 3},
+        ],
+        "params": [{"key": "train.epochs", "value": "8"}],
+    }
+    mlflow, asked = server(200, run={"info": {}, "data": data})
+
+    progress = mlflow.progress("abc")
+
+    assert progress == Progress(3, 8, 0.9)
+    assert str(progress) == "epoch 3/8, validation Dice 0.900"
+    assert asked == ["http://127.0.0.1:5000/api/2.0/mlflow/runs/get?run_id=abc"]
+
+
+def test_progress_without_planned_epochs_names_only_the_epoch() -> None:
+    assert str(Progress(3, None, 0.5)) == "epoch 3, validation Dice 0.500"
+
+
+def test_run_without_epochs_has_no_progress() -> None:
+    assert server(200, run={"info": {}, "data": {}})[0].progress("abc") is None
+
+
+def test_page_of_a_run_names_its_experiment() -> None:
+    mlflow, _ = server(200, run={"info": {"experiment_id": "7"}, "data": {}})
+
+    assert mlflow.page("abc") == "http://127.0.0.1:5000/#/experiments/7/runs/abc"
+
+
+def test_unknown_run_and_store_without_a_server_have_neither() -> None:
+    assert MlflowServer("sqlite:////nowhere.db").page("abc") is None
+    assert server(404)[0].progress("abc") is None
