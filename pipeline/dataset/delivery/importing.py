@@ -8,7 +8,6 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.dataset.delivery.listing import Inspection, inspect
 from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, stage_pairs
@@ -19,12 +18,12 @@ from pipeline.dataset.delivery.swap import (
     check_recorded,
     has_data,
     importing,
-    record_stage,
+    swap_data,
 )
 from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset, same_name
 from pipeline.dataset.metadata import merge_sheets, read_sheet
-from pipeline.dataset.validation.drift import profile
-from pipeline.dataset.versions.findings import inspect_cached
+from pipeline.dataset.validation.drift import Profile
+from pipeline.dataset.versions.findings import find_findings
 from pipeline.dataset.zips import extract
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
@@ -113,14 +112,14 @@ def _import(source: Path, project: Path, append: bool) -> ImportResult:
     changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
         # A replacement is a dataset of its own, and its own first version.
-        record_stage(project, _profile(project) if append and has_data(project) else {})
+        swap_data(project, _profile(project) if append and has_data(project) else Profile())
     return _result(outcomes, delivery, project, replaced, changed)
 
 
-def _profile(project: Path) -> dict[str, Any]:
+def _profile(project: Path) -> Profile:
     recorded = parse_record((project / "data.dvc").read_text(encoding="utf-8"), "data.dvc")
-    manifest, _ = inspect_cached(Settings(repo=str(project)), recorded.md5, project / "data")
-    return profile(manifest)
+    manifest, _ = find_findings(Settings(repo=str(project)), recorded.md5, project / "data")
+    return Profile.of(manifest)
 
 
 def _open(source: Path, project: Path) -> Inspection:

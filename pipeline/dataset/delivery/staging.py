@@ -11,13 +11,11 @@ from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
-from pipeline.dataset.layout import Pair
+from pipeline.dataset.layout import MASK_SIDE, Pair
 from pipeline.errors import UnreadableError
 from pipeline.files import link_file
 from pipeline.radiograph.reading import read_mask, read_radiograph
 
-MASK_SIDE = 256
-"""The database's masks are 256x256 pixels, whatever the size of the radiograph (299x299)."""
 ALONE = 200
 """Fewer pairs than this are read before a second process would have started."""
 

@@ -12,14 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from pipeline.dataset.validation.drift import PREVIOUS
+from pipeline.dataset.validation.drift import PREVIOUS, Profile
 from pipeline.errors import DatasetError
-from pipeline.files import write_json
 from pipeline.settings import child_environment
 
 logger = logging.getLogger(__name__)
@@ -102,16 +100,16 @@ def _uncommitted(project: Path) -> bool:
     return bool(_run(project, "git", "status", "--porcelain", "--", "data.dvc").strip())
 
 
-def record_stage(project: Path, previous: dict[str, Any]) -> None:
-    """Make the stage the new data/ and `dvc add` it; on any failure all is as before.
+def swap_data(project: Path, previous: Profile) -> None:
+    """Make what is staged the new data/ and `dvc add` it; on any failure all is as before.
 
-    `previous` is the profile of the version that the new one continues, empty for a first one.
+    `previous` is of the version that the new one continues, empty for a first one.
     """
     expected = sum(1 for path in (project / STAGE).rglob("*") if path.is_file())
     os.sync()  # the stage is on the disk before data/ points to it
     try:
         _swap(project)
-        write_json(project / PREVIOUS, previous)
+        previous.write(project / PREVIOUS)
         _run(project, "dvc", "add", "data")
         _check_record(project, expected)
         # From here on the new version stands, even if the process dies while it cleans up.

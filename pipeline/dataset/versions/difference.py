@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.dataset.layout import IMAGES, MASKS
-from pipeline.dataset.versions.findings import inspect_version
+from pipeline.dataset.versions.findings import version_findings
 from pipeline.dataset.versions.versions import (
     Version,
     count_classes,
@@ -107,7 +107,7 @@ def compare_versions(project: Path, before: str, after: str | None) -> Differenc
 
 
 def _open(settings: Settings, version: Version) -> Side:
-    return Side(version, read_files(settings, version), *inspect_version(settings, version))
+    return Side(version, read_files(settings, version), *version_findings(settings, version))
 
 
 def _changed_halves(old: tuple[str, str], new: tuple[str, str]) -> str:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pipeline import cli
 from pipeline.dataset.versions.difference import Difference, compare_versions, natural
-from pipeline.dataset.versions.findings import find_inspected, inspect_cached
+from pipeline.dataset.versions.findings import find_findings, load_findings
 from pipeline.dataset.versions.version_tables import difference_view, format_size, log_table
 from pipeline.dataset.versions.versions import (
     WORKING_TREE,
@@ -161,7 +161,7 @@ def test_a_difference_to_the_working_tree_is_the_default(project: Path) -> None:
 def test_flags_are_counted_by_code(project: Path) -> None:
     settings = Settings(repo=str(project))
     version = find_version(project, "first")
-    manifest, quarantine = inspect_cached(settings, version.recorded.md5, project / "data")
+    manifest, quarantine = find_findings(settings, version.recorded.md5, project / "data")
     flagged = manifest.assign(flags=["rotated one_lung", "rotated"] + [""] * (len(manifest) - 2))
     found = compare_versions(project, "first", "first")
 
@@ -209,18 +209,22 @@ def test_a_damaged_object_of_the_cache_is_named_with_the_remedy(
 @pytest.mark.slow
 def test_what_validation_found_is_kept_and_asked_for_once(project: Path, tmp_path: Path) -> None:
     settings = Settings(repo=str(project))
-    assert find_inspected(settings, "a.dir") is None
-    manifest, quarantine = inspect_cached(settings, "a.dir", project / "data")
+    assert load_findings(settings, "a.dir") is None
+    manifest, quarantine = find_findings(settings, "a.dir", project / "data")
 
-    again = inspect_cached(settings, "a.dir", tmp_path / "nowhere")
+    again = find_findings(settings, "a.dir", tmp_path / "nowhere")
 
     pd.testing.assert_frame_equal(again[0], manifest)
     pd.testing.assert_frame_equal(again[1], quarantine)
     assert set(manifest["flags"]) == {""}
+    (kept,) = (settings.home / "manifests").glob("a-????????????.parquet")
+    kept.write_bytes(b"cut off")
+    assert load_findings(settings, "a.dir") is None
+    assert len(find_findings(settings, "a.dir", project / "data")[0]) == len(manifest)
     text = (PROJECT / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("max_lung_area: 0.60", "max_lung_area: 0.06"))
-    assert find_inspected(settings, "a.dir") is None
-    judged, _ = inspect_cached(settings, "a.dir", project / "data")
+    assert load_findings(settings, "a.dir") is None
+    judged, _ = find_findings(settings, "a.dir", project / "data")
     assert set(judged["flags"]) == {"implausible_area"}
 
 
