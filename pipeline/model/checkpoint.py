@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder, atomic_path, read_json, sha256_file, write_json
-from pipeline.model.history import EpochRow
+from pipeline.model.training_history import EpochRow
 
 log = logging.getLogger(__name__)
 

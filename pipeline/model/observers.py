@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from pipeline.errors import StageError
-from pipeline.model.history import EpochRow
 from pipeline.model.shards import Shards, read_first
+from pipeline.model.training_history import EpochRow
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)

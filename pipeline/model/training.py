@@ -13,10 +13,10 @@ import numpy as np
 
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
 from pipeline.model.devices import Devices, compute_policy, translated_errors
-from pipeline.model.history import HISTORY, EpochRow
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import EpochLog, Examples, TrainingObserver, check_finite
 from pipeline.model.shards import Shards, read_shards
+from pipeline.model.training_history import HISTORY, EpochRow
 from pipeline.model.unetpp import build_unetpp, supervised
 from pipeline.params import TrainParams
 

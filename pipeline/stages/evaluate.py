@@ -19,7 +19,7 @@ from pipeline.evaluation.metrics import (
 from pipeline.evaluation.scoring import PREDICTIONS, score_images
 from pipeline.files import atomic_folder
 from pipeline.inference.segmenter import Segmenter
-from pipeline.model.history import TRAINED
+from pipeline.model.training_history import TRAINED
 from pipeline.params import Params
 
 

@@ -34,7 +34,7 @@ from pipeline.evaluation.visual_report import (
 from pipeline.files import atomic_folder, sha256_file
 from pipeline.fingerprints import code_sha256
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
-from pipeline.model.history import HISTORY, HISTORY_FILE, TRAINED
+from pipeline.model.training_history import HISTORY, HISTORY_FILE, TRAINED
 from pipeline.params import Params, flatten
 from pipeline.pictures.charts import draw_curves, draw_dice
 from pipeline.pictures.overlay import Area, Outline, draw_swatch

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pipeline.files import atomic_folder
 from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
-from pipeline.model.history import (
+from pipeline.model.shards import AUGMENT_SUMMARY_FILE, find_shards
+from pipeline.model.training_history import (
     HISTORY,
     HISTORY_FILE,
     TRAIN_SUMMARY_FILE,
@@ -17,7 +18,6 @@ from pipeline.model.history import (
     TrainSummary,
     history_table,
 )
-from pipeline.model.shards import AUGMENT_SUMMARY_FILE, find_shards
 from pipeline.params import Params, TrainParams
 from pipeline.settings import Settings
 from pipeline.tracking.live import live_run

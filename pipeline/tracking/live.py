@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.model.history import HISTORY, MEASURED
+from pipeline.model.training_history import HISTORY, MEASURED
 from pipeline.pictures.overlay import draw_overlay
 from pipeline.settings import Settings
 

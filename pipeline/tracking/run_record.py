@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ReleaseError, ServiceError
 from pipeline.files import read_json
 from pipeline.inference.packaging import log_model
-from pipeline.model.history import HISTORY, history_rows
+from pipeline.model.training_history import HISTORY, history_rows
 from pipeline.params import flatten, read_yaml
 from pipeline.settings import Settings
 from pipeline.stage_graph import Shown

@@ -15,7 +15,7 @@ from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE, PER_IMAGE_FILE,
 from pipeline.evaluation.visual_report import REPORT_FILE
 from pipeline.files import sha256_file, write_json
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
-from pipeline.model.history import HISTORY
+from pipeline.model.training_history import HISTORY
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import Promotion, run_promotion
 from pipeline.run.recording import record_cached, start_record

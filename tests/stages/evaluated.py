@@ -22,7 +22,7 @@ from pipeline.evaluation.metrics import (
 from pipeline.evaluation.scoring import PREDICTIONS, score_images
 from pipeline.files import sha256_file
 from pipeline.inference.model_files import MODEL_FILES
-from pipeline.model.history import HISTORY, HISTORY_FILE, TRAINED
+from pipeline.model.training_history import HISTORY, HISTORY_FILE, TRAINED
 from pipeline.params import EvaluateParams
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import pixel_sha256, read_radiograph

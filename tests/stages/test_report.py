@@ -20,7 +20,7 @@ from pipeline.dataset.splits import table
 from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file, write_json
 from pipeline.inference.model_files import model_sha256
-from pipeline.model.history import HISTORY
+from pipeline.model.training_history import HISTORY
 from pipeline.params import Params, ReportParams
 from pipeline.stages.report import run
 from tests.browser import open_page, overhang, resize

@@ -106,7 +106,7 @@ def nothing(*arguments: Any, **named: Any) -> None:
 
 
 def train_columns() -> tuple[str, ...]:
-    from pipeline.model.history import HISTORY
+    from pipeline.model.training_history import HISTORY
 
     return tuple(HISTORY.columns)
 

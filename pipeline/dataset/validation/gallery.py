@@ -70,7 +70,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """The tiles of one flag, or of the quarantine; `count` may be more than they are."""
 
     name: str
@@ -225,7 +225,7 @@ def _pair_tiles(data: Path, pairs: pd.DataFrame) -> list[Tile]:
     ]
 
 
-def _flags(data: Path, manifest: pd.DataFrame) -> list[Section]:
+def _flags(data: Path, manifest: pd.DataFrame) -> list[PageSection]:
     """The flagged pairs by flag, the oddest first where there is a measure of it."""
     flags = manifest["flags"].fillna("").astype(str).str.split()
     groups = []
@@ -233,7 +233,7 @@ def _flags(data: Path, manifest: pd.DataFrame) -> list[Section]:
         pairs = manifest[flags.map(lambda names, flag=flag: flag in names)]
         ranked = pairs.assign(oddity=_oddity(flag, pairs, manifest))
         ranked = ranked.sort_values(["oddity", "image_id"], ascending=[False, True])
-        groups.append(Section(flag, len(pairs), _pair_tiles(data, ranked.head(SHOWN))))
+        groups.append(PageSection(flag, len(pairs), _pair_tiles(data, ranked.head(SHOWN))))
     return groups
 
 
@@ -247,7 +247,7 @@ def _oddity(flag: str, pairs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series
     return 0.0
 
 
-def _quarantine(data: Path, quarantine: pd.DataFrame) -> Section:
+def _quarantine(data: Path, quarantine: pd.DataFrame) -> PageSection:
     """What was set aside, so that every reason is among what is shown."""
     within = quarantine.groupby("reason").cumcount()
     shown = quarantine.assign(within=within).sort_values(["within", "reason", "path"]).head(SHOWN)
@@ -259,4 +259,4 @@ def _quarantine(data: Path, quarantine: pd.DataFrame) -> Section:
         )
         for _, row in shown.sort_values(["reason", "path"]).iterrows()
     ]
-    return Section("quarantine", len(quarantine), tiles)
+    return PageSection("quarantine", len(quarantine), tiles)

@@ -64,7 +64,7 @@ def version_findings(settings: Settings, version: Version) -> tuple[pd.DataFrame
 
     Neither data/ nor git is touched. Raises DatasetError when DVC cannot give its files.
     """
-    known = load_findings(settings, version.recorded.md5)
+    known = load_findings(settings, version.pointer.md5)
     if known:
         return known
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -72,4 +72,4 @@ def version_findings(settings: Settings, version: Version) -> tuple[pd.DataFrame
     with tempfile.TemporaryDirectory(dir=settings.home, suffix=".partial") as temporary:
         folder = Path(temporary, "data")
         link_files(settings, version, folder)
-        return find_findings(settings, version.recorded.md5, folder)
+        return find_findings(settings, version.pointer.md5, folder)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.model.history import HISTORY, HISTORY_FILE, history_rows, history_table
+from pipeline.model.training_history import HISTORY, HISTORY_FILE, history_rows, history_table
 from pipeline.tracking.live import METRICS
 
 ROWS = [
@@ -27,7 +27,8 @@ def test_every_column_of_the_history_has_its_name_in_mlflow() -> None:
 
 
 def test_the_history_is_read_without_keras() -> None:
-    code = "import sys, pipeline.model.history; print({'keras', 'tensorflow'} & set(sys.modules))"
+    loaded = "{'keras', 'tensorflow'} & set(sys.modules)"
+    code = f"import sys, pipeline.model.training_history; print({loaded})"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
