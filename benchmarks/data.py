@@ -36,15 +36,18 @@ JUDGE = """
 from pathlib import Path
 import tempfile
 import pandas as pd
-from pipeline.dataset.validation.drift import shift_table
-from pipeline.dataset.validation.expectations import judge
+from pipeline.dataset.manifest import MANIFEST, QUARANTINE
+from pipeline.dataset.validation.drift import Profile, shift_table
+from pipeline.dataset.validation.expectations import check_expectations
+from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.params import load_params
 made = Path("artifacts/validate")
-manifest = pd.read_parquet(made / "manifest.parquet")
-quarantine = pd.read_csv(made / "quarantine.csv", dtype=str, keep_default_na=False)
+manifest = MANIFEST.read(made / "manifest.parquet")
+quarantine = QUARANTINE.read(made / "quarantine.csv")
+tables = DatasetTables(manifest, quarantine, shift_table(manifest, Profile()))
 params = load_params(Path("params.yaml")).validate_
 with tempfile.TemporaryDirectory() as folder:
-    judge(manifest, quarantine, shift_table(manifest, {}), params, Path(folder, "docs"))
+    check_expectations(tables, params, Path(folder, "docs"))
 """
 
 

@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.dataset.splits.table import read_split, select_test
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, select_split, split_rows
+from pipeline.evaluation.metrics import mean_scores, per_image_table
 from pipeline.evaluation.scoring import score_images
 from pipeline.inference.graph import INPUT, cut_graph, read_graph
 from pipeline.inference.predictor import Predictor
@@ -216,10 +217,11 @@ def count(graph: Any) -> int:
 
 def score(path: Path, level: int, root: Path) -> str:
     """Mean Dice and accuracy on the test split of a project."""
-    rows = select_test(read_split(root / "artifacts/split/split.csv"))
+    pairs = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
     params = EvaluateParams(threshold=0.5, batch_size=16)
-    table = score_images(Predictor(path, level), rows, root / "data", params, None)
-    return f"{table['dice'].mean():.4f} | {table['accuracy'].mean():.4f}"
+    images = score_images(Predictor(path, level), pairs, root / "data", params, None)
+    means = mean_scores(per_image_table(images))
+    return f"{means.dice:.4f} | {means.accuracy:.4f}"
 
 
 def print_process(path: Path, rounds: int) -> None:

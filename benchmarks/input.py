@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.files import write_json
 from pipeline.model.shards import (
+    AUGMENT_SUMMARY_FILE,
+    AugmentSummary,
     Shards,
     encode_record,
     find_shards,
@@ -79,7 +80,14 @@ def make_shards(folder: Path, records: int, side: int) -> None:
         images = (random.integers(0, 256, (side, side), np.uint8) for _ in numbers)
         path = folder / f"train-{i:05d}-of-{count:05d}.tfrecord"
         write_shard(path, (encode_record(f"A/{i}", image, mask) for image in images))
-    write_json(folder / "augment.json", {"image_size": side, "records": {"train": records}})
+    AugmentSummary(
+        image_size=side,
+        pairs={"train": records},
+        records={"train": records},
+        redrawn={},
+        transforms={},
+        albumentations="",
+    ).write(folder / AUGMENT_SUMMARY_FILE.name)
 
 
 def print_speed(shards: Shards, cache: str, passes: int, batch_size: int) -> None:

@@ -22,6 +22,8 @@ class Artifact(BaseModel):
 
     made_by: ClassVar[str] = ""
     """The stage or task that writes it."""
+    remedy: ClassVar[str] = ""
+    """What to do about a damaged one, unless it is to run `made_by` again."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -29,26 +31,26 @@ class Artifact(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
-            raise missing(path, cls.made_by) from None
+            raise missing_artifact(path, cls.made_by) from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             why = f"{where}: {first['msg']}" if where else first["msg"]
-            raise unusable(path, cls.made_by, why) from None
+            raise unusable_artifact(path, cls.made_by, why, cls.remedy) from None
 
     def write(self, path: Path) -> None:
         """Write it as stable, readable JSON; a number that is not finite raises ValueError."""
         write_json(path, self.model_dump(mode="json", by_alias=True))
 
 
-def missing(path: Path, made_by: str) -> StageError:
+def missing_artifact(path: Path, made_by: str) -> StageError:
     """The error for an artifact that is not there."""
     return StageError(f"{path}: no such file, expected what {made_by} writes; run {made_by} first")
 
 
-def unusable(path: Path, made_by: str, why: str) -> StageError:
+def unusable_artifact(path: Path, made_by: str, why: str, remedy: str = "") -> StageError:
     """The error for an artifact that is not what its owner writes, in one line."""
     return StageError(
         f"{path}: cannot be read ({' '.join(why.split())[:160]}), expected what {made_by} writes; "
-        f"run {made_by} again",
+        f"{remedy or f'run {made_by} again'}",
     )

@@ -68,7 +68,7 @@ class Settings:
 
     @property
     def checkpoints(self) -> Path:
-        """Where killed trainings are gone on from; the same folder for every run of this host."""
+        """Where killed trainings resume; the same folder for every run of this host."""
         return self.home / "checkpoints"
 
     @property

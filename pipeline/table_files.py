@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import pandas as pd
 
-from pipeline.artifacts import missing, unusable
+from pipeline.artifacts import missing_artifact, unusable_artifact
 from pipeline.files import atomic_path
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Row = TypeVar("Row", bound="DataclassInstance")
 
 TEXT, COUNT, NUMBER = "str", "int64", "float64"
 """The types of a table's columns."""
+KINDS_OF_COLUMNS = {str: TEXT, int: COUNT, float: NUMBER}
+
+
+def columns_of(row: type[DataclassInstance]) -> dict[str, str]:
+    """The columns of a table whose rows are these dataclasses: a field of text or number each."""
+    kinds = get_type_hints(row)
+    return {field.name: KINDS_OF_COLUMNS[kinds[field.name]] for field in fields(row)}
+
+
+def table_of(rows: Iterable[DataclassInstance], columns: Mapping[str, str]) -> pd.DataFrame:
+    """A table of these rows; one without rows has its columns and their types too."""
+    given = [vars(row) for row in rows]
+    return pd.DataFrame(given, columns=list(columns)).astype(dict(columns))
+
+
+def rows_of(table: pd.DataFrame, kind: type[Row]) -> list[Row]:
+    """The rows of a table, each as a `kind`; other columns are left out."""
+    columns: list[list[Any]] = [table[field.name].tolist() for field in fields(kind)]
+    return [kind(*values) for values in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -29,18 +54,18 @@ class TableFile:
         try:
             found = self._load(path)
         except FileNotFoundError:
-            raise missing(path, self.made_by) from None
+            raise missing_artifact(path, self.made_by) from None
         except (OSError, ValueError) as error:
-            raise unusable(path, self.made_by, str(error)) from None
+            raise unusable_artifact(path, self.made_by, str(error)) from None
         if list(found.columns) != list(self.columns):
             differing = sorted(set(found.columns) ^ set(self.columns)) or list(found.columns)
-            raise unusable(
+            raise unusable_artifact(
                 path, self.made_by, f"columns differ in {', '.join(map(str, differing))}"
             )
         try:
             return found.astype(dict(self.columns))
         except (TypeError, ValueError) as error:
-            raise unusable(path, self.made_by, str(error)) from None
+            raise unusable_artifact(path, self.made_by, str(error)) from None
 
     def _load(self, path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":

@@ -9,6 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.dataset.manifest import MANIFEST, MANIFEST_FILE, ManifestRow
+from pipeline.table_files import TEXT
+
 
 def digest(content: object) -> str:
     """A SHA-256 that stands for `content`."""
@@ -19,6 +22,12 @@ def look(content: object, differing: int = 0) -> str:
     """A perceptual hash of 400 bits that stands for `content`, with so many bits flipped."""
     text = "".join(digest(f"{content} {part}") for part in range(2))[:100]
     return f"{int(text, 16) ^ (1 << differing) - 1:0100x}"
+
+
+def manifest_row(**given: Any) -> ManifestRow:
+    """A row of the manifest with something in the fields that are not given."""
+    blank = {name: "" if kind == TEXT else 1 for name, kind in MANIFEST.columns.items()}
+    return ManifestRow(**{**blank, **given})
 
 
 def make_manifest(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -46,6 +55,7 @@ def _row(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_manifest(root: Path, manifest: pd.DataFrame) -> None:
-    """Write it where the stage validate would."""
-    (root / "artifacts/validate").mkdir(parents=True, exist_ok=True)
-    manifest.to_parquet(root / "artifacts/validate/manifest.parquet", index=False)
+    """Write it where the stage validate would, with something in the other columns."""
+    blank = {name: "" if kind == TEXT else 1 for name, kind in MANIFEST.columns.items()}
+    others = {name: value for name, value in blank.items() if name not in manifest}
+    MANIFEST.write(root / MANIFEST_FILE, manifest.assign(**others))

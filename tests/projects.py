@@ -11,7 +11,7 @@ from pipeline.dataset.synthetic.phantom import write_dataset
 from pipeline.dataset.validation.whole import inspect_dataset
 from pipeline.params import load_params
 from pipeline.settings import child_environment
-from pipeline.stages.split import assign_sides
+from pipeline.stages.split import assign_splits
 from tests.conftest import PROJECT, git
 
 
@@ -31,13 +31,13 @@ def make_project(folder: Path) -> None:
 
 
 def thin_out(data: Path, wanted: dict[str, int]) -> None:
-    """Keep so many pairs of each class on each side: small sets do not always have all sides."""
+    """Keep so many pairs of each class in each split: small sets do not always have all splits."""
     manifest, _ = inspect_dataset(data)
-    rows, _ = assign_sides(manifest, load_params(PROJECT / "params.yaml").split)
+    rows, _ = assign_splits(manifest, load_params(PROJECT / "params.yaml").split)
     left = {folder.name: dict(wanted) for folder in class_folders(data)}
     for row in rows.to_dict("records"):
         left[row["class_name"]][row["split"]] -= 1
         if left[row["class_name"]][row["split"]] < 0:
             (data / row["image_path"]).unlink()
             (data / row["mask_path"]).unlink()
-    assert max(count for sides in left.values() for count in sides.values()) <= 0
+    assert max(count for splits in left.values() for count in splits.values()) <= 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ import pytest
 
 from pipeline.artifacts import Artifact
 from pipeline.errors import StageError
-from pipeline.table_files import COUNT, NUMBER, TEXT, TableFile
+from pipeline.table_files import COUNT, NUMBER, TEXT, TableFile, columns_of, rows_of, table_of
 
 
 class Weather(Artifact):
@@ -18,6 +19,24 @@ class Weather(Artifact):
 
     sky: str
     degrees: dict[str, float]
+
+
+class Forecast(Artifact):
+    """A file that no stage can write again."""
+
+    made_by: ClassVar[str] = "the oracle"
+    remedy: ClassVar[str] = "ask it again"
+
+    sky: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row for these tests."""
+
+    name: str
+    cases: int
+    dice: float
 
 
 TABLE = TableFile({"name": TEXT, "cases": COUNT, "dice": NUMBER}, "the stage look")
@@ -52,6 +71,13 @@ def test_what_is_no_such_artifact_is_refused_in_one_line(
         Weather.read(tmp_path / "weather.json")
 
     assert "\n" not in str(refusal.value)
+
+
+def test_a_damaged_artifact_names_the_remedy_of_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "forecast.json").write_text("{}")
+
+    with pytest.raises(StageError, match=r"what the oracle writes; ask it again$"):
+        Forecast.read(tmp_path / "forecast.json")
 
 
 def test_a_missing_artifact_names_what_writes_it(tmp_path: Path) -> None:
@@ -104,3 +130,23 @@ def test_a_table_without_a_column_is_not_written(tmp_path: Path) -> None:
         TABLE.write(tmp_path / "table.csv", pd.DataFrame({"name": ["a"], "cases": [1]}))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_of_a_csv_file_is_read_to_its_last_digit(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"name": "a", "cases": 1, "dice": [0.9658143788, 1e-05, 0.1 + 0.2]})
+
+    TABLE.write(tmp_path / "table.csv", rows)
+
+    assert TABLE.read(tmp_path / "table.csv")["dice"].tolist() == rows["dice"].tolist()
+
+
+def test_a_tables_columns_are_the_fields_of_its_rows() -> None:
+    assert columns_of(Case) == dict(TABLE.columns)
+
+
+@pytest.mark.parametrize("rows", [[], [Case("a", 1, 0.5), Case("b", 2, 1.0)]])
+def test_rows_survive_a_table(rows: list[Case]) -> None:
+    table = table_of(rows, TABLE.columns)
+
+    assert {name: str(kind) for name, kind in table.dtypes.items()} == dict(TABLE.columns)
+    assert rows_of(table.assign(more=1), Case) == rows

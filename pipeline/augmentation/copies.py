@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -22,6 +22,9 @@ from pipeline.radiograph.grey import Grey
 from pipeline.settings import quiet_libraries
 from pipeline.transforms import GEOMETRIC, AnyTransform
 
+Arguments = dict[str, Any]
+"""Of a transform of albumentations, by name."""
+
 FAULTS = ("lungs_lost", "lung_missing")
 """Why a copy is drawn again: less than MIN_LUNGS_KEPT of the lungs' area is left, or less than
 MIN_LUNG_KEPT of one lung's."""
@@ -32,7 +35,7 @@ MAX_DRAWS = 20
 
 MIN_LUNG_SHARE = 0.1  # of the mask's area: a smaller component is no lung
 
-FIXED: dict[str, dict[str, Any]] = {
+FIXED: dict[str, Arguments] = {
     "Affine": {"keep_ratio": True},
     # Of mean 0. At its own resolution: coarser noise would be blotches.
     "GaussNoise": {"mean_range": (0, 0), "noise_scale_factor": 1},
@@ -52,7 +55,7 @@ class Copy:
 
     image: Grey  # (S, S), 0..255
     mask: Grey  # (S, S), share of lung, 0..255
-    applied: Sequence[tuple[str, dict[str, Any]]] = ()
+    applied: Sequence[tuple[str, Arguments]] = ()
     """Names of the transforms that took place and what albumentations drew for them."""
 
 
@@ -82,14 +85,21 @@ class Original:
         return cls(image_id, image, lungs, _areas(lungs))
 
 
+class SerialisedPipeline(NamedTuple):
+    """The transforms as albumentations writes them, and its version."""
+
+    transforms: Any
+    albumentations: str
+
+
 class Copier:
     """Draws copies; counts in `redrawn` how often one had to be drawn again, by FAULTS."""
 
-    def __init__(self, params: AugmentParams, tell: bool = False) -> None:
-        """With `tell`, copies say what was applied to them, at some cost in time."""
+    def __init__(self, params: AugmentParams, keep_applied: bool = False) -> None:
+        """With `keep_applied`, copies say what was applied to them, at some cost in time."""
         self.redrawn: Counter[str] = Counter()
         self._params = params
-        self._pipeline = _pipeline(params, tell)
+        self._pipeline = _pipeline(params, keep_applied)
 
     def draw(self, original: Original, number: int) -> Copy:
         """Copy `number` of an original; raises StageError when all draws lose the lungs."""
@@ -105,10 +115,10 @@ class Copier:
             faults[fault] += 1
         raise StageError(_refusal(original.image_id, faults, self._params))
 
-    def serialised(self) -> dict[str, Any]:
-        """The transforms as albumentations writes them, and its version."""
+    def serialised(self) -> SerialisedPipeline:
+        """What the copies are drawn with."""
         whole = self._pipeline.to_dict()
-        return {"transforms": whole["transform"], "albumentations": whole["__version__"]}
+        return SerialisedPipeline(whole["transform"], whole["__version__"])
 
     def _seed(self, *key: object) -> None:
         seed = int.from_bytes(digest(self._params.seed, *key)[:8], "little")
@@ -144,7 +154,7 @@ def _refusal(image_id: str, faults: Counter[str], params: AugmentParams) -> str:
     )
 
 
-def _pipeline(params: AugmentParams, tell: bool) -> Any:
+def _pipeline(params: AugmentParams, keep_applied: bool) -> Any:
     quiet_libraries()  # albumentations would ask the network at import
     import albumentations as A
 
@@ -153,10 +163,12 @@ def _pipeline(params: AugmentParams, tell: bool) -> Any:
         for transform in params.transforms
     ]
     # Shapes agree by construction; a wrong argument is an error and not a warning.
-    return A.Compose(transforms, is_check_shapes=False, strict=True, save_applied_params=tell)
+    return A.Compose(
+        transforms, is_check_shapes=False, strict=True, save_applied_params=keep_applied
+    )
 
 
-def _arguments(transform: AnyTransform, side: int) -> dict[str, Any]:
+def _arguments(transform: AnyTransform, side: int) -> Arguments:
     given = transform.model_dump(exclude={"name"})
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     arguments |= FIXED.get(transform.name, {})

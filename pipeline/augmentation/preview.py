@@ -18,17 +18,17 @@ from pipeline.radiograph.grey import Grey
 
 Drawn = Mapping[str, Any]
 
-COLUMNS = 6
+TILES_ACROSS = 6
 TILE = 264  # pixels; at normal size the page is 1,700 wide
 GAP, GROUP_GAP, MARGIN = 6, 26, 24
 TEXT, HEADING, TITLE = 14, 19, 25  # sizes of the letters, pixels
 LINE = 20
 INK, FAINT, OUTLINE = (20, 20, 20), (95, 95, 95), (60, 220, 120)
-WIDTH = 2 * MARGIN + COLUMNS * TILE + (COLUMNS - 1) * GROUP_GAP
+WIDTH = 2 * MARGIN + TILES_ACROSS * TILE + (TILES_ACROSS - 1) * GROUP_GAP
 
 
 @dataclass(frozen=True)
-class Tile:
+class Panel:
     """An image and its mask, share of lung, both (S, S) 0..255, and what to say of them."""
 
     image: Grey
@@ -36,7 +36,7 @@ class Tile:
     caption: str
 
 
-Group = Sequence[Tile]
+PanelRow = Sequence[Panel]
 """An original and its copies, side by side."""
 
 
@@ -59,16 +59,16 @@ class Page:
         """Leave some pixels empty."""
         self._strip(height)
 
-    def row(self, groups: Sequence[Group]) -> None:
-        """Put groups of tiles side by side, their captions below."""
+    def row(self, groups: Sequence[PanelRow]) -> None:
+        """Put rows of panels side by side, their captions below."""
         font = _font(TEXT)
-        captions = [[wrap(tile.caption, font, TILE) for tile in group] for group in groups]
+        captions = [[wrap(panel.caption, font, TILE) for panel in group] for group in groups]
         lines = max(len(caption) for group in captions for caption in group)
         strip, pen = self._strip(TILE + GAP + lines * LINE)
         left = MARGIN
         for group, of_group in zip(groups, captions, strict=True):
-            for tile, caption in zip(group, of_group, strict=True):
-                strip.paste(Image.fromarray(draw_tile(tile)), (left, 0))
+            for panel, caption in zip(group, of_group, strict=True):
+                strip.paste(Image.fromarray(draw_panel(panel)), (left, 0))
                 for number, line in enumerate(caption):
                     pen.text((left, TILE + GAP + number * LINE), line, INK, font)
                 left += TILE + GAP
@@ -89,7 +89,7 @@ class Page:
         return strip, ImageDraw.Draw(strip)
 
 
-def draw_preview(groups: Mapping[str, Sequence[Group]], settings: Sequence[str]) -> Image.Image:
+def draw_preview(groups: Mapping[str, Sequence[PanelRow]], settings: Sequence[str]) -> Image.Image:
     """The page of all classes, below the settings that made it."""
     page = Page()
     page.space(MARGIN)
@@ -101,7 +101,7 @@ def draw_preview(groups: Mapping[str, Sequence[Group]], settings: Sequence[str])
         page.space(MARGIN)
         page.text(name, HEADING)
         page.space(GAP)
-        in_a_row = COLUMNS // len(of_class[0])
+        in_a_row = TILES_ACROSS // len(of_class[0])
         for start in range(0, len(of_class), in_a_row):
             page.row(of_class[start : start + in_a_row])
             page.space(GAP)
@@ -159,21 +159,21 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
-def draw_tile(tile: Tile) -> Grey:
+def draw_panel(panel: Panel) -> Grey:
     """A picture (TILE, TILE, 3)."""
-    smooth = cv2.INTER_CUBIC if len(tile.image) < TILE else cv2.INTER_AREA
+    smooth = cv2.INTER_CUBIC if len(panel.image) < TILE else cv2.INTER_AREA
     picture = cv2.cvtColor(
-        cv2.resize(tile.image, (TILE, TILE), interpolation=smooth), cv2.COLOR_GRAY2RGB
+        cv2.resize(panel.image, (TILE, TILE), interpolation=smooth), cv2.COLOR_GRAY2RGB
     )
     # Linear, then halved: the outline is as smooth as the picture.
-    share = cv2.resize(tile.mask.astype(np.float32), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
+    share = cv2.resize(panel.mask.astype(np.float32), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
     shape = (share >= 255 / 2).astype(np.uint8)
     outlines, _ = cv2.findContours(shape, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, OUTLINE, 1, cv2.LINE_AA)
     return np.asarray(picture)
 
 
-def describe(applied: Sequence[tuple[str, Drawn]]) -> str:
+def describe_copy(applied: Sequence[tuple[str, Drawn]]) -> str:
     """What the transforms did to a copy, in a reader's words."""
     phrases = [PHRASES[name](drawn) for name, drawn in applied]
     return ", ".join(phrases) if phrases else "unchanged"

@@ -57,7 +57,7 @@ def log(*, as_json: Annotated[bool, JSON] = False) -> None:
 
     settings = Settings(repo=str(Path.cwd()))
     rows = describe_versions(settings, list_versions(Path.cwd()))
-    _show(rows, as_json, lambda: log_table(rows))
+    _show([row.model_dump() for row in rows], as_json, lambda: log_table(rows))
 
 
 @app.command()
@@ -72,7 +72,7 @@ def diff(
     from pipeline.dataset.versions.version_tables import difference_view
 
     difference = compare_versions(Path.cwd(), before, after)
-    _show(difference.as_dict(), as_json, lambda: difference_view(difference))
+    _show(difference.summary.model_dump(), as_json, lambda: difference_view(difference))
 
 
 def _show(content: Any, as_json: bool, view: Callable[[], object]) -> None:

@@ -20,6 +20,8 @@ from pipeline.errors import DatasetError
 IMAGES, MASKS = "images", "masks"
 METADATA_SUFFIX = ".metadata.xlsx"
 STRAY_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
+MASK_SIDE = 256
+"""Pixels: the database's masks are 256x256, whatever the radiograph's size (299x299)."""
 LONGEST_NAME = 200  # bytes; file systems end at 255, and stages write files named after these
 # How DVC names an object of its cache, to which it may link files of data/ instead of copying.
 DVC_OBJECT = re.compile(r".*/files/md5/[0-9a-f]{2}/[0-9a-f]{30}", re.DOTALL)

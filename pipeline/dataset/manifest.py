@@ -2,58 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pipeline.dataset.layout import METADATA_SUFFIX, Quarantined, list_sheets, same_name
 from pipeline.dataset.metadata import KEY, Row, read_sheet
 from pipeline.errors import DatasetError
+from pipeline.table_files import TableFile, columns_of, table_of
 
-TEXT, COUNT, NUMBER = "str", "int64", "float64"
-MANIFEST = {
-    "image_id": TEXT,
-    "class_name": TEXT,
-    "image_path": TEXT,
-    "mask_path": TEXT,
-    "source": TEXT,
-    "patient": TEXT,
-    "width": COUNT,
-    "height": COUNT,
-    "mode": TEXT,
-    "mask_width": COUNT,
-    "mask_height": COUNT,
-    "image_sha256": TEXT,
-    "mask_sha256": TEXT,
-    "pixel_sha256": TEXT,
-    "mask_pixel_sha256": TEXT,
-    "perceptual_hash": TEXT,
-    "mean": NUMBER,
-    "std": NUMBER,
-    "lung_area": NUMBER,
-    "components": COUNT,
-    "left_share": NUMBER,
-    "flags": TEXT,
-}
-"""The manifest's columns and their types, in order."""
+MANIFEST_FILE = Path("artifacts/validate/manifest.parquet")
+QUARANTINE_FILE = Path("artifacts/validate/quarantine.csv")
+"""Both below the project's root."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestRow:
+    """What is known of a good pair; paths are relative to data/, sizes in pixels."""
+
+    image_id: str
+    class_name: str
+    image_path: str
+    mask_path: str
+    source: str = ""
+    patient: str = ""
+    width: int
+    height: int
+    mode: str
+    mask_width: int
+    mask_height: int
+    image_sha256: str
+    mask_sha256: str
+    pixel_sha256: str
+    mask_pixel_sha256: str
+    perceptual_hash: str
+    mean: float
+    """Of the grey values, 0..255."""
+    std: float
+    lung_area: float
+    """Share of the mask."""
+    components: int
+    """Separate parts of the lung."""
+    left_share: float
+    """Of the lung area, what lies in the left half of the picture, 0..1."""
+    flags: str = ""
+    """What is odd about the pair: codes with blanks between."""
+
+
+MANIFEST = TableFile(columns_of(ManifestRow), "the stage validate")
+QUARANTINE = TableFile(columns_of(Quarantined), "the stage validate")
 PATIENT_COLUMNS = ("PATIENT", "PATIENT ID")
 SOURCE_COLUMNS = ("URL",)
 Origin = tuple[str, str]  # source and patient
 
 
-def manifest_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The manifest of these rows, which are in its order."""
-    return pd.DataFrame(list(rows), columns=list(MANIFEST)).astype(MANIFEST)
+def manifest_table(rows: Iterable[ManifestRow]) -> pd.DataFrame:
+    """The manifest of these rows."""
+    return table_of(rows, MANIFEST.columns)
 
 
 def quarantine_table(refused: Iterable[Quarantined]) -> pd.DataFrame:
     """The quarantine: image_id, path, reason, found, remedy; sorted by path."""
-    columns = [field.name for field in fields(Quarantined)]
-    table = pd.DataFrame([asdict(one) for one in refused], columns=columns).astype("str")
-    return table.sort_values("path", ignore_index=True)
+    return table_of(refused, QUARANTINE.columns).sort_values("path", ignore_index=True)
 
 
 def label_conflicts(manifest: pd.DataFrame) -> Iterator[Quarantined]:

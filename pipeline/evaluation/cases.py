@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError, UnreadableError
-from pipeline.evaluation.scores import Counts, confusion
+from pipeline.evaluation.metrics import ImageScores, image_scores
+from pipeline.evaluation.scores import confusion
+from pipeline.evaluation.scoring import PREDICTIONS, LabelledPair
 from pipeline.pictures.overlay import draw_overlay, shrink_radiograph
 from pipeline.pictures.pages import encode_png
 from pipeline.radiograph.reading import read_mask, read_radiograph
@@ -26,8 +28,7 @@ class Case:
     """worst, median or best."""
     rank: int
     """1 is the first that the report shows of its kind."""
-    row: dict[str, Any]
-    """Its row of per_image.parquet, with the paths and the files' hashes of split.csv."""
+    image: ImageScores
     radiograph: bytes
     """A grey PNG."""
     overlay: bytes
@@ -41,16 +42,16 @@ class Case:
     @property
     def missed(self) -> float | None:
         """Missed lung as a share of the reference lung; None without any."""
-        return self._share("fn")
+        return self._share(self.image.counts.fn)
 
     @property
     def extra(self) -> float | None:
         """Area marked beyond the reference lung as a share of it; None without any."""
-        return self._share("fp")
+        return self._share(self.image.counts.fp)
 
-    def _share(self, name: str) -> float | None:
-        lung = self.row["tp"] + self.row["fn"]
-        return self.row[name] / lung if lung else None
+    def _share(self, pixels: int) -> float | None:
+        lung = self.image.counts.tp + self.image.counts.fn
+        return pixels / lung if lung else None
 
 
 def choose_cases(per_image: pd.DataFrame, count: int) -> dict[str, list[str]]:
@@ -72,39 +73,37 @@ def choose_cases(per_image: pd.DataFrame, count: int) -> dict[str, list[str]]:
     }
 
 
-def draw_cases(root: Path, per_image: pd.DataFrame, split: pd.DataFrame, count: int) -> list[Case]:
-    """Choose the cases and draw them from data/ and artifacts/evaluate/predictions below `root`.
+def draw_cases(
+    root: Path, per_image: pd.DataFrame, pairs: Sequence[LabelledPair], count: int
+) -> list[Case]:
+    """Choose the cases among the `pairs` and draw them from data/ and PREDICTIONS below `root`.
 
     Raises StageError when a prediction is missing or is not the one that was scored, DatasetError
     when a radiograph or mask is not the one that was split.
     """
-    files = split[["image_id", "image_path", "mask_path", "image_sha256", "mask_sha256"]]
-    rows = {row["image_id"]: row for row in per_image.merge(files).to_dict("records")}
+    images = {image.image_id: image for image in image_scores(per_image)}
+    files = {pair.image_id: pair for pair in pairs}
     return [
-        _draw_case(root, kind, rank, rows[image_id])
+        _draw_case(root, files[image_id], images[image_id], kind, rank)
         for kind, image_ids in choose_cases(per_image, count).items()
         for rank, image_id in enumerate(image_ids, start=1)
     ]
 
 
-def _draw_case(root: Path, kind: str, rank: int, row: dict[Any, Any]) -> Case:
-    radiograph = read_radiograph(root / "data" / row["image_path"], row["image_sha256"])
-    truth = read_mask(root / "data" / row["mask_path"], row["mask_sha256"])
-    prediction = _read_prediction(root, row, truth)
-    overlay = draw_overlay(radiograph, truth, prediction)
-    return Case(kind, rank, row, encode_png(shrink_radiograph(radiograph)), encode_png(overlay))
+def _draw_case(root: Path, pair: LabelledPair, image: ImageScores, kind: str, rank: int) -> Case:
+    radiograph = read_radiograph(root / "data" / pair.image_path, pair.image_sha256)
+    truth = read_mask(root / "data" / pair.mask_path, pair.mask_sha256)
+    overlay = draw_overlay(radiograph, truth, _read_prediction(root, image, truth))
+    return Case(kind, rank, image, encode_png(shrink_radiograph(radiograph)), encode_png(overlay))
 
 
-def _read_prediction(
-    root: Path, row: dict[Any, Any], truth: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    path = root / "artifacts/evaluate/predictions" / f"{row['image_id']}.png"
+def _read_prediction(root: Path, image: ImageScores, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    path = root / PREDICTIONS / f"{image.image_id}.png"
     try:
         prediction = read_mask(path)
     except UnreadableError as error:
         raise StageError(f"{error}; run the stage evaluate again") from None
-    expected = Counts(*(int(row[name]) for name in Counts._fields))
-    if prediction.shape != truth.shape or confusion(prediction, truth) != expected:
+    if prediction.shape != truth.shape or confusion(prediction, truth) != image.counts:
         raise StageError(
             f"{path}: does not give the counts of per_image.parquet, expected the prediction that "
             "was scored; run the stage evaluate again",

@@ -17,13 +17,27 @@ specificity without any background is 1, since nothing could be marked wrongly.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-SCORES = ("accuracy", "dice", "iou", "precision", "recall", "specificity")
+
+class Scores(BaseModel):
+    """How well masks agree, each score from 0 (worst) to 1 (best)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    accuracy: float
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    specificity: float
+
+
+SCORES = tuple(Scores.model_fields)
 
 
 class Counts(NamedTuple):
@@ -46,47 +60,19 @@ def confusion(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Counts
     return Counts(tp, fp, fn, found.size - tp - fp - fn)
 
 
-def score(counts: Counts) -> dict[str, float]:
-    """The six scores, each 0 (worst) to 1 (best)."""
+def score(counts: Counts) -> Scores:
+    """The scores of one mask, or of the summed pixels of many."""
     tp, fp, fn, tn = counts
     one_sided = 1.0 if fp == fn == 0 else 0.0
-    return {
-        "accuracy": (tp + tn) / (tp + fp + fn + tn),
-        "dice": _ratio(2 * tp, 2 * tp + fp + fn, 1.0),
-        "iou": _ratio(tp, tp + fp + fn, 1.0),
-        "precision": _ratio(tp, tp + fp, one_sided),
-        "recall": _ratio(tp, tp + fn, one_sided),
-        "specificity": _ratio(tn, tn + fp, 1.0),
-    }
+    return Scores(
+        accuracy=(tp + tn) / (tp + fp + fn + tn),
+        dice=_ratio(2 * tp, 2 * tp + fp + fn, 1.0),
+        iou=_ratio(tp, tp + fp + fn, 1.0),
+        precision=_ratio(tp, tp + fp, one_sided),
+        recall=_ratio(tp, tp + fn, one_sided),
+        specificity=_ratio(tn, tn + fp, 1.0),
+    )
 
 
 def _ratio(part: int, whole: int, undefined: float) -> float:
     return part / whole if whole else undefined
-
-
-def summarise(table: pd.DataFrame) -> dict[str, Any]:
-    """Scores over the images of `table`, a row per image with its counts and its scores.
-
-    Each score is the mean over images; `pooled` has the same six from the summed counts, where
-    large masks weigh more. `dice_p05` is the 5th percentile, interpolated linearly.
-    """
-    pooled = Counts(*(int(table[name].sum()) for name in Counts._fields))
-    return {
-        **mean_scores(table),
-        "dice_median": float(table["dice"].median()),
-        "dice_p05": float(table["dice"].quantile(0.05)),
-        "dice_min": float(table["dice"].min()),
-        "pooled": score(pooled),
-    }
-
-
-def summarise_classes(table: pd.DataFrame) -> dict[str, Any]:
-    """The summary over all images, with `classes` and `worst_class_dice` beside it."""
-    classes = {str(name): mean_scores(rows) for name, rows in table.groupby("class_name")}
-    worst = min(means["dice"] for means in classes.values())
-    return {**summarise(table), "classes": classes, "worst_class_dice": worst}
-
-
-def mean_scores(table: pd.DataFrame) -> dict[str, Any]:
-    """The number of images as `cases` and the mean of each score over them."""
-    return {"cases": len(table)} | {name: float(table[name].mean()) for name in SCORES}

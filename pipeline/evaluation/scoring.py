@@ -2,63 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import StageError
+from pipeline.evaluation.metrics import ImageScores
 from pipeline.evaluation.scores import confusion, score
 from pipeline.inference.segmenter import Segmenter
 from pipeline.params import EvaluateParams
 from pipeline.radiograph.reading import read_mask, read_radiograph
 
-IDENTITY = ("image_id", "class_name", "pixel_sha256")
+PREDICTIONS = Path("artifacts/evaluate/predictions")
+"""Below the project's root: the predicted masks, as <image_id>.png."""
+
+
+class LabelledPair(Protocol):
+    """What scoring needs of a row of split.csv; both paths are relative to data/."""
+
+    @property
+    def image_id(self) -> str:
+        """`<class>/<name>`."""
+
+    @property
+    def class_name(self) -> str:
+        """Its class."""
+
+    @property
+    def image_path(self) -> str:
+        """The radiograph's file."""
+
+    @property
+    def mask_path(self) -> str:
+        """The mask's file."""
+
+    @property
+    def image_sha256(self) -> str:
+        """Of the radiograph's file."""
+
+    @property
+    def mask_sha256(self) -> str:
+        """Of the mask's file."""
+
+    @property
+    def pixel_sha256(self) -> str:
+        """Of the radiograph's pixels."""
 
 
 def score_images(
     predictor: Segmenter,
-    rows: pd.DataFrame,
+    pairs: Sequence[LabelledPair],
     data: Path,
     params: EvaluateParams,
     predictions: Path | None,
-) -> pd.DataFrame:
-    """Score `predictor` on the radiographs of `rows`, each at the size of its own mask.
+) -> list[ImageScores]:
+    """Score `predictor` on the radiographs of `pairs`, each at the size of its own mask.
 
-    `rows` are rows of split.csv, their paths are below `data`. The result has a row per image
-    with the columns of per_image.parquet, in the order of `rows`. Predicted masks are written
-    below `predictions` as <image_id>.png, unless it is None. One batch is in memory at a time.
-    Raises DatasetError when a file is not the one that was split or cannot be read, StageError when
-    a probability is not finite.
+    The paths of the pairs are below `data`, and the result is in their order. Predicted masks are
+    written below `predictions` as <image_id>.png, unless it is None. One batch is in memory at a
+    time. Raises DatasetError when a file is not the one that was split or cannot be read,
+    StageError when a probability is not finite.
     """
-    scored: list[dict[str, Any]] = []
-    for start in range(0, len(rows), params.batch_size):
-        batch = rows.iloc[start : start + params.batch_size].to_dict("records")
+    scored: list[ImageScores] = []
+    for start in range(0, len(pairs), params.batch_size):
+        batch = pairs[start : start + params.batch_size]
         scored.extend(_score_batch(predictor, batch, data, params, predictions))
-    return pd.DataFrame(scored)
+    return scored
 
 
 def _score_batch(
     predictor: Segmenter,
-    rows: list[dict[Hashable, Any]],
+    pairs: Sequence[LabelledPair],
     data: Path,
     params: EvaluateParams,
     predictions: Path | None,
-) -> Iterator[dict[str, Any]]:
-    images = [read_radiograph(data / row["image_path"], row["image_sha256"]) for row in rows]
-    truths = [read_mask(data / row["mask_path"], row["mask_sha256"]) for row in rows]
+) -> Iterator[ImageScores]:
+    images = [read_radiograph(data / pair.image_path, pair.image_sha256) for pair in pairs]
+    truths = [read_mask(data / pair.mask_path, pair.mask_sha256) for pair in pairs]
     sizes = [(truth.shape[0], truth.shape[1]) for truth in truths]
     probabilities = predictor.predict(images, sizes)
-    for row, truth, lung in zip(rows, truths, probabilities, strict=True):
-        mask = _binarise(lung, params.threshold, row["image_id"])
+    for pair, truth, lung in zip(pairs, truths, probabilities, strict=True):
+        mask = _binarise(lung, params.threshold, pair.image_id)
         if predictions:
-            _write_mask(predictions / f"{row['image_id']}.png", mask)
+            _write_mask(predictions / f"{pair.image_id}.png", mask)
         counts = confusion(mask, truth)
-        yield {name: row[name] for name in IDENTITY} | counts._asdict() | score(counts)
+        yield ImageScores(pair.image_id, pair.class_name, pair.pixel_sha256, counts, score(counts))
 
 
 def _binarise(lung: NDArray[np.float32], threshold: float, image_id: str) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: what a killed one goes on from.
+"""Checkpoints of a training: where a killed one resumes.
 
     <LUNGSEG_HOME>/checkpoints/<key>.lock        held by the process that trains
     <LUNGSEG_HOME>/checkpoints/<key>/holder.txt  says which one that is
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder, atomic_path, read_json, sha256_file, write_json
+from pipeline.model.training_history import EpochRow
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ KEPT = 2
 """Checkpoints of a training on disk: the last, and one should that be damaged."""
 
 MAX_AGE_S = 14 * 24 * 3600
-"""Seconds after which a training that nobody went on with is forgotten."""
+"""Seconds after which a training that nobody resumed is forgotten."""
 
 FILES = ("arrays.npz", "history.json")
 
@@ -48,7 +49,7 @@ FILES = ("arrays.npz", "history.json")
 class Checkpoint:
     """A training between two epochs."""
 
-    history: list[dict[str, float]]
+    history: list[EpochRow]
     """A row for every finished epoch."""
     state: list[NDArray[Any]]
     """Every variable of the network and its optimizer, in their order."""
@@ -136,8 +137,8 @@ class Checkpoints:
         except OSError as error:
             raise StageError(
                 f"{target}: the checkpoint cannot be written ({error.strerror or error}); make "
-                "room, or set LUNGSEG_HOME to where there is some; the same command then goes on "
-                "from the checkpoint before",
+                "room, or set LUNGSEG_HOME to where there is some; the same command then resumes "
+                "after the checkpoint before",
             ) from None
 
     def latest(self) -> Checkpoint | None:
@@ -145,7 +146,7 @@ class Checkpoints:
         for folder in reversed(self._epochs()):
             if _is_sound(folder):
                 return _read(folder)
-            log.warning("%s: damaged, so the training goes on from before it", folder)
+            log.warning("%s: damaged, so the training resumes after the one before", folder)
             shutil.rmtree(folder)
         return None
 

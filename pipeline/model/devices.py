@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
@@ -69,15 +70,29 @@ def compute_policy(precision: Literal["float32", "mixed"]) -> str:
     return "mixed_float16" if old else "mixed_bfloat16"
 
 
-def circumstances() -> dict[str, Any]:
+@dataclass(frozen=True)
+class TrainingEnvironment:
     """What shapes a result besides inputs, code and parameters: libraries and kind of device."""
-    return {
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-        "engine": keras.backend.backend(),
-        "devices": [str(detail.get("device_name", "GPU")) for detail in _gpu_details()],
-        "replicas": len(_local_devices()),
-    }
+
+    keras: str
+    tensorflow: str
+    """Both versions."""
+    engine: str
+    devices: list[str]
+    """Names of the GPUs; none for a CPU."""
+    replicas: int
+    """Copies of the network that share a batch among them."""
+
+
+def training_environment() -> TrainingEnvironment:
+    """The environment of this process."""
+    return TrainingEnvironment(
+        keras=keras.__version__,
+        tensorflow=tf.__version__,
+        engine=keras.backend.backend(),
+        devices=[str(detail.get("device_name", "GPU")) for detail in _gpu_details()],
+        replicas=len(_local_devices()),
+    )
 
 
 def _strategy() -> Any:
@@ -99,13 +114,13 @@ def _local_devices() -> list[str]:
     return [device.name for device in found]
 
 
-def _gpu_details() -> list[dict[str, Any]]:
+def _gpu_details() -> list[Any]:
     gpus = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
 
 
 @contextmanager
-def explained(shards: Shards) -> Iterator[None]:
+def translated_errors(shards: Shards) -> Iterator[None]:
     """Say in the project's words what TensorFlow raises for damaged shards and full memory.
 
     Those are StageError and CrashedError.
@@ -120,7 +135,7 @@ def explained(shards: Shards) -> Iterator[None]:
     except tf.errors.ResourceExhaustedError as error:
         raise CrashedError(
             f"train: the device is out of memory ({_reason(error)}); free it, or lower "
-            "train.batch_size or augment.image_size; the same settings go on from the last epoch",
+            "train.batch_size or augment.image_size; the same settings resume after the last epoch",
         ) from None
 
 

@@ -11,18 +11,21 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import google_crc32c
 import numpy as np
 
+from pipeline.artifacts import Artifact
 from pipeline.errors import StageError
-from pipeline.files import read_json
 from pipeline.radiograph.grey import Grey
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+
+AUGMENT_SUMMARY_FILE = Path("artifacts/augment/augment.json")
+"""Below the project's root, beside the shards."""
 
 SHUFFLE_BYTES = 64 * 2**20
 """Of records that wait in memory; shards and their records are already in random order, so this
@@ -32,6 +35,25 @@ PARALLEL_READS = 4
 """Shards that are open at once, their records taken in turn."""
 
 READ_BYTES = 2**20  # read at once from a shard
+
+
+class AugmentSummary(Artifact):
+    """augment.json: what the shards hold and how their copies were drawn."""
+
+    made_by: ClassVar[str] = "the stage augment"
+
+    image_size: int
+    """Pixels of a side."""
+    pairs: dict[str, int]
+    """Of each split."""
+    records: dict[str, int]
+    """Of each split: its pairs and their copies."""
+    redrawn: dict[str, int]
+    """How many copies were drawn again, by fault."""
+    transforms: Any
+    """The pipeline as albumentations writes it."""
+    albumentations: str
+    """Its version."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +91,7 @@ def write_shard(path: Path, records: Iterable[bytes]) -> None:
 
 def find_shards(folder: Path, split: str) -> Shards:
     """The shards of `split` below `folder`; raises StageError when any is missing or empty."""
-    try:
-        made = read_json(folder / "augment.json")
-    except FileNotFoundError:
-        raise StageError(
-            f"{folder / 'augment.json'}: no such file; run the stage augment first",
-        ) from None
+    made = AugmentSummary.read(folder / AUGMENT_SUMMARY_FILE.name)
     paths = sorted(folder.glob(f"{split}-*-of-*.tfrecord"))
     announced = {int(path.stem.rpartition("-")[2]) for path in paths}
     if announced != {len(paths)} or not all(path.stat().st_size for path in paths):
@@ -82,7 +99,7 @@ def find_shards(folder: Path, split: str) -> Shards:
             f"{folder}: found {len(paths)} shards {split}-*.tfrecord, some missing or empty; "
             "run the stage augment again",
         )
-    return Shards(paths, made["records"][split], made["image_size"])
+    return Shards(paths, made.records[split], made.image_size)
 
 
 def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.data.Dataset:

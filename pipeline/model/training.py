@@ -1,4 +1,4 @@
-"""Fitting the network: the loop, when it stops and what it goes on from."""
+"""Fitting the network: the loop, when it stops and where it resumes."""
 
 from __future__ import annotations
 
@@ -12,28 +12,15 @@ import keras
 import numpy as np
 
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
-from pipeline.model.devices import Devices, compute_policy, explained
+from pipeline.model.devices import Devices, compute_policy, translated_errors
 from pipeline.model.losses import accuracy, dice, iou, loss_function
+from pipeline.model.observers import EpochLog, Examples, TrainingObserver, check_finite
 from pipeline.model.shards import Shards, read_shards
+from pipeline.model.training_history import HISTORY, EpochRow
 from pipeline.model.unetpp import build_unetpp, supervised
-from pipeline.model.watching import Examples, Progress, Row, Watcher, check_finite
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
-
-HISTORY = (
-    "epoch",
-    "loss",
-    "accuracy",
-    "dice",
-    "iou",
-    "val_loss",
-    "val_accuracy",
-    "val_dice",
-    "val_iou",
-    "learning_rate",
-)
-"""Columns of history.csv; epochs count from 1."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +28,15 @@ class Fitted:
     """A trained network, at the weights of its best epoch, and how it got there."""
 
     network: keras.Model
-    history: list[Row]
+    history: list[EpochRow]
 
     @property
-    def best(self) -> Row:
+    def best(self) -> EpochRow:
         """The epoch of the lowest validation loss, the first of equals."""
         return best_epoch(self.history)
 
 
-def best_epoch(history: list[Row]) -> Row:
+def best_epoch(history: list[EpochRow]) -> EpochRow:
     """The epoch of the lowest validation loss, the first of equals."""
     return min(history, key=lambda row: row["val_loss"])
 
@@ -59,11 +46,11 @@ def fit(
     train: Shards,
     val: Shards,
     checkpoints: Checkpoints,
-    watcher: Watcher | None = None,
+    observer: TrainingObserver | None = None,
 ) -> Fitted:
     """Train until `params.epochs` or until the validation loss stops falling.
 
-    Goes on from the last of `checkpoints`, and adds one after every epoch. Raises StageError when
+    Resumes after the last of `checkpoints`, and adds one after every epoch. Raises StageError when
     the loss is no longer a number, a shard is damaged or a checkpoint cannot be written,
     CrashedError when the device has too little memory.
     """
@@ -74,14 +61,14 @@ def fit(
         log.info(
             "resuming after epoch %d of %d (%s)", found.epoch, params.epochs, checkpoints.folder
         )
-    progress = Progress(params, train.records, training.epoch, watcher)
-    examples = Examples(params, val, watcher)
+    epochs = EpochLog(params, train.records, training.epoch, observer)
+    examples = Examples(params, val, observer)
     while not training.finished:
-        progress.begin()
-        row = training.run_epoch(progress.batch, examples.show)
-        # First the checkpoint: so no epoch is reported again by a process that goes on from it.
+        epochs.begin()
+        row = training.run_epoch(epochs.check_batch, examples.show)
+        # First the checkpoint: so no epoch is reported again by a process that resumes after it.
         checkpoints.save(training.checkpoint())
-        progress.end(row)
+        epochs.end(row)
     return Fitted(training.network(), training.history)
 
 
@@ -136,7 +123,7 @@ class Training:
             # By default the first step does it, too late for what is restored.
             self._supervised.optimizer.build(self._supervised.trainable_variables)
         self._val = read_shards(val, params.batch_size)
-        self.history: list[Row] = []
+        self.history: list[EpochRow] = []
         self.best_weights = self._network.get_weights()
 
     @property
@@ -161,7 +148,7 @@ class Training:
         self,
         on_batch: Callable[[int, Mapping[str, float]], None],
         on_validated: Callable[[int, keras.Model], None],
-    ) -> Row:
+    ) -> EpochRow:
         """Train one epoch and validate; its row is then the last of the history.
 
         The order of the radiographs depends on the epoch and the seed alone, whichever process
@@ -171,13 +158,13 @@ class Training:
         """
         epoch = self.epoch + 1
         trained: list[Any] = []
-        with explained(self._train):
+        with translated_errors(self._train):
             values = self._fit(epoch_seed(self._params.seed, epoch), on_batch, trained)
             # From the end of `fit` on, the weights are their moving average.
             found = self._supervised.evaluate(self._val, return_dict=True, verbose=0)
         values |= {f"val_{name}": float(value) for name, value in found.items()}
         values |= {"epoch": epoch, "learning_rate": float(self._rate(epoch * self._steps - 1))}
-        row = {column: values[column] for column in HISTORY}
+        row = {column: values[column] for column in HISTORY.columns}
         check_finite("val_loss", row["val_loss"], epoch, self._params)
         self.history.append(row)
         if best_epoch(self.history) is row:
@@ -191,7 +178,7 @@ class Training:
         seed: int,
         on_batch: Callable[[int, Mapping[str, float]], None],
         trained: list[Any],
-    ) -> Row:
+    ) -> EpochRow:
         """Train one epoch; `trained` gets the weights before they are averaged."""
         keras.utils.set_random_seed(seed)
         variables = self._supervised.trainable_variables
@@ -216,11 +203,11 @@ class Training:
         return network
 
     def checkpoint(self) -> Checkpoint:
-        """All that another process needs to go on as if this one had."""
+        """All that another process needs to resume as if it were this one."""
         return Checkpoint(self.history, _arrays(self._variables()), self.best_weights)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same training."""
+        """Resume after a checkpoint of the same training."""
         self._assign(self._variables(), checkpoint.state)
         self.history = checkpoint.history
         self.best_weights = checkpoint.best

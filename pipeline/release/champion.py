@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pipeline.dataset.splits.table import select_split, split_rows
 from pipeline.errors import ReleaseError
+from pipeline.evaluation.metrics import PER_IMAGE, per_image_table
 from pipeline.evaluation.scoring import score_images
 from pipeline.files import sha256_file
 from pipeline.release.evidence import Evidence
@@ -41,7 +43,7 @@ def score_champion(
     """Score the champion on the candidate's test radiographs; None when nothing is released.
 
     Its recorded scores serve when they are of the same radiographs; otherwise it predicts them
-    anew. A radiograph's side follows from its content, so the champion trained on none of them.
+    anew. A radiograph's split follows from its content, so the champion trained on none of them.
     """
     champion = aliased_version(record.client, record.settings.model_name, CHAMPION)
     if champion is None:
@@ -69,7 +71,7 @@ def _recorded_scores(
         )
     except ReleaseError:
         return None
-    return pd.read_parquet(path) if sha256_file(path) == champion.tags["per_image_sha256"] else None
+    return PER_IMAGE.read(path) if sha256_file(path) == champion.tags["per_image_sha256"] else None
 
 
 def _score(
@@ -84,5 +86,5 @@ def _score(
     params = evidence.params.evaluate.model_copy(
         update={"threshold": float(champion.tags["threshold"])},
     )
-    rows = evidence.split[evidence.split["split"] == "test"]
-    return score_images(model.segmenter(), rows, workspace.folder / "data", params, None)
+    pairs, data = split_rows(select_split(evidence.split, "test")), workspace.folder / "data"
+    return per_image_table(score_images(model.segmenter(), pairs, data, params, None))

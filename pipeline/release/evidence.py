@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from pipeline.dataset.splits.table import test_split_sha256
+from pipeline.dataset.splits.table import SPLIT, select_split, test_split_sha256
 from pipeline.errors import ReleaseError
-from pipeline.files import read_json, sha256_file
+from pipeline.evaluation.metrics import PER_IMAGE, Metrics
+from pipeline.evaluation.visual_report import REPORT_FILE, Report
+from pipeline.files import sha256_file
 from pipeline.inference.model_files import model_sha256
 from pipeline.inference.released import RELEASE_SHA256
 from pipeline.params import Params, load_params
@@ -27,18 +28,18 @@ class Evidence:
     model_id: str
     model_sha256: str
     release_sha256: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     metrics_sha256: str
     per_image: pd.DataFrame
     per_image_sha256: str
     split: pd.DataFrame
-    report: dict[str, Any] | None
+    report: Report | None
     report_folder: Path
 
     @property
     def test_split_sha256(self) -> str:
         """Hash of which radiographs the test split holds."""
-        return test_split_sha256(self.split[self.split["split"] == "test"])
+        return test_split_sha256(select_split(self.split, "test"))
 
     @property
     def candidate(self) -> Candidate:
@@ -72,11 +73,11 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
         model_id=model.model_id,
         model_sha256=model_sha256(released.network),
         release_sha256=model.tags[RELEASE_SHA256],
-        metrics=read_json(metrics),
+        metrics=Metrics.read(metrics),
         metrics_sha256=sha256_file(metrics),
-        per_image=pd.read_parquet(per_image),
+        per_image=PER_IMAGE.read(per_image),
         per_image_sha256=sha256_file(per_image),
-        split=pd.read_csv(download(record, "split/split.csv", folder), keep_default_na=False),
+        split=SPLIT.read(download(record, "split/split.csv", folder)),
         report=_read_report(report_folder),
         report_folder=report_folder,
     )
@@ -89,8 +90,6 @@ def _download_report(record: RunRecord, folder: Path) -> Path:
         return folder / "report"
 
 
-def _read_report(folder: Path) -> dict[str, Any] | None:
-    if not (folder / "report.json").is_file():
-        return None
-    report: dict[str, Any] = read_json(folder / "report.json")
-    return report
+def _read_report(folder: Path) -> Report | None:
+    path = folder / REPORT_FILE.name
+    return Report.read(path) if path.is_file() else None

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from PIL import Image
 
-from pipeline.evaluation.scores import summarise_classes
+from pipeline.dataset.splits.table import select_split
+from pipeline.evaluation.metrics import Metrics
+from pipeline.evaluation.visual_report import ShownCase
 from pipeline.files import sha256_file
 from pipeline.params import GateParams, flatten
 from pipeline.release.champion import ChampionScores, score_champion
@@ -59,15 +61,14 @@ def judge(
     ]
 
 
-def _thresholds(metrics: Mapping[str, Any], bounds: GateParams) -> Iterable[Check]:
-    for name, bound in (
-        ("accuracy", bounds.min_accuracy),
-        ("dice", bounds.min_dice),
-        ("worst_class_dice", bounds.min_worst_class_dice),
+def _thresholds(metrics: Metrics, bounds: GateParams) -> Iterable[Check]:
+    for name, value, bound in (
+        ("accuracy", metrics.accuracy, bounds.min_accuracy),
+        ("dice", metrics.dice, bounds.min_dice),
+        ("worst_class_dice", metrics.worst_class_dice, bounds.min_worst_class_dice),
     ):
-        value = _number(metrics.get(name))
         yield Check(name=name, value=value, bound=f">= {bound}", passed=value >= bound)
-    cases = {name: _number(one.get("cases")) for name, one in metrics.get("classes", {}).items()}
+    cases = {name: float(one.cases) for name, one in metrics.classes.items()}
     fewest = min(cases, key=lambda name: cases[name], default="no class")
     value = cases.get(fewest, 0.0)
     yield Check(
@@ -84,12 +85,12 @@ def _number(value: Any) -> float:
 
 
 def _consistency(evidence: Evidence) -> Iterable[Check]:
-    numbers = flatten(evidence.metrics)
+    numbers = flatten(evidence.metrics.model_dump())
     odd = [name for name, value in numbers.items() if not math.isfinite(_number(value))]
     yield Check(
         name="finite_metrics", value=", ".join(odd) or "all", bound="all finite", passed=not odd
     )
-    recomputed = flatten(summarise_classes(evidence.per_image))
+    recomputed = flatten(Metrics.of(evidence.per_image).model_dump())
     differing = [
         name
         for name, value in recomputed.items()
@@ -104,7 +105,7 @@ def _consistency(evidence: Evidence) -> Iterable[Check]:
     scored = set(
         zip(evidence.per_image["image_id"], evidence.per_image["pixel_sha256"], strict=True)
     )
-    test = evidence.split[evidence.split["split"] == "test"]
+    test = select_split(evidence.split, "test")
     expected = set(zip(test["image_id"], test["pixel_sha256"], strict=True))
     yield Check(
         name="test_split_scored",
@@ -116,8 +117,8 @@ def _consistency(evidence: Evidence) -> Iterable[Check]:
 
 
 def _not_trained_on(test: pd.DataFrame, others: pd.DataFrame) -> Check:
-    """Whether no test radiograph, nor its patient or a near-duplicate, is on another side."""
-    bound = "no picture and no group on another side"
+    """Whether no test radiograph, nor its patient or a near-duplicate, is in another split."""
+    bound = "no picture and no group in another split"
     if "group" not in test:
         return Check(name="test_not_trained_on", value="groups unknown", bound=bound, passed=False)
     leaked = test["pixel_sha256"].isin(others["pixel_sha256"])
@@ -140,14 +141,14 @@ def _report(evidence: Evidence, bounds: GateParams) -> Iterable[Check]:
         ("test_split_sha256", evidence.test_split_sha256),
         ("metrics_sha256", evidence.metrics_sha256),
     ):
-        found = str(report.get(name))
+        found = str(getattr(report, name))
         yield Check(
             name=f"report_{name}",
             value=found[:12],
             bound=f"== {expected[:12]}",
             passed=found == expected,
         )
-    broken = [case["overlay"] for case in report["cases"] if not _decodes(evidence, case)]
+    broken = [case.overlay for case in report.cases if not _decodes(evidence, case)]
     yield Check(
         name="report_overlays",
         value=", ".join(broken[:3]) or "all",
@@ -155,7 +156,7 @@ def _report(evidence: Evidence, bounds: GateParams) -> Iterable[Check]:
         passed=not broken,
     )
     index = evidence.report_folder / "index.html"
-    intact = index.exists() and sha256_file(index) == report.get("index_sha256")
+    intact = index.exists() and sha256_file(index) == report.index_sha256
     yield Check(
         name="report_page",
         value="intact" if intact else "missing or changed",
@@ -163,13 +164,13 @@ def _report(evidence: Evidence, bounds: GateParams) -> Iterable[Check]:
         passed=intact,
     )
     required = min(bounds.min_report_cases, len(evidence.per_image))
-    shown = float(len({case["image_id"] for case in report["cases"]}))
+    shown = float(len({case.image_id for case in report.cases}))
     yield Check(name="report_cases", value=shown, bound=f">= {required}", passed=shown >= required)
 
 
-def _decodes(evidence: Evidence, case: Mapping[str, str]) -> bool:
-    overlay = evidence.report_folder / case["overlay"]
-    if not overlay.is_file() or sha256_file(overlay) != case["sha256"]:
+def _decodes(evidence: Evidence, case: ShownCase) -> bool:
+    overlay = evidence.report_folder / case.overlay
+    if not overlay.is_file() or sha256_file(overlay) != case.sha256:
         return False
     try:
         with Image.open(overlay) as image:

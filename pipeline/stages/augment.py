@@ -7,7 +7,6 @@ number of processes nor on which is first.
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 from collections import Counter
@@ -16,7 +15,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,16 +22,23 @@ from PIL import Image
 
 from pipeline.augmentation.copies import FAULTS, Copier, Original, digest
 from pipeline.augmentation.preview import (
-    COLUMNS,
-    Group,
-    Tile,
-    describe,
+    TILES_ACROSS,
+    Panel,
+    PanelRow,
+    describe_copy,
     draw_preview,
     settings_of,
 )
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import CrashedError, DatasetError, StageError
-from pipeline.files import atomic_folder, write_json
-from pipeline.model.shards import encode_record, record_size, write_shard
+from pipeline.files import atomic_folder
+from pipeline.model.shards import (
+    AUGMENT_SUMMARY_FILE,
+    AugmentSummary,
+    encode_record,
+    record_size,
+    write_shard,
+)
 from pipeline.params import AugmentParams, Params
 from pipeline.radiograph.fit import fit_radiograph
 from pipeline.radiograph.grey import Grey
@@ -50,19 +55,7 @@ WORKER_RECORDS = 1000
 """Fewer are made sooner than a process has started."""
 
 PREVIEW_PAIRS = 2  # of each class; more when they fit into a row
-PREVIEW_COPIES = COLUMNS - 1
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A row of split.csv."""
-
-    image_id: str
-    class_name: str
-    image: Path
-    mask: Path
-    image_sha256: str
-    mask_sha256: str
+PREVIEW_COPIES = TILES_ACROSS - 1
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,8 @@ class Shard:
     """What a process needs to write one shard."""
 
     path: Path
-    pairs: Sequence[Pair]
+    data: Path
+    pairs: Sequence[SplitRow]
     copies: int
     params: AugmentParams
 
@@ -82,18 +76,22 @@ def run(params: Params, root: Path) -> str:
     the parameters push the lungs out of the frame.
     """
     copies = {"train": params.augment.copies, "val": 0}
-    pairs = {split: _shuffled(_pairs(root, split), params.augment) for split in copies}
+    table, data = SPLIT.read(root / SPLIT_FILE), root / "data"
+    pairs = {
+        split: _shuffled(split_rows(select_split(table, split)), params.augment) for split in copies
+    }
     records = {split: len(pairs[split]) * (n + 1) for split, n in copies.items()}
-    with atomic_folder(root / "artifacts/augment") as folder:
+    with atomic_folder(root / AUGMENT_SUMMARY_FILE.parent) as folder:
         shards = [
-            Shard(folder / name, part, copies[split], params.augment)
+            Shard(folder / name, data, part, copies[split], params.augment)
             for split in copies
             for name, part in _parts(split, pairs[split], copies[split], params.augment.image_size)
         ]
         redrawn = _write_all(shards, _processes(params.augment.workers, sum(records.values())))
         summary = _summary(params.augment, pairs, records, redrawn)
-        write_json(folder / "augment.json", summary)
-        _preview(pairs["train"], params.augment, redrawn.total()).save(folder / "preview.png")
+        summary.write(folder / AUGMENT_SUMMARY_FILE.name)
+        preview = _preview(data, pairs["train"], params.augment, redrawn.total())
+        preview.save(folder / "preview.png")
     return (
         f"augment: {records['train']} train and {records['val']} val records of "
         f"{params.augment.image_size}x{params.augment.image_size} pixels in {len(shards)} shards, "
@@ -101,38 +99,13 @@ def run(params: Params, root: Path) -> str:
     )
 
 
-def _pairs(root: Path, split: str) -> list[Pair]:
-    path = root / "artifacts/split/split.csv"
-    if not path.is_file():
-        raise StageError(f"{path}: no such file; run the stage split first")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split]
-    if not rows:
-        raise StageError(
-            f"{path}: found no {split} pairs, expected at least one; raise the share of {split} "
-            "in params.yaml or add radiographs",
-        )
-    return [_pair(row, root / "data") for row in rows]
-
-
-def _pair(row: dict[str, str], data: Path) -> Pair:
-    return Pair(
-        row["image_id"],
-        row["class_name"],
-        data / row["image_path"],
-        data / row["mask_path"],
-        row["image_sha256"],
-        row["mask_sha256"],
-    )
-
-
-def _shuffled(pairs: list[Pair], params: AugmentParams) -> list[Pair]:
+def _shuffled(pairs: list[SplitRow], params: AugmentParams) -> list[SplitRow]:
     return sorted(pairs, key=lambda pair: digest(params.seed, pair.image_id))
 
 
 def _parts(
-    split: str, pairs: list[Pair], copies: int, side: int
-) -> Iterator[tuple[str, list[Pair]]]:
+    split: str, pairs: list[SplitRow], copies: int, side: int
+) -> Iterator[tuple[str, list[SplitRow]]]:
     """Names of the shards of a split and their pairs, about equally many in each."""
     size = record_size(side) * (copies + 1) * len(pairs)
     count = min(len(pairs), max(MIN_SHARDS, -(-size // SHARD_SIZE)))
@@ -170,10 +143,10 @@ def _write(shard: Shard) -> Counter[str]:
     return copier.redrawn
 
 
-def _records(pair: Pair, shard: Shard, copier: Copier) -> Iterator[tuple[bytes, bytes]]:
+def _records(pair: SplitRow, shard: Shard, copier: Copier) -> Iterator[tuple[bytes, bytes]]:
     """The serialised original and copies of a pair, each after the key of its place."""
     seed = shard.params.seed
-    image, mask = read_pair(pair, shard.params.image_size)
+    image, mask = read_pair(shard.data, pair, shard.params.image_size)
     yield digest(seed, pair.image_id, 0), encode_record(pair.image_id, image, mask)
     if shard.copies:
         original = Original.of(pair.image_id, image, mask)
@@ -183,11 +156,14 @@ def _records(pair: Pair, shard: Shard, copier: Copier) -> Iterator[tuple[bytes, 
             yield digest(seed, pair.image_id, number), record
 
 
-def read_pair(pair: Pair, side: int) -> tuple[Grey, Grey]:
-    """Image (side, side) and mask (side, side), the share of lung in each pixel, both 0..255."""
+def read_pair(data: Path, pair: SplitRow, side: int) -> tuple[Grey, Grey]:
+    """Image (side, side) and mask (side, side), the share of lung in each pixel, both 0..255.
+
+    Raises StageError when a file below `data` cannot be read or is not the one that was split.
+    """
     try:
-        image = read_radiograph(pair.image, pair.image_sha256)
-        mask = read_mask(pair.mask, pair.mask_sha256)
+        image = read_radiograph(data / pair.image_path, pair.image_sha256)
+        mask = read_mask(data / pair.mask_path, pair.mask_sha256)
     except DatasetError as error:
         # It was readable when it was validated. A plain error crosses process borders.
         raise StageError(f"{error}; then run the stage validate again") from None
@@ -197,46 +173,49 @@ def read_pair(pair: Pair, side: int) -> tuple[Grey, Grey]:
 
 def _summary(
     params: AugmentParams,
-    pairs: dict[str, list[Pair]],
+    pairs: dict[str, list[SplitRow]],
     records: dict[str, int],
     redrawn: Counter[str],
-) -> dict[str, Any]:
-    return {
-        "image_size": params.image_size,
-        "pairs": {split: len(found) for split, found in pairs.items()},
-        "records": records,
-        "redrawn": {fault: redrawn[fault] for fault in FAULTS},
-        **Copier(params).serialised(),
-    }
+) -> AugmentSummary:
+    serialised = Copier(params).serialised()
+    return AugmentSummary(
+        image_size=params.image_size,
+        pairs={split: len(found) for split, found in pairs.items()},
+        records=records,
+        redrawn={fault: redrawn[fault] for fault in FAULTS},
+        transforms=serialised.transforms,
+        albumentations=serialised.albumentations,
+    )
 
 
-def _preview(pairs: list[Pair], params: AugmentParams, redrawn: int) -> Image.Image:
+def _preview(data: Path, pairs: list[SplitRow], params: AugmentParams, redrawn: int) -> Image.Image:
     """The first pairs of each class with their copies, as the shards hold them."""
-    copier = Copier(params, tell=True)
-    in_a_row = COLUMNS // (1 + min(params.copies, PREVIEW_COPIES))
-    of_class: dict[str, list[Pair]] = {}
+    copier = Copier(params, keep_applied=True)
+    in_a_row = TILES_ACROSS // (1 + min(params.copies, PREVIEW_COPIES))
+    of_class: dict[str, list[SplitRow]] = {}
     for pair in pairs:
         of_class.setdefault(pair.class_name, []).append(pair)
     groups = {
         name: [
-            _group(pair, params, copier) for pair in of_class[name][: max(PREVIEW_PAIRS, in_a_row)]
+            _panels(data, pair, copier, params)
+            for pair in of_class[name][: max(PREVIEW_PAIRS, in_a_row)]
         ]
         for name in sorted(of_class)
     }
     return draw_preview(groups, settings_of(params, len(pairs), redrawn))
 
 
-def _group(pair: Pair, params: AugmentParams, copier: Copier) -> Group:
-    image, mask = read_pair(pair, params.image_size)
+def _panels(data: Path, pair: SplitRow, copier: Copier, params: AugmentParams) -> PanelRow:
+    image, mask = read_pair(data, pair, params.image_size)
     original = Original.of(pair.image_id, image, mask)
     copies = (
         copier.draw(original, number) for number in range(1, min(params.copies, PREVIEW_COPIES) + 1)
     )
     name = pair.image_id.rpartition("/")[2]
     return [
-        Tile(image, mask, f"{name}, original"),
+        Panel(image, mask, f"{name}, original"),
         *(
-            Tile(copy.image, copy.mask, f"copy {number}: {describe(copy.applied)}")
+            Panel(copy.image, copy.mask, f"copy {number}: {describe_copy(copy.applied)}")
             for number, copy in enumerate(copies, 1)
         ),
     ]

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pipeline.dataset.splits.table import read_split, select_test
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, select_split, split_rows
 from pipeline.errors import StageError
-from pipeline.evaluation.scores import SCORES, summarise_classes
-from pipeline.evaluation.scoring import score_images
-from pipeline.files import atomic_folder, write_csv, write_json
+from pipeline.evaluation.metrics import (
+    METRICS_FILE,
+    PER_CLASS,
+    PER_CLASS_FILE,
+    PER_IMAGE,
+    PER_IMAGE_FILE,
+    Metrics,
+    per_class_table,
+    per_image_table,
+)
+from pipeline.evaluation.scoring import PREDICTIONS, score_images
+from pipeline.files import atomic_folder
 from pipeline.inference.segmenter import Segmenter
+from pipeline.model.training_history import TRAINED
 from pipeline.params import Params
 
 
 def run(params: Params, root: Path) -> str:
     """Write artifacts/evaluate; raises StageError for a missing input or an empty test split."""
-    rows = select_test(read_split(root / "artifacts/split/split.csv"))
-    predictor = _load(root / "artifacts/train/model.onnx")
-    with atomic_folder(root / "artifacts/evaluate") as folder:
-        predictions = folder / "predictions"
-        table = score_images(predictor, rows, root / "data", params.evaluate, predictions)
-        metrics = summarise_classes(table)
-        table.to_parquet(folder / "per_image.parquet", index=False)
-        _write_classes(folder / "per_class.csv", metrics["classes"])
-        write_json(folder / "metrics.json", metrics)
-    return f"evaluate: {len(table)} test radiographs, mean Dice {metrics['dice']:.4f}"
+    pairs = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
+    predictor = _load(root / TRAINED / "model.onnx")
+    with atomic_folder(root / METRICS_FILE.parent) as folder:
+        predictions = folder / PREDICTIONS.name
+        scored = score_images(predictor, pairs, root / "data", params.evaluate, predictions)
+        table = per_image_table(scored)
+        metrics = Metrics.of(table)
+        PER_IMAGE.write(folder / PER_IMAGE_FILE.name, table)
+        PER_CLASS.write(folder / PER_CLASS_FILE.name, per_class_table(metrics))
+        metrics.write(folder / METRICS_FILE.name)
+    return f"evaluate: {len(table)} test radiographs, mean Dice {metrics.dice:.4f}"
 
 
 def _load(model: Path) -> Segmenter:
@@ -34,8 +44,3 @@ def _load(model: Path) -> Segmenter:
     from pipeline.inference.predictor import Predictor
 
     return Predictor(model)
-
-
-def _write_classes(path: Path, classes: dict[str, Any]) -> None:
-    rows = [{"class_name": name, **means} for name, means in sorted(classes.items())]
-    write_csv(path, ["class_name", "cases", *SCORES], rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,30 +12,45 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.splits.table import data_sha256, read_split, select_test, test_split_sha256
+from pipeline.dataset.splits.table import (
+    SPLIT,
+    SPLIT_FILE,
+    data_sha256,
+    select_split,
+    split_rows,
+    test_split_sha256,
+)
 from pipeline.errors import StageError
 from pipeline.evaluation.cases import Case, draw_cases
-from pipeline.evaluation.scores import SCORES, summarise_classes
-from pipeline.files import atomic_folder, read_json, sha256_file, write_json
+from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE, PER_IMAGE_FILE, Metrics
+from pipeline.evaluation.scores import SCORES
+from pipeline.evaluation.visual_report import (
+    REPORT_FILE,
+    REPORT_PAGE,
+    Report,
+    ReportHashes,
+    ShownCase,
+)
+from pipeline.files import atomic_folder, sha256_file
 from pipeline.fingerprints import code_sha256
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
+from pipeline.model.training_history import HISTORY, HISTORY_FILE, TRAINED
 from pipeline.params import Params, flatten
 from pipeline.pictures.charts import draw_curves, draw_dice
 from pipeline.pictures.overlay import Area, Outline, draw_swatch
 from pipeline.pictures.pages import encode_png, load_template
 
-HISTORY = ("epoch", "loss", "val_loss", "dice", "val_dice")
 SHOWN_PARAMS = ("validate", "split", "augment", "train", "evaluate", "report")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReportInputs:
     """What the stages before left below the project's root, checked against each other."""
 
     root: Path
     split: pd.DataFrame
     per_image: pd.DataFrame
-    metrics: dict[str, Any]
+    metrics: Metrics
     history: pd.DataFrame
 
     @property
@@ -45,62 +59,50 @@ class Evidence:
         return int(self.history["epoch"].iloc[int(self.history["val_loss"].argmin())])
 
     @cached_property
-    def hashes(self) -> dict[str, str]:
+    def hashes(self) -> ReportHashes:
         """What the report is about."""
-        artifacts = self.root / "artifacts"
-        return {
-            "model_sha256": model_sha256(artifacts / "train"),
-            "test_split_sha256": test_split_sha256(select_test(self.split)),
-            "data_sha256": data_sha256(self.split),
-            "code_sha256": code_sha256("report"),
-            "metrics_sha256": sha256_file(artifacts / "evaluate/metrics.json"),
-            "per_image_sha256": sha256_file(artifacts / "evaluate/per_image.parquet"),
-        }
+        return ReportHashes(
+            model_sha256=model_sha256(self.root / TRAINED),
+            test_split_sha256=test_split_sha256(select_split(self.split, "test")),
+            data_sha256=data_sha256(self.split),
+            code_sha256=code_sha256("report"),
+            metrics_sha256=sha256_file(self.root / METRICS_FILE),
+            per_image_sha256=sha256_file(self.root / PER_IMAGE_FILE),
+        )
 
 
 def run(params: Params, root: Path) -> str:
     """Write artifacts/report; raises StageError when its inputs are missing or disagree."""
-    evidence = read_evidence(root)
-    cases = draw_cases(root, evidence.per_image, evidence.split, params.report.cases)
-    with atomic_folder(root / "artifacts/report") as folder:
+    inputs = read_inputs(root)
+    pairs = split_rows(select_split(inputs.split, "test"))
+    cases = draw_cases(root, inputs.per_image, pairs, params.report.cases)
+    with atomic_folder(root / REPORT_FILE.parent) as folder:
         (folder / "overlays").mkdir()
         for case in cases:
             (folder / case.overlay_name).write_bytes(case.overlay)
-        index = folder / "index.html"
-        index.write_text(render(evidence, cases, params), encoding="utf-8")
-        write_json(folder / "report.json", _bind(evidence, cases, index))
-    return f"report: {len(cases)} cases of {len(evidence.per_image)} test radiographs"
+        page = folder / REPORT_PAGE.name
+        page.write_text(render_page(inputs, cases, params), encoding="utf-8")
+        _bind(inputs, cases, page).write(folder / REPORT_FILE.name)
+    return f"report: {len(cases)} cases of {len(inputs.per_image)} test radiographs"
 
 
-def read_evidence(root: Path) -> Evidence:
+def read_inputs(root: Path) -> ReportInputs:
     """Read the inputs of the report; raises StageError when one is missing or they disagree."""
-    split = read_split(root / "artifacts/split/split.csv")
+    split = SPLIT.read(root / SPLIT_FILE)
     for name in MODEL_FILES:
-        _demand(root / "artifacts/train" / name, "train")
-    history = _read(pd.read_csv, root / "artifacts/train/history.csv", "train")
-    per_image = _read(pd.read_parquet, root / "artifacts/evaluate/per_image.parquet", "evaluate")
-    metrics = _read(read_json, root / "artifacts/evaluate/metrics.json", "evaluate")
-    _refuse_other_split(per_image, select_test(split))
+        _demand(root / TRAINED / name, "train")
+    history = HISTORY.read(root / HISTORY_FILE)
+    per_image = PER_IMAGE.read(root / PER_IMAGE_FILE)
+    metrics = Metrics.read(root / METRICS_FILE)
+    _refuse_other_split(per_image, select_split(split, "test"))
     _refuse_other_metrics(metrics, per_image)
     _refuse_history(history)
-    return Evidence(root, split, per_image, metrics, history)
+    return ReportInputs(root, split, per_image, metrics, history)
 
 
 def _demand(path: Path, stage: str) -> None:
     if not path.is_file():
         raise StageError(f"{path}: no such file, expected it from {stage}; run the stage {stage}")
-
-
-def _read(reader: Callable[[Path], Any], path: Path, stage: str) -> Any:
-    _demand(path, stage)
-    try:
-        return reader(path)
-    except (OSError, ValueError) as error:
-        detail = " ".join(str(error).split())[:160]
-        raise StageError(
-            f"{path}: cannot be read ({detail}), expected what {stage} wrote; run the stage "
-            f"{stage} again",
-        ) from None
 
 
 def _refuse_other_split(per_image: pd.DataFrame, test: pd.DataFrame) -> None:
@@ -114,8 +116,9 @@ def _refuse_other_split(per_image: pd.DataFrame, test: pd.DataFrame) -> None:
     )
 
 
-def _refuse_other_metrics(metrics: dict[str, Any], per_image: pd.DataFrame) -> None:
-    expected, found = flatten(summarise_classes(per_image)), flatten(metrics)
+def _refuse_other_metrics(metrics: Metrics, per_image: pd.DataFrame) -> None:
+    expected = flatten(Metrics.of(per_image).model_dump())
+    found = flatten(metrics.model_dump())
     for key in sorted(expected.keys() | found.keys()):
         if not _agree(expected.get(key), found.get(key)):
             raise StageError(
@@ -132,33 +135,28 @@ def _agree(expected: Any, found: Any) -> bool:
 
 
 def _refuse_history(history: pd.DataFrame) -> None:
-    missing = [name for name in HISTORY if name not in history]
-    if missing:
-        raise StageError(
-            f"history.csv: found no column {', '.join(missing)}; run the stage train again"
-        )
-    if not np.isfinite(pd.to_numeric(history["val_loss"], errors="coerce")).any():
+    if not np.isfinite(history["val_loss"]).any():
         raise StageError(
             f"history.csv: found no finite val_loss in {len(history)} epochs, expected at least "
             "one; run the stage train again",
         )
 
 
-def render(evidence: Evidence, cases: list[Case], params: Params) -> str:
+def render_page(inputs: ReportInputs, cases: list[Case], params: Params) -> str:
     """The page as HTML with every picture inside."""
     template = load_template(Path(__file__).with_name("report.html.jinja"), _percent)
     return template.render(
-        metrics=evidence.metrics,
+        metrics=inputs.metrics,
         scores=SCORES,
-        worst_class=min(evidence.metrics["classes"].items(), key=lambda item: item[1]["dice"]),
-        sides=pd.crosstab(evidence.split["class_name"], evidence.split["split"]).to_dict("index"),
-        dice_chart=draw_dice(evidence.per_image),
-        curves=_curves(evidence),
-        epochs=len(evidence.history),
-        best_epoch=evidence.best_epoch,
+        worst_class=min(inputs.metrics.classes.items(), key=lambda item: item[1].dice),
+        splits=pd.crosstab(inputs.split["class_name"], inputs.split["split"]).to_dict("index"),
+        dice_chart=draw_dice(inputs.per_image),
+        curves=_curves(inputs),
+        epochs=len(inputs.history),
+        best_epoch=inputs.best_epoch,
         swatches=_swatches(),
         cases={kind: [case for case in cases if case.kind == kind] for kind in _kinds(cases)},
-        hashes=evidence.hashes,
+        hashes=inputs.hashes.model_dump(),
         threshold=params.evaluate.threshold,
         params=_shown(params),
     )
@@ -168,8 +166,8 @@ def _kinds(cases: list[Case]) -> list[str]:
     return list(dict.fromkeys(case.kind for case in cases))
 
 
-def _curves(evidence: Evidence) -> dict[str, str]:
-    history, best_epoch = evidence.history, evidence.best_epoch
+def _curves(inputs: ReportInputs) -> dict[str, str]:
+    history, best_epoch = inputs.history, inputs.best_epoch
     return {
         "loss": draw_curves(history, "loss", best_epoch),
         "dice": draw_curves(history, "dice", best_epoch),
@@ -205,20 +203,20 @@ def _percent(share: float) -> str:
     return f"{shown}\N{NO-BREAK SPACE}%"
 
 
-def _bind(evidence: Evidence, cases: list[Case], index: Path) -> dict[str, Any]:
-    return {
-        **evidence.hashes,
-        "index_sha256": sha256_file(index),
-        "test_cases": len(evidence.per_image),
-        "cases": [_bind_case(case) for case in cases],
-    }
+def _bind(inputs: ReportInputs, cases: list[Case], page: Path) -> Report:
+    return Report(
+        **dict(inputs.hashes),
+        index_sha256=sha256_file(page),
+        test_cases=len(inputs.per_image),
+        cases=tuple(_bind_case(case) for case in cases),
+    )
 
 
-def _bind_case(case: Case) -> dict[str, Any]:
-    return {
-        "image_id": case.row["image_id"],
-        "kind": case.kind,
-        "dice": float(case.row["dice"]),
-        "overlay": case.overlay_name,
-        "sha256": hashlib.sha256(case.overlay).hexdigest(),
-    }
+def _bind_case(case: Case) -> ShownCase:
+    return ShownCase(
+        image_id=case.image.image_id,
+        kind=case.kind,
+        dice=case.image.scores.dice,
+        overlay=case.overlay_name,
+        sha256=hashlib.sha256(case.overlay).hexdigest(),
+    )

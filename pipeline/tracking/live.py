@@ -11,21 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.model.training_history import HISTORY, MEASURED
 from pipeline.pictures.overlay import draw_overlay
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
 METRICS = {
-    "loss": "train_loss",
-    "accuracy": "train_accuracy",
-    "dice": "train_dice",
-    "iou": "train_iou",
-    "val_loss": "val_loss",
-    "val_accuracy": "val_accuracy",
-    "val_dice": "val_dice",
-    "val_iou": "val_iou",
-    "learning_rate": "learning_rate",
+    **{name: name for name in HISTORY.columns if name != "epoch"},
+    **{name: f"train_{name}" for name in MEASURED},
     "images_per_second": "images_per_second",
 }
 """Column of a row of the history -> name of the metric in MLflow.

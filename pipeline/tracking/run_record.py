@@ -5,7 +5,6 @@ MLflow's client takes seconds to import, so it is imported where a record is rea
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ReleaseError, ServiceError
 from pipeline.files import read_json
 from pipeline.inference.packaging import log_model
+from pipeline.model.training_history import HISTORY, history_rows
 from pipeline.params import flatten, read_yaml
 from pipeline.settings import Settings
 from pipeline.stage_graph import Shown
@@ -126,11 +126,9 @@ class RunRecord:
     def _log_curves(self, history: Path) -> None:
         """Fill in the epochs that were not logged live: all of a training from the cache."""
         live = {point.step for point in self.client.get_metric_history(self.run_id, "val_loss")}
-        with history.open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                values = {key: float(value) for key, value in row.items()}
-                if int(values["epoch"]) not in live:
-                    self._log_metrics(epoch_metrics(values), int(values["epoch"]))
+        for row in history_rows(HISTORY.read(history)):
+            if int(row["epoch"]) not in live:
+                self._log_metrics(epoch_metrics(row), int(row["epoch"]))
 
 
 def find_model(client: MlflowClient, run: Run) -> LoggedModel | None:

@@ -1,4 +1,4 @@
-"""The objects of a recorded folder or file in DVC's cache: what it holds, and whether it is intact.
+"""The objects of a folder or file in DVC's cache: what it holds, and whether it is intact.
 
 DVC trusts what lies in its cache, and takes a damaged list of files from a remote as it is, so
 neither `dvc status` nor `dvc pull` is proof. The layout read here is DVC's documented one: an
@@ -24,8 +24,8 @@ REMEDY = (
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What a data.dvc says of the dataset."""
+class DataPointer:
+    """What a data.dvc says of the dataset: where in DVC's cache it is, not what it is."""
 
     md5: str
     """The object that lists the files; ends in `.dir`."""
@@ -34,18 +34,18 @@ class Recorded:
     files: int
 
 
-def parse_record(text: str, where: str) -> Recorded:
+def parse_pointer(text: str, where: str) -> DataPointer:
     """Read a data.dvc; raises DatasetError, naming `where` it is from."""
     try:
         out = yaml.safe_load(text)["outs"][0]
-        recorded = Recorded(str(out["md5"]), int(out["size"]), int(out["nfiles"]))
+        pointer = DataPointer(str(out["md5"]), int(out["size"]), int(out["nfiles"]))
     except (yaml.YAMLError, LookupError, TypeError, ValueError):
-        recorded = None
-    if recorded is None or not recorded.md5.endswith(".dir"):
+        pointer = None
+    if pointer is None or not pointer.md5.endswith(".dir"):
         raise DatasetError(
-            f"{where}: records no folder with an MD5, expected what `dvc add data` writes",
+            f"{where}: points to no folder with an MD5, expected what `dvc add data` writes",
         )
-    return recorded
+    return pointer
 
 
 def object_path(cache: Path, md5: str) -> Path:

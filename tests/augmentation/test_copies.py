@@ -93,7 +93,7 @@ def test_every_copy_has_a_mask_of_the_right_size_that_keeps_the_lungs(
 def test_every_listed_transform_changes_the_picture_and_says_so(
     transform: Any, data: st.DataObject
 ) -> None:
-    copier = Copier(params(data.draw(arguments(transform))), tell=True)
+    copier = Copier(params(data.draw(arguments(transform))), keep_applied=True)
 
     copy = copier.draw(pair(), 1)
 
@@ -214,7 +214,7 @@ def test_transforms_draw_independently_of_each_other() -> None:
             {**light, "contrast_limit": [-0.5, 0.5], "p": 1},
             {"name": "RandomGamma", "gamma_limit": [50, 150], "p": 1},
         ),
-        tell=True,
+        keep_applied=True,
     )
 
     drawn = [dict(copier.draw(pair(), number).applied) for number in range(200)]
@@ -256,11 +256,11 @@ def test_a_copy_follows_from_seed_pair_and_number(
 def test_the_shipped_transforms_are_recorded_as_albumentations_runs_them() -> None:
     made = Copier(load_params(PROJECT / "params.yaml").augment).serialised()
 
-    flip, moved, light = made["transforms"]["transforms"]
+    flip, moved, light = made.transforms["transforms"]
     assert flip == {"__class_fullname__": "HorizontalFlip", "p": 0.5}
     assert (moved["scale"]["x"], moved["rotate"]) == ((0.9, 1.1), (-10, 10))
     assert moved["translate_percent"]["y"] == (-0.05, 0.05)
     assert (moved["interpolation"], moved["mask_interpolation"], moved["border_mode"]) == (1, 1, 0)
     assert (moved["keep_ratio"], moved["fill"], moved["fill_mask"]) == (True, 0, 0)
     assert (light["brightness_limit"], light["contrast_limit"]) == ((-0.2, 0.2), (-0.2, 0.2))
-    assert made["albumentations"] == "2.0.8"
+    assert made.albumentations == "2.0.8"

@@ -14,10 +14,10 @@ from pipeline.augmentation.preview import (
     PHRASES,
     TILE,
     WIDTH,
-    Tile,
-    describe,
+    Panel,
+    describe_copy,
+    draw_panel,
     draw_preview,
-    draw_tile,
     settings_of,
     wrap,
 )
@@ -41,8 +41,8 @@ def disc() -> tuple[np.ndarray, np.ndarray]:
 
 
 def said_of(transform: dict[str, Any]) -> str:
-    copier = Copier(params({"p": 1, **transform}), tell=True)
-    return describe(copier.draw(Original.of("A/1", *disc()), 1).applied)
+    copier = Copier(params({"p": 1, **transform}), keep_applied=True)
+    return describe_copy(copier.draw(Original.of("A/1", *disc()), 1).applied)
 
 
 HOLES = {
@@ -103,13 +103,15 @@ def test_left_and_right_are_as_the_reader_sees_them(degrees: int, side: str) -> 
     image = np.zeros((SIDE, SIDE), np.uint8)
     mask = np.zeros_like(image)
     mask[10:20, 28:36] = 255  # above the centre: it goes to the side to which the picture turns
-    copier = Copier(params({"name": "Rotate", "limit": [degrees, degrees], "p": 1}), tell=True)
+    copier = Copier(
+        params({"name": "Rotate", "limit": [degrees, degrees], "p": 1}), keep_applied=True
+    )
 
     copy = copier.draw(Original.of("A/1", image, mask), 1)
 
     where = "left" if np.nonzero(copy.mask)[1].mean() < 31 else "right"
     assert where == side
-    assert describe(copy.applied).startswith(f"turned 20° {side}")
+    assert describe_copy(copy.applied).startswith(f"turned 20° {side}")
 
 
 def test_there_are_words_for_every_transform() -> None:
@@ -121,7 +123,7 @@ def test_a_tile_has_the_outline_where_the_mask_ends(side: int) -> None:
     mask = np.zeros((side, side), np.uint8)
     mask[side // 4 : side // 2, side // 4 : side // 2] = 255
 
-    tile = draw_tile(Tile(np.full((side, side), 90, np.uint8), mask, ""))
+    tile = draw_panel(Panel(np.full((side, side), 90, np.uint8), mask, ""))
 
     green = np.abs(tile.astype(int) - OUTLINE).max(axis=-1) < 60
     assert tile.shape == (TILE, TILE, 3)
@@ -132,7 +134,7 @@ def test_a_tile_has_the_outline_where_the_mask_ends(side: int) -> None:
 
 
 def test_every_pair_of_every_class_is_on_the_page() -> None:
-    pair = [Tile(*disc(), "A-1, original"), Tile(*disc(), "copy 1: mirrored " * 9)]
+    pair = [Panel(*disc(), "A-1, original"), Panel(*disc(), "copy 1: mirrored " * 9)]
 
     small = draw_preview({"A": [pair]}, ["settings"])
     same = draw_preview({"A": [pair] * 3}, ["settings"])
@@ -145,7 +147,7 @@ def test_every_pair_of_every_class_is_on_the_page() -> None:
 
 @pytest.mark.slow
 def test_the_page_opens_in_a_browser(browser: Any, tmp_path: Path) -> None:
-    pair = [Tile(*disc(), "A-1, original"), Tile(*disc(), "copy 1: mirrored")]
+    pair = [Panel(*disc(), "A-1, original"), Panel(*disc(), "copy 1: mirrored")]
     draw_preview({"A": [pair]}, ["settings"]).save(tmp_path / "preview.png")
 
     open_page(browser, tmp_path / "preview.png")

@@ -14,23 +14,26 @@ from pipeline.dataset.manifest import (
     read_origins,
 )
 from tests.dataset.delivery.deliveries import write_sheet
+from tests.manifests import manifest_row
 
 
 def pairs(*rows: tuple[str, str, str]) -> pd.DataFrame:
     """By image_id, pixels of the radiograph and of the mask."""
-    blank = {column: "" if kind == "str" else 1 for column, kind in MANIFEST.items()}
     return manifest_table(
-        [
-            blank
-            | {"image_id": image_id, "mask_path": f"{image_id}.png"}
-            | {"pixel_sha256": image, "mask_pixel_sha256": mask}
-            for image_id, image, mask in rows
-        ]
+        manifest_row(
+            image_id=image_id,
+            mask_path=f"{image_id}.png",
+            pixel_sha256=image,
+            mask_pixel_sha256=mask,
+        )
+        for image_id, image, mask in rows
     )
 
 
 def test_tables_without_rows_have_their_columns_and_types() -> None:
-    assert {str(name): str(kind) for name, kind in manifest_table([]).dtypes.items()} == MANIFEST
+    assert {str(name): str(kind) for name, kind in manifest_table([]).dtypes.items()} == dict(
+        MANIFEST.columns
+    )
     columns = ["image_id", "path", "reason", "found", "remedy"]
     assert list(quarantine_table([]).columns) == columns
 

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.cases import Case, choose_cases
+from pipeline.evaluation.metrics import ImageScores
+from pipeline.evaluation.scores import Counts, score
 
 
 def table_of(dice: list[float]) -> pd.DataFrame:
@@ -56,13 +58,14 @@ def test_no_worst_case_is_better_than_a_median_one_and_none_of_those_than_a_best
 @pytest.mark.parametrize(
     ("counts", "missed", "extra"),
     [
-        ({"tp": 80, "fn": 20, "fp": 10}, 0.2, 0.1),
-        ({"tp": 0, "fn": 0, "fp": 10}, None, None),
+        (Counts(tp=80, fp=10, fn=20, tn=90), 0.2, 0.1),
+        (Counts(tp=0, fp=10, fn=0, tn=90), None, None),
     ],
 )
 def test_missed_and_extra_area_are_shares_of_the_reference_lung(
-    counts: dict[str, int], missed: float | None, extra: float | None
+    counts: Counts, missed: float | None, extra: float | None
 ) -> None:
-    case = Case("worst", 1, counts, b"", b"")
+    image = ImageScores("N/1", "N", "", counts, score(counts))
+    case = Case("worst", 1, image, b"", b"")
 
     assert (case.missed, case.extra) == (missed, extra)

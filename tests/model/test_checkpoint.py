@@ -101,7 +101,7 @@ def test_from_a_damaged_checkpoint_training_goes_back_to_the_one_before(
 
     assert found(checkpoints) == 1
     (warning,) = caplog.messages
-    assert warning.endswith("epoch-0002: damaged, so the training goes on from before it")
+    assert warning.endswith("epoch-0002: damaged, so the training resumes after the one before")
 
 
 def test_damaged_checkpoints_do_not_count_among_the_last(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.files import write_json
 from pipeline.model.shards import Shards, encode_record, find_shards, write_shard
 from pipeline.params import Params
+from tests.augmented import write_summary
 from tests.conftest import draw_pair
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
         lung = np.asarray(mask.convert("L"))
         records.append(encode_record(f"A/{i}", np.asarray(image), lung))
     write_shard(folder / "val-00000-of-00001.tfrecord", records)
-    write_json(folder / "augment.json", {"image_size": SIDE, "records": {"val": 5}})
+    write_summary(folder, SIDE, val=5)
     return find_shards(folder, "val")
 
 

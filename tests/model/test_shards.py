@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.files import write_json
 from pipeline.model import shards as shards_module
 from pipeline.model.shards import (
     encode_record,
@@ -16,6 +15,7 @@ from pipeline.model.shards import (
     record_size,
     write_shard,
 )
+from tests.augmented import write_summary
 
 
 def write_shards(folder: Path, side: int, records: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -31,12 +31,14 @@ def write_shards(folder: Path, side: int, records: int) -> list[tuple[np.ndarray
     encoded = [encode_record(f"A/{i}", *pair) for i, pair in enumerate(pairs)]
     write_shard(folder / "train-00000-of-00002.tfrecord", encoded[:half])
     write_shard(folder / "train-00001-of-00002.tfrecord", encoded[half:])
-    write_json(folder / "augment.json", {"image_size": side, "records": {"train": records}})
+    write_summary(folder, side, train=records)
     return pairs
 
 
 def test_missing_summary_of_the_augment_stage_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"augment\.json: no such file; run the stage augment"):
+    with pytest.raises(
+        StageError, match=r"augment\.json: no such file.*run the stage augment first"
+    ):
         find_shards(tmp_path, "train")
 
 

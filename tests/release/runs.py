@@ -9,10 +9,13 @@ from pathlib import Path
 import yaml
 from mlflow import MlflowClient
 
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE
 from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
-from pipeline.evaluation.scores import summarise_classes
+from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE, PER_IMAGE_FILE, Metrics
+from pipeline.evaluation.visual_report import REPORT_FILE
 from pipeline.files import sha256_file, write_json
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
+from pipeline.model.training_history import HISTORY
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import Promotion, run_promotion
 from pipeline.run.recording import record_cached, start_record
@@ -57,7 +60,8 @@ def make_run(
     write_json(results / "validate/validation.json", {"pairs": 16, "quarantined": 0})
     test = per_image[["image_id", "class_name", "pixel_sha256"]].assign(split="test")
     test["group"] = test["image_id"]
-    test.to_csv(results / "split/split.csv", index=False)
+    files = dict.fromkeys(("image_path", "mask_path", "image_sha256", "mask_sha256"), "")
+    SPLIT.write(folder / SPLIT_FILE, test.assign(**files))
     write_json(results / "split/split.json", {"test": 16, "classes": {"COVID": {"test": 8}}})
     (results / "augment/preview.png").touch()
     write_json(results / "augment/augment.json", {})
@@ -65,22 +69,21 @@ def make_run(
         content = model[name] if isinstance(model, dict) else model
         (results / "train" / name).write_bytes(content)
     (results / "train/history.csv").write_text(
-        "epoch,loss,accuracy,dice,val_loss,val_accuracy,val_dice,learning_rate\n"
-        "1,0.5,0.8,0.7,0.4,0.9,0.8,0.001\n2,0.4,0.8,0.7,0.3,0.9,0.9,0.001\n",
+        f"{','.join(HISTORY.columns)}\n"
+        "1,0.5,0.8,0.7,0.6,0.4,0.9,0.8,0.7,0.001\n2,0.4,0.8,0.7,0.6,0.3,0.9,0.9,0.8,0.001\n",
     )
     write_json(results / "train/train.json", {"epochs": 2, "val_dice": 0.9})
-    per_image.to_parquet(results / "evaluate/per_image.parquet")
+    PER_IMAGE.write(folder / PER_IMAGE_FILE, per_image)
     (results / "evaluate/per_class.csv").touch()
-    write_json(results / "evaluate/metrics.json", summarise_classes(per_image))
+    Metrics.of(per_image).write(folder / METRICS_FILE)
     evidence = make_evidence(results / "report", None, per_image)  # type: ignore[arg-type]
     assert evidence.report
-    report = {
-        **evidence.report,
+    hashes = {
         "model_sha256": model_sha256(results / "train"),
-        "metrics_sha256": sha256_file(results / "evaluate/metrics.json"),
+        "metrics_sha256": sha256_file(folder / METRICS_FILE),
         "test_split_sha256": split_sha256(test),
     }
-    write_json(results / "report/report.json", report)
+    evidence.report.model_copy(update=hashes).write(folder / REPORT_FILE)
     for name in ("params.yaml", "dvc.yaml", "uv.lock"):
         shutil.copy(PROJECT / name, folder / name)
     shutil.copytree(PROJECT / "pipeline", folder / "pipeline")

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
-from pipeline.evaluation.scores import Counts, score, summarise_classes
+from pipeline.errors import StageError
+from pipeline.evaluation.metrics import ImageScores, Metrics, per_image_table
+from pipeline.evaluation.scores import Counts, score
+from pipeline.evaluation.visual_report import Report, ShownCase
 from pipeline.files import sha256_file
 from pipeline.params import Params
 from pipeline.release.champion import ChampionScores
@@ -32,9 +35,8 @@ def score_table(dice: dict[str, list[float]]) -> pd.DataFrame:
             missed = round(200 * (1 - value) / (2 - value))
             counts = Counts(tp=100 - missed, fp=0, fn=missed, tn=900)
             digest = hashlib.sha256(f"{name}{number}".encode()).hexdigest()
-            identity = {"image_id": f"{name}/{number}", "class_name": name, "pixel_sha256": digest}
-            rows.append({**identity, **counts._asdict(), **score(counts)})
-    return pd.DataFrame(rows)
+            rows.append(ImageScores(f"{name}/{number}", name, digest, counts, score(counts)))
+    return per_image_table(rows)
 
 
 def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evidence:
@@ -46,24 +48,30 @@ def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evid
         overlay = f"overlays/{image_id.replace('/', '-')}.png"
         Image.new("RGB", (8, 8)).save(folder / overlay)
         sha256 = sha256_file(folder / overlay)
-        cases.append({"image_id": image_id, "overlay": overlay, "sha256": sha256})
+        cases.append(
+            ShownCase(image_id=image_id, kind="worst", dice=0.5, overlay=overlay, sha256=sha256)
+        )
     test = per_image[["image_id", "class_name", "pixel_sha256"]].assign(split="test")
     test["group"] = test["image_id"]
     row = {"image_id": "Normal/x", "class_name": "Normal", "pixel_sha256": "x", "group": "Normal/x"}
     train = pd.DataFrame([{**row, "split": "train"}])
-    report = {
-        "model_sha256": "model",
-        "metrics_sha256": "metrics",
-        "test_split_sha256": split_sha256(test),
-        "index_sha256": sha256_file(folder / "index.html"),
-        "cases": cases,
-    }
+    report = Report(
+        model_sha256="model",
+        test_split_sha256=split_sha256(test),
+        data_sha256="data",
+        code_sha256="code",
+        metrics_sha256="metrics",
+        per_image_sha256="per_image",
+        index_sha256=sha256_file(folder / "index.html"),
+        test_cases=len(test),
+        cases=tuple(cases),
+    )
     return Evidence(
         params=params,
         model_id="m-1",
         model_sha256="model",
         release_sha256="release",
-        metrics=summarise_classes(per_image),
+        metrics=Metrics.of(per_image),
         metrics_sha256="metrics",
         per_image=per_image,
         per_image_sha256="per_image",
@@ -115,15 +123,15 @@ def test_a_class_with_too_few_test_cases_is_refused(evidence: Evidence) -> None:
 
 
 def metric_changed(evidence: Evidence) -> Evidence:
-    return replace(evidence, metrics={**evidence.metrics, "dice": 0.99})
+    return replace(evidence, metrics=evidence.metrics.model_copy(update={"dice": 0.99}))
 
 
 def metric_not_finite(evidence: Evidence) -> Evidence:
-    return replace(evidence, metrics={**evidence.metrics, "dice": float("nan")})
+    return replace(evidence, metrics=evidence.metrics.model_copy(update={"dice": np.nan}))
 
 
 def metric_infinite(evidence: Evidence) -> Evidence:
-    return replace(evidence, metrics={**evidence.metrics, "accuracy": float("inf")})
+    return replace(evidence, metrics=evidence.metrics.model_copy(update={"accuracy": np.inf}))
 
 
 def case_left_out(evidence: Evidence) -> Evidence:
@@ -151,14 +159,14 @@ def no_report(evidence: Evidence) -> Evidence:
 def changed_report(key: str, value: Any) -> Any:
     def change(evidence: Evidence) -> Evidence:
         assert evidence.report
-        return replace(evidence, report={**evidence.report, key: value})
+        return replace(evidence, report=evidence.report.model_copy(update={key: value}))
 
     return change
 
 
 def few_cases(evidence: Evidence) -> Evidence:
     assert evidence.report
-    return changed_report("cases", evidence.report["cases"][:3])(evidence)  # type: ignore[no-any-return]
+    return changed_report("cases", evidence.report.cases[:3])(evidence)  # type: ignore[no-any-return]
 
 
 def overlay_missing(evidence: Evidence) -> Evidence:
@@ -173,10 +181,11 @@ def overlay_swapped(evidence: Evidence) -> Evidence:
 
 def overlay_undecodable(evidence: Evidence) -> Evidence:
     assert evidence.report
-    case = evidence.report["cases"][0]
-    (evidence.report_folder / case["overlay"]).write_bytes(b"no picture")
-    case["sha256"] = sha256_file(evidence.report_folder / case["overlay"])
-    return evidence
+    case, *others = evidence.report.cases
+    (evidence.report_folder / case.overlay).write_bytes(b"no picture")
+    sha256 = sha256_file(evidence.report_folder / case.overlay)
+    cases = (case.model_copy(update={"sha256": sha256}), *others)
+    return changed_report("cases", cases)(evidence)  # type: ignore[no-any-return]
 
 
 def page_missing(evidence: Evidence) -> Evidence:
@@ -199,6 +208,7 @@ def page_missing(evidence: Evidence) -> Evidence:
         (changed_report("test_split_sha256", "other"), "report_test_split_sha256"),
         (changed_report("metrics_sha256", "other"), "report_metrics_sha256"),
         (few_cases, "report_cases"),
+        (changed_report("cases", ()), "report_cases"),
         (overlay_missing, "report_overlays"),
         (overlay_swapped, "report_overlays"),
         (overlay_undecodable, "report_overlays"),
@@ -213,6 +223,13 @@ def test_evidence_that_does_not_belong_together_is_refused(
     spoiled = spoil(evidence)
 
     assert check in failed(judge(spoiled, None, evidence.params.gate))
+
+
+def test_a_report_without_cases_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+
+    with pytest.raises(StageError, match=r"report\.json: .*run the stage report again"):
+        Report.read(tmp_path / "report.json")
 
 
 def test_a_class_that_got_worse_is_refused_though_the_mean_got_better(

@@ -11,10 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.dataset.layout import list_dataset
-from pipeline.evaluation.scores import summarise_classes
-from pipeline.evaluation.scoring import score_images
-from pipeline.files import sha256_file, write_json
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
+from pipeline.evaluation.metrics import (
+    METRICS_FILE,
+    PER_IMAGE,
+    PER_IMAGE_FILE,
+    Metrics,
+    per_image_table,
+)
+from pipeline.evaluation.scoring import PREDICTIONS, score_images
+from pipeline.files import sha256_file
 from pipeline.inference.model_files import MODEL_FILES
+from pipeline.model.training_history import HISTORY, HISTORY_FILE, TRAINED
 from pipeline.params import EvaluateParams
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import pixel_sha256, read_radiograph
@@ -43,7 +51,7 @@ class StandIn:
         return np.asarray(cv2.resize(moved, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
-def write_split(root: Path, test: int, **classes: int) -> pd.DataFrame:
+def write_split(root: Path, test: int, **classes: int) -> list[SplitRow]:
     """Write data/ and split.csv with `test` test rows of each class; returns the test rows."""
     write_dataset(root / "data", classes)
     rows = pd.DataFrame(
@@ -55,14 +63,14 @@ def write_split(root: Path, test: int, **classes: int) -> pd.DataFrame:
             "image_sha256": sha256_file(root / "data" / pair.image),
             "mask_sha256": sha256_file(root / "data" / pair.mask),
             "pixel_sha256": pixel_sha256(read_radiograph(root / "data" / pair.image)),
+            "group": pair.image_id,
         }
         for pair in list_dataset(root / "data").pairs
     )
     rank = rows.groupby("class_name").cumcount()
     rows["split"] = np.select([rank < test, rank < test + 1], ["test", "val"], "train")
-    (root / "artifacts/split").mkdir(parents=True)
-    rows.to_csv(root / "artifacts/split/split.csv", index=False)
-    return rows[rows["split"] == "test"].reset_index(drop=True)
+    SPLIT.write(root / SPLIT_FILE, rows)
+    return split_rows(select_split(rows, "test"))
 
 
 def write_evaluated(root: Path, test: int, **classes: int) -> None:
@@ -71,20 +79,21 @@ def write_evaluated(root: Path, test: int, **classes: int) -> None:
     write_training(root)
 
 
-def write_scores(root: Path, rows: pd.DataFrame) -> None:
+def write_scores(root: Path, rows: list[SplitRow]) -> None:
     """Score the radiographs of `rows` and write what the report stage reads of it."""
-    folder = root / "artifacts/evaluate"
-    table = score_images(StandIn(), rows, root / "data", PARAMS, folder / "predictions")
-    table.to_parquet(folder / "per_image.parquet", index=False)
-    write_json(folder / "metrics.json", summarise_classes(table))
+    scored = score_images(StandIn(), rows, root / "data", PARAMS, root / PREDICTIONS)
+    table = per_image_table(scored)
+    PER_IMAGE.write(root / PER_IMAGE_FILE, table)
+    Metrics.of(table).write(root / METRICS_FILE)
 
 
 def write_training(root: Path) -> None:
     """Write a network's files and a history whose third epoch is the best."""
-    (root / "artifacts/train").mkdir(parents=True)
+    (root / TRAINED).mkdir(parents=True)
     for name in MODEL_FILES:
-        (root / "artifacts/train" / name).write_bytes(b"weights")
-    losses = [0.4, 0.3, 0.2, 0.25]
-    history = {"epoch": [1, 2, 3, 4], "loss": losses, "val_loss": losses}
-    history |= {"dice": [0.6, 0.7, 0.8, 0.79], "val_dice": [0.6, 0.7, 0.8, 0.75]}
-    pd.DataFrame(history).to_csv(root / "artifacts/train/history.csv", index=False)
+        (root / TRAINED / name).write_bytes(b"weights")
+    losses, dice = [0.4, 0.3, 0.2, 0.25], [0.6, 0.7, 0.8, 0.75]
+    history = pd.DataFrame({"epoch": [1, 2, 3, 4], "loss": losses, "val_loss": losses})
+    history = history.assign(dice=dice, val_dice=dice, iou=dice, val_iou=dice)
+    history = history.assign(accuracy=dice, val_accuracy=dice, learning_rate=0.001)
+    HISTORY.write(root / HISTORY_FILE, history)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.augmentation.preview import OUTLINE, TILE
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import CrashedError, StageError
 from pipeline.files import read_json, sha256_file, write_csv
 from pipeline.model.shards import encode_record
@@ -35,6 +36,7 @@ def write_split(root: Path, train: int, val: int) -> None:
             "image_sha256": sha256_file(root / f"data/{name}/images/{name}-{i}.png"),
             "mask_sha256": sha256_file(root / f"data/{name}/masks/{name}-{i}.png"),
             "pixel_sha256": "",
+            "group": f"{name}/{name}-{i}",
             "split": "train" if i <= train else "val",
         }
         for name in ("COVID", "Normal")
@@ -192,14 +194,18 @@ def set_hash(root: Path, column: str, path: Path) -> None:
     write_csv(table, list(rows[0]), rows)
 
 
+def train_rows(root: Path) -> list[SplitRow]:
+    return split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "train"))
+
+
 def test_a_mask_pixel_holds_the_share_of_its_area_that_is_lung(root: Path) -> None:
-    pair = augment._pairs(root, "train")[0]
+    pair = train_rows(root)[0]
     mask = np.zeros((64, 64), np.uint8)
     mask[:, :33] = 255  # column 16 of 32 covers columns 32 and 33: one half
-    Image.fromarray(mask).save(pair.mask)
-    set_hash(root, "mask_sha256", pair.mask)
+    Image.fromarray(mask).save(root / "data" / pair.mask_path)
+    set_hash(root, "mask_sha256", root / "data" / pair.mask_path)
 
-    _, small = augment.read_pair(augment._pairs(root, "train")[0], 32)
+    _, small = augment.read_pair(root / "data", train_rows(root)[0], 32)
 
     assert small[0].tolist() == [255] * 16 + [128] + [0] * 15
 
@@ -242,7 +248,7 @@ def test_the_preview_shows_what_the_shards_hold(
 
 
 def test_missing_split_is_named(params: Params, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"split\.csv: no such file; run the stage split"):
+    with pytest.raises(StageError, match=r"split\.csv: no such file.*run the stage split first"):
         augment.run(with_augment(params), tmp_path)
 
 
@@ -253,7 +259,7 @@ def test_a_split_without_pairs_is_refused(params: Params, root: Path, split: str
         rows = [row for row in csv.DictReader(file) if row["split"] != split]
     write_csv(table, list(rows[0]), rows)
 
-    with pytest.raises(StageError, match=rf"split\.csv: found no {split} pairs"):
+    with pytest.raises(StageError, match=rf"split\.csv: found no {split} rows"):
         augment.run(with_augment(params), root)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_the_written_prediction_gives_the_written_counts(project: Path, params: 
     truth = read_mask(project / f"data/COVID/masks/{row['image_id'].split('/')[1]}.png")
     counts = confusion(read_mask(path), truth)
     assert counts == Counts(row["tp"], row["fp"], row["fn"], row["tn"])
-    assert {name: row[name] for name in SCORES} == score(counts)
+    assert {name: row[name] for name in SCORES} == score(counts).model_dump()
     with Image.open(path) as picture:
         assert (picture.mode, set(np.unique(np.asarray(picture)))) == ("L", {0, 255})
 
@@ -115,25 +116,26 @@ def test_a_missing_model_is_refused(project: Path, params: Params) -> None:
 
 def test_masks_are_scored_at_their_own_size(tmp_path: Path) -> None:
     rows = write_split(tmp_path, test=1, Normal=3)
-    path = tmp_path / "data" / rows.loc[0, "mask_path"]
+    path = tmp_path / "data" / rows[0].mask_path
     with Image.open(path) as mask:
         mask.resize((100, 90), Image.Resampling.NEAREST).save(path)
-    rows.loc[0, "mask_sha256"] = sha256_file(path)
+    (row,) = rows
+    rows = [replace(row, mask_sha256=sha256_file(path))]
 
-    table = score_images(StandIn(), rows, tmp_path / "data", PARAMS, tmp_path / "predictions")
+    (image,) = score_images(StandIn(), rows, tmp_path / "data", PARAMS, tmp_path / "predictions")
 
-    assert table.loc[0, ["tp", "fp", "fn", "tn"]].sum() == 100 * 90
-    assert read_mask(tmp_path / f"predictions/{rows.loc[0, 'image_id']}.png").shape == (90, 100)
+    assert sum(image.counts) == 100 * 90
+    assert read_mask(tmp_path / f"predictions/{image.image_id}.png").shape == (90, 100)
 
 
 def test_scoring_holds_one_batch_at_a_time_and_keeps_the_order(tmp_path: Path) -> None:
     rows = write_split(tmp_path, test=10, Normal=12)
     predictor = StandIn()
 
-    table = score_images(predictor, rows[::-1], tmp_path / "data", PARAMS, None)
+    images = score_images(predictor, rows[::-1], tmp_path / "data", PARAMS, None)
 
     assert predictor.batches == [4, 4, 2]
-    assert table["image_id"].tolist() == rows["image_id"].tolist()[::-1]
+    assert [image.image_id for image in images] == [row.image_id for row in rows[::-1]]
     assert not list(tmp_path.rglob("predictions"))
 
 
@@ -155,7 +157,9 @@ def test_a_pixel_is_lung_from_the_threshold_on(
     rows = write_split(tmp_path, test=1, Normal=3)
     params = EvaluateParams(threshold=threshold, batch_size=1)
 
-    assert score_images(Even(0.5), rows, tmp_path / "data", params, None).loc[0, "recall"] == recall
+    (image,) = score_images(Even(0.5), rows, tmp_path / "data", params, None)
+
+    assert image.scores.recall == recall
 
 
 def test_probabilities_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_a_file_that_is_not_the_one_split_is_refused_by_name(tmp_path: Path, hal
 
 def test_a_missing_radiograph_is_refused_by_name(tmp_path: Path) -> None:
     rows = write_split(tmp_path, test=1, Normal=3)
-    (tmp_path / "data" / rows.loc[0, "image_path"]).unlink()
+    (tmp_path / "data" / rows[0].image_path).unlink()
 
     with pytest.raises(UnreadableError, match=r"Normal-1\.png: no such file"):
         score_images(StandIn(), rows, tmp_path / "data", PARAMS, None)
@@ -203,6 +207,6 @@ def test_the_stage_runs_with_an_exported_network(tmp_path: Path, params: Params)
     run(params, tmp_path)
 
     table = pd.read_parquet(tmp_path / "artifacts/evaluate/per_image.parquet")
-    found = pixel_sha256(read_radiograph(tmp_path / "data" / rows.loc[0, "image_path"]))
+    found = pixel_sha256(read_radiograph(tmp_path / "data" / rows[0].image_path))
     assert table.loc[0, "pixel_sha256"] == found
     assert table["dice"].min() > 0.9

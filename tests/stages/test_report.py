@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.dataset.splits import table
 from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file, write_json
 from pipeline.inference.model_files import model_sha256
+from pipeline.model.training_history import HISTORY
 from pipeline.params import Params, ReportParams
 from pipeline.stages.report import run
 from tests.browser import open_page, overhang, resize
@@ -88,13 +90,13 @@ def page(report: Path) -> Page:
 def test_the_report_is_bound_to_what_it_shows(evaluated: Path, report: Path) -> None:
     bound = read_json(report / "report.json")
 
-    split = table.read_split(evaluated / "artifacts/split/split.csv")
+    split = table.SPLIT.read(evaluated / table.SPLIT_FILE)
     artifacts = evaluated / "artifacts"
     assert bound["model_sha256"] == model_sha256(artifacts / "train")
     assert bound["metrics_sha256"] == sha256_file(artifacts / "evaluate/metrics.json")
     assert bound["per_image_sha256"] == sha256_file(artifacts / "evaluate/per_image.parquet")
     assert bound["index_sha256"] == sha256_file(report / "index.html")
-    assert bound["test_split_sha256"] == table.test_split_sha256(table.select_test(split))
+    assert bound["test_split_sha256"] == table.test_split_sha256(table.select_split(split, "test"))
     assert bound["data_sha256"] == table.data_sha256(split)
     assert bound["code_sha256"] == fingerprints.code_sha256("report")
     assert bound["test_cases"] == 14
@@ -206,13 +208,12 @@ def test_few_test_radiographs_are_shown_once_each(
 
 
 def test_a_reference_without_lung_is_told_in_words(tmp_path: Path, params: Params) -> None:
-    rows = write_split(tmp_path, test=1, Normal=4)
-    mask = tmp_path / "data" / rows["mask_path"][0]
+    (row,) = write_split(tmp_path, test=1, Normal=4)
+    mask = tmp_path / "data" / row.mask_path
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
     split = tmp_path / "artifacts/split/split.csv"
-    split.write_text(split.read_text().replace(rows["mask_sha256"][0], sha256_file(mask)))
-    rows.loc[0, "mask_sha256"] = sha256_file(mask)
-    write_scores(tmp_path, rows)
+    split.write_text(split.read_text().replace(row.mask_sha256, sha256_file(mask)))
+    write_scores(tmp_path, [replace(row, mask_sha256=sha256_file(mask))])
     write_training(tmp_path)
 
     run(params, tmp_path)
@@ -303,25 +304,36 @@ def test_scores_of_another_split_are_refused(
         run(params, project)
 
 
-@pytest.mark.parametrize("value", [0.99, None, "high"])
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (0.99, r"found pooled\.dice = 0\.99, expected 0\."),
+        (None, r"cannot be read \(pooled\.dice: .*valid number"),
+        ("high", r"cannot be read \(pooled\.dice: .*valid number"),
+    ],
+)
 def test_metrics_that_the_images_do_not_give_are_refused(
-    project: Path, params: Params, value: object
+    project: Path, params: Params, value: object, found: str
 ) -> None:
     path = project / "artifacts/evaluate/metrics.json"
     metrics = read_json(path)
     metrics["pooled"]["dice"] = value
     write_json(path, metrics)
 
-    with pytest.raises(StageError, match=rf"found pooled\.dice = {value}, expected 0\."):
+    with pytest.raises(StageError, match=rf"metrics\.json: {found}.*run the stage evaluate again"):
         run(params, project)
+
+
+COLUMNS = ",".join(HISTORY.columns) + "\n"
 
 
 @pytest.mark.parametrize(
     ("history", "found"),
     [
-        ("epoch,loss,dice\n1,0.5,0.5\n", "no column val_loss, val_dice"),
-        ("epoch,loss,val_loss,dice,val_dice\n", "no finite val_loss in 0 epochs"),
-        ("epoch,loss,val_loss,dice,val_dice\n1,1,nan,1,1\n", "no finite val_loss in 1 epochs"),
+        ("epoch,loss,dice\n1,0.5,0.5\n", r"cannot be read \(columns differ in accuracy, iou"),
+        (COLUMNS, "found no finite val_loss in 0 epochs"),
+        (f"{COLUMNS}1,1,1,1,1,nan,1,1,1,1\n", "found no finite val_loss in 1 epochs"),
+        (f"{COLUMNS}1,1,1,1,1,high,1,1,1,1\n", "cannot be read .*high"),
     ],
 )
 def test_a_history_without_a_validation_loss_is_refused(
@@ -329,7 +341,7 @@ def test_a_history_without_a_validation_loss_is_refused(
 ) -> None:
     (project / "artifacts/train/history.csv").write_text(history)
 
-    with pytest.raises(StageError, match=rf"history\.csv: found {found}.*run the stage train"):
+    with pytest.raises(StageError, match=rf"history\.csv: {found}.*run the stage train"):
         run(params, project)
 
 

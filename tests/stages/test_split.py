@@ -18,7 +18,7 @@ from pipeline.files import read_json
 from pipeline.params import Params, SplitParams
 from pipeline.radiograph.reading import pixel_sha256, read_radiograph
 from pipeline.stages import split
-from pipeline.stages.split import assign_sides, run, side
+from pipeline.stages.split import assign_splits, run, split_at
 from tests.manifests import digest, look, make_manifest, write_manifest
 
 SHARES = SplitParams(
@@ -34,12 +34,12 @@ SHARES = SplitParams(
     ("position", "expected"),
     [(0.0, "test"), (0.2499, "test"), (0.25, "val"), (0.4999, "val"), (0.5, "train")],
 )
-def test_a_position_has_the_side_whose_share_it_is_in(position: float, expected: str) -> None:
-    assert side(position, SHARES) == expected
+def test_a_position_has_the_split_whose_share_it_is_in(position: float, expected: str) -> None:
+    assert split_at(position, SHARES) == expected
 
 
-def test_sides_come_in_the_shares_asked_for(params: Params) -> None:
-    rows, _ = assign_sides(make_manifest({} for _ in range(5000)), params.split)
+def test_splits_come_in_the_shares_asked_for(params: Params) -> None:
+    rows, _ = assign_splits(make_manifest({} for _ in range(5000)), params.split)
 
     shares = rows["split"].value_counts(normalize=True)
 
@@ -74,19 +74,19 @@ def manifests_that_grow(draw: st.DrawFn) -> list[pd.DataFrame]:
 def test_a_test_radiograph_stays_in_test_however_the_dataset_grows(
     versions: list[pd.DataFrame],
 ) -> None:
-    sides = [assign_sides(rows, SHARES)[0].set_index("image_id")["split"] for rows in versions]
+    splits = [assign_splits(rows, SHARES)[0].set_index("image_id")["split"] for rows in versions]
 
-    for former, later in pairwise(sides):
+    for former, later in pairwise(splits):
         in_test = former.index[former == "test"]
         assert (later[in_test] == "test").all()
 
 
 @given(manifests_that_grow())
 @settings(max_examples=200)
-def test_no_patient_picture_or_near_duplicate_is_on_two_sides(
+def test_no_patient_picture_or_near_duplicate_is_in_two_splits(
     versions: list[pd.DataFrame],
 ) -> None:
-    rows, _ = assign_sides(versions[-1], SHARES)
+    rows, _ = assign_splits(versions[-1], SHARES)
 
     for column in ("group", "pixel_sha256", "perceptual_hash"):
         assert (rows.groupby(column)["split"].nunique() == 1).all()
@@ -94,9 +94,9 @@ def test_no_patient_picture_or_near_duplicate_is_on_two_sides(
     assert (known.groupby("patient")["split"].nunique() == 1).all()
     hashes = [int(one, 16) for one in rows["perceptual_hash"]]
     assert all(
-        first_side == second_side
-        for first, first_side in zip(hashes, rows["split"], strict=True)
-        for second, second_side in zip(hashes, rows["split"], strict=True)
+        first_split == second_split
+        for first, first_split in zip(hashes, rows["split"], strict=True)
+        for second, second_split in zip(hashes, rows["split"], strict=True)
         if (first ^ second).bit_count() <= SHARES.near_duplicate_distance
     )
 
@@ -108,8 +108,8 @@ def test_the_order_of_the_rows_does_not_matter(versions: list[pd.DataFrame], ran
     order = list(range(len(rows)))
     random.shuffle(order)
 
-    one, merges = assign_sides(rows, SHARES)
-    other, other_merges = assign_sides(rows.iloc[order].reset_index(drop=True), SHARES)
+    one, merges = assign_splits(rows, SHARES)
+    other, other_merges = assign_splits(rows.iloc[order].reset_index(drop=True), SHARES)
 
     key = ["image_id", "group", "split"]
     pd.testing.assert_frame_equal(
@@ -119,18 +119,18 @@ def test_the_order_of_the_rows_does_not_matter(versions: list[pd.DataFrame], ran
     assert merges == other_merges
 
 
-def test_the_side_follows_the_record_and_not_the_pixels() -> None:
+def test_the_split_follows_the_origin_and_not_the_pixels() -> None:
     patients = [str(number) for number in range(40)]
     rows = [{"patient": patient} for patient in patients for _ in range(3)]
 
-    table, _ = assign_sides(make_manifest(rows), SHARES)
+    table, _ = assign_splits(make_manifest(rows), SHARES)
 
     by_hash = [
         int(hashlib.sha256(f"patient {patient}".encode()).hexdigest()[:13], 16) / 16**13
         for patient in patients
     ]
     found = table.groupby("patient")["split"].first()
-    assert [found[patient] for patient in patients] == [side(one, SHARES) for one in by_hash]
+    assert [found[patient] for patient in patients] == [split_at(one, SHARES) for one in by_hash]
 
 
 def test_split_csv_has_the_columns_that_later_stages_read(tmp_path: Path, params: Params) -> None:
@@ -151,8 +151,8 @@ def test_split_csv_has_the_columns_that_later_stages_read(tmp_path: Path, params
         "split",
     ]
     sizes = rows["split"].value_counts()
-    sides = f"{sizes['train']} train, {sizes['val']} val, {sizes['test']} test"
-    assert line == f"split: {sides} in 100 groups"
+    counts = f"{sizes['train']} train, {sizes['val']} val, {sizes['test']} test"
+    assert line == f"split: {counts} in 100 groups"
 
 
 def test_the_summary_says_how_good_the_split_is(tmp_path: Path, params: Params) -> None:
@@ -172,7 +172,7 @@ def test_the_summary_says_how_good_the_split_is(tmp_path: Path, params: Params) 
 
     found = read_json(tmp_path / "artifacts/split/split.json")
     assert found["groups"] == 196
-    assert found["merges"] == {"record": 1, "pixels": 1, "near_duplicates": 2}
+    assert found["merges"] == {"origin": 1, "pixels": 1, "near_duplicates": 2}
     assert found["largest_group"] == 4
     assert found["group_sizes"] == [
         {"radiographs": 1, "groups": 194},
@@ -214,12 +214,12 @@ def test_a_leak_in_the_written_table_is_refused_and_nothing_is_written(
     write_manifest(tmp_path, make_manifest([{"patient": str(n // 2)} for n in range(200)]))
 
     def careless(manifest: pd.DataFrame, params: SplitParams) -> Any:
-        rows, merges = assign_sides(manifest, params)
+        rows, merges = assign_splits(manifest, params)
         return rows.assign(split=["train", "val", "test", "train"] * 50), merges
 
-    monkeypatch.setattr(split, "assign_sides", careless)
+    monkeypatch.setattr(split, "assign_splits", careless)
 
-    with pytest.raises(StageError, match="found 100 patients or sources on more than one side"):
+    with pytest.raises(StageError, match="found 100 patients or sources in more than one split"):
         run(params, tmp_path)
 
     assert not (tmp_path / "artifacts/split").exists()
@@ -248,15 +248,15 @@ def real_manifest(dataset: Path) -> pd.DataFrame:
     return make_manifest(rows)
 
 
-def test_real_patients_are_on_one_side_and_test_stays_test_after_a_delivery(
+def test_real_patients_are_in_one_split_and_test_stays_test_after_a_delivery(
     real_data: Path,
     params: Params,
 ) -> None:
     first = real_manifest(real_data / "COVID-19_Radiography_Dataset")
     delivery = real_manifest(real_data / "increment_COVID")
 
-    before, merges = assign_sides(first, params.split)
-    after, later_merges = assign_sides(pd.concat([delivery, first]), params.split)
+    before, merges = assign_splits(first, params.split)
+    after, later_merges = assign_splits(pd.concat([delivery, first]), params.split)
 
     in_test = before.loc[before["split"] == "test", "image_id"]
     later = after.set_index("image_id")["split"]

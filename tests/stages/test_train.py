@@ -23,6 +23,7 @@ from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.shards import encode_record, find_shards, write_shard
 from pipeline.params import Params
 from pipeline.stages import train
+from tests.augmented import write_summary
 from tests.conftest import draw_pair
 
 pytestmark = pytest.mark.slow
@@ -45,7 +46,7 @@ def write_shards(root: Path, **records: int) -> None:
             lung = np.asarray(mask.convert("L"))
             encoded.append(encode_record(f"A/{i}", np.asarray(image), lung))
         write_shard(folder / f"{split}-00000-of-00001.tfrecord", encoded)
-    write_json(folder / "augment.json", {"image_size": SIDE, "records": records})
+    write_summary(folder, SIDE, **records)
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ def nothing(*arguments: Any, **named: Any) -> None:
 
 
 def train_columns() -> tuple[str, ...]:
-    from pipeline.model.training import HISTORY
+    from pipeline.model.training_history import HISTORY
 
-    return HISTORY
+    return tuple(HISTORY.columns)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +132,9 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     wanted = with_train(params, epochs=4, **changes)
     train.run(wanted, root)
     undisturbed = files(root)
-    end = training.Progress.end
+    end = training.EpochLog.end
 
-    def interrupted(self: training.Progress, row: training.Row) -> None:
+    def interrupted(self: training.EpochLog, row: training.EpochRow) -> None:
         end(self, row)
         if row["epoch"] == 3:
             raise KeyboardInterrupt
@@ -141,7 +142,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     caplog.set_level(logging.INFO, "pipeline")
     caplog.clear()
     with monkeypatch.context() as patched:
-        patched.setattr(training.Progress, "end", interrupted)
+        patched.setattr(training.EpochLog, "end", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.run(wanted, root)
     assert checkpoints(root) == ["epoch-0002", "epoch-0003"]
@@ -234,8 +235,8 @@ def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
 
     run_epoch = Training.run_epoch
 
-    def run_epoch_and_lose_the_disk(self: Training, *watching: Any) -> Any:
-        row = run_epoch(self, *watching)
+    def run_epoch_and_lose_the_disk(self: Training, *observing: Any) -> Any:
+        row = run_epoch(self, *observing)
         if row["epoch"] == 2:
             (folder,) = (root / ".lungseg/checkpoints").glob("*/")
             folder.rename(root / "gone")
@@ -399,7 +400,9 @@ def test_damaged_shards_are_refused(params: Params, root: Path, damage: str, rea
 
 
 def test_training_before_augmenting_is_refused(params: Params, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"augment\.json: no such file; run the stage augment"):
+    with pytest.raises(
+        StageError, match=r"augment\.json: no such file.*run the stage augment first"
+    ):
         train.run(with_train(params), tmp_path)
 
 

@@ -11,13 +11,13 @@ from PIL import Image, ImageFilter
 
 from pipeline.dataset.layout import Quarantined
 from pipeline.dataset.manifest import quarantine_table
-from pipeline.dataset.validation.expectations import Verdict
+from pipeline.dataset.validation.expectations import ValidationResult
 from pipeline.dataset.validation.whole import inspect_dataset
 from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file
 from pipeline.params import Params
 from pipeline.radiograph.reading import pixel_sha256, read_radiograph
-from pipeline.stages.validate import LISTED, run, tell
+from pipeline.stages.validate import LISTED, log_problems, run
 from tests.dataset.delivery.deliveries import write_sheet
 
 Dataset = Callable[..., Path]
@@ -225,7 +225,7 @@ def test_without_parameters_no_mask_is_flagged(dataset: Dataset, params: Params)
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [("{", "not readable as JSON"), ("[]", "holds list, expected names and numbers")],
+    [("{", "Invalid JSON"), ("[]", "object"), ('{"all": null, "classes": 1}', "classes")],
 )
 def test_a_damaged_profile_says_how_to_bring_it_back(
     dataset: Dataset, params: Params, content: str, found: str
@@ -233,7 +233,7 @@ def test_a_damaged_profile_says_how_to_bring_it_back(
     root = dataset(COVID=3)
     (root / "data.previous.json").write_text(content)
 
-    with pytest.raises(DatasetError, match=rf"{found}.*`git checkout data.previous.json`"):
+    with pytest.raises(StageError, match=rf"{found}.*`git checkout data.previous.json`"):
         run(params, root)
 
 
@@ -262,7 +262,7 @@ def test_more_quarantined_files_than_fit_are_counted(
         for number in range(LISTED + 3)
     )
 
-    tell(bad, Verdict(["no usable pair"], []))
+    log_problems(bad, ValidationResult(["no usable pair"], []))
 
     assert len(caplog.messages) == LISTED + 2
     assert caplog.messages[LISTED] == "validate: 3 more in quarantine.csv"

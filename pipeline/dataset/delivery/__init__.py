@@ -1,1 +1,1 @@
-"""Deliveries of radiographs: checked, put into data/ and recorded, all or nothing."""
+"""Deliveries of radiographs: checked, put into data/ and given to DVC, all or nothing."""

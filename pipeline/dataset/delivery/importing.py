@@ -8,27 +8,26 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.dataset.delivery.listing import Inspection, inspect
-from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, stage_pairs
+from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
+from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, place_pairs
 from pipeline.dataset.delivery.swap import (
     DELIVERY,
-    RECORDS,
-    STAGE,
-    check_recorded,
+    STAGING,
+    VERSION_FILES,
+    check_replaceable,
     has_data,
     importing,
-    record_stage,
+    swap_data,
 )
 from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset, same_name
 from pipeline.dataset.metadata import merge_sheets, read_sheet
-from pipeline.dataset.validation.drift import profile
-from pipeline.dataset.versions.findings import inspect_cached
+from pipeline.dataset.validation.drift import Profile
+from pipeline.dataset.versions.findings import find_findings
 from pipeline.dataset.zips import extract
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
-from pipeline.workspace.objects import parse_record
+from pipeline.workspace.objects import parse_pointer
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +54,12 @@ class ImportResult:
 
     @property
     def commit(self) -> str | None:
-        """The shell command that records the import in git; None when nothing changed."""
+        """The shell command that commits the import; None when nothing changed."""
         if not self.changed:
             return None
         what = ", ".join(f"{count} {name}" for name, count in self.added.items())
         message = f"Import {what}" if what else "Import metadata"
-        return f"git add {' '.join(RECORDS)} && git commit -m {shlex.quote(message)}"
+        return f"git add {' '.join(VERSION_FILES)} && git commit -m {shlex.quote(message)}"
 
     def summary(self) -> str:
         """One paragraph for a person."""
@@ -73,7 +72,7 @@ class ImportResult:
                 "the former dataset stays: `git checkout REV data.dvc data.previous.json && "
                 "dvc checkout`"
             )
-        lines.append(f"record it: {self.commit}" if self.commit else "nothing to record")
+        lines.append(f"commit it: {self.commit}" if self.commit else "nothing to commit")
         return "\n".join(lines)
 
 
@@ -81,14 +80,14 @@ def import_dataset(source: Path, project: Path, append: bool = False) -> ImportR
     """Check the folder or zip `source`, make it the dataset of `project` and `dvc add` it.
 
     `source` has the layout of the COVID-19 Radiography Database, possibly in a wrapping folder.
-    Without `append` it replaces data/, which must be recorded in DVC and git; with `append` its
+    Without `append` it replaces data/, which must be known to DVC and git; with `append` its
     pairs join those of data/, identical ones are skipped and a name that stands for other content
     is refused. Raises DatasetError and changes nothing unless everything is good.
     """
     source, project = source.absolute(), project.absolute()
     with importing(project):
         try:
-            check_recorded(project, append)
+            check_replaceable(project, append)
             return _import(source, project, append)
         except OSError as error:
             where, why = error.filename or project, error.strerror or error
@@ -100,42 +99,42 @@ def _import(source: Path, project: Path, append: bool) -> ImportResult:
     former = project / "data"
     replaced = not append and has_data(project)
     # When replacing, nothing is present: every pair is new.
-    present = former if append else project / STAGE / "nothing"
-    folders = Folders(delivery.root, present, project / STAGE, move=source.is_file())
-    folders.stage.mkdir()
+    present = former if append else project / STAGING / "nothing"
+    folders = Folders(delivery.root, present, project / STAGING, move=source.is_file())
+    folders.staging.mkdir()
     if append and has_data(project):
-        link_tree(former, folders.stage)
+        link_tree(former, folders.staging)
     problems = [*delivery.problems, *_class_problems(delivery, present)]
-    outcomes = stage_pairs(delivery.pairs, folders)
+    outcomes = place_pairs(delivery.pairs, folders)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
-    sheets = [_stage_sheet(name, folders, problems) for name in delivery.sheets]
+    sheets = [_place_sheet(name, folders, problems) for name in delivery.sheets]
     _refuse(source, problems)
     changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
         # A replacement is a dataset of its own, and its own first version.
-        record_stage(project, _profile(project) if append and has_data(project) else {})
+        swap_data(project, _profile(project) if append and has_data(project) else Profile())
     return _result(outcomes, delivery, project, replaced, changed)
 
 
-def _profile(project: Path) -> dict[str, Any]:
-    recorded = parse_record((project / "data.dvc").read_text(encoding="utf-8"), "data.dvc")
-    manifest, _ = inspect_cached(Settings(repo=str(project)), recorded.md5, project / "data")
-    return profile(manifest)
+def _profile(project: Path) -> Profile:
+    pointer = parse_pointer((project / "data.dvc").read_text(encoding="utf-8"), "data.dvc")
+    manifest, _ = find_findings(Settings(repo=str(project)), pointer.md5, project / "data")
+    return Profile.of(manifest)
 
 
-def _open(source: Path, project: Path) -> Inspection:
+def _open(source: Path, project: Path) -> DeliveryListing:
     if source.is_dir():
         data = project / "data"
         if source.resolve() in (project.resolve(), data.resolve(), *data.resolve().parents):
             raise DatasetError(f"{source}: holds data/ itself; give a folder outside the project")
-        return inspect(source)
+        return list_delivery(source)
     if not source.is_file():
         raise DatasetError(f"{source}: no such folder or zip; check the path")
     extract(source, project / DELIVERY)
-    return inspect(project / DELIVERY)
+    return list_delivery(project / DELIVERY)
 
 
-def _class_problems(delivery: Inspection, present: Path) -> list[str]:
+def _class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
     existing = [folder.name for folder in class_folders(present)] if present.is_dir() else []
     by_key = {same_name(name): name for name in existing}
     problems = [
@@ -151,10 +150,10 @@ def _class_problems(delivery: Inspection, present: Path) -> list[str]:
     ]
 
 
-def _stage_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
-    """Stage a metadata sheet; whether that changes the dataset."""
+def _place_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
+    """Place a metadata sheet; whether that changes the dataset."""
     delivered, former = folders.delivery / name, folders.data / name
-    target = folders.stage / name
+    target = folders.staging / name
     try:
         if former.exists():
             return merge_sheets(former, delivered, target)
@@ -180,7 +179,7 @@ def _refuse(source: Path, problems: list[str]) -> None:
 
 
 def _result(
-    outcomes: list[Outcome], delivery: Inspection, project: Path, replaced: bool, changed: bool
+    outcomes: list[Outcome], delivery: DeliveryListing, project: Path, replaced: bool, changed: bool
 ) -> ImportResult:
     added = Counter(outcome.pair.class_name for outcome in outcomes if not outcome.skipped)
     return ImportResult(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.delivery.importing import ImportResult, import_dataset
-from pipeline.dataset.delivery.swap import check_recorded, importing
+from pipeline.dataset.delivery.swap import check_replaceable, importing
 from pipeline.errors import ServiceError
 
 HANDLE = "tawsifurrahman/covid19-radiography-database"
@@ -30,7 +30,7 @@ def fetch_dataset(project: Path) -> ImportResult:
     stopped. Raises ServiceError when Kaggle does not deliver, else as import_dataset does.
     """
     with importing(project):
-        check_recorded(project, append=False)  # before a download that could not be imported
+        check_replaceable(project, append=False)  # before a download that could not be imported
     return import_dataset(_download(), project)
 
 

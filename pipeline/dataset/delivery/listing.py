@@ -16,7 +16,7 @@ MAX_WRAPPING = 3
 
 
 @dataclass(frozen=True)
-class Inspection:
+class DeliveryListing:
     """A delivery by name; every path is relative to `root`."""
 
     root: Path
@@ -33,15 +33,15 @@ class Inspection:
         return sorted({pair.class_name for pair in self.pairs})
 
 
-def inspect(folder: Path) -> Inspection:
+def list_delivery(folder: Path) -> DeliveryListing:
     """List the delivery in `folder` or in the folders wrapped around it.
 
     Problems of single files are collected; raises DatasetError when there is no dataset at all.
     """
-    found = Inspection(find_root(folder))
+    found = DeliveryListing(find_root(folder))
     for entry in _entries(found.root, found):
         if entry.is_dir():
-            _inspect_class(entry, found)
+            _list_class(entry, found)
         elif entry.name.endswith(METADATA_SUFFIX):
             found.sheets.append(entry.name)
         else:
@@ -76,7 +76,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not is_stray(path.name))
 
 
-def _entries(folder: Path, found: Inspection) -> list[Path]:
+def _entries(folder: Path, found: DeliveryListing) -> list[Path]:
     """The plain files and folders in `folder`; anything else becomes a problem."""
     sound = []
     for path in _visible(folder):
@@ -100,7 +100,7 @@ def _unsafe(path: Path) -> str | None:
     return None
 
 
-def _report_twins(paths: list[Path], found: Inspection) -> None:
+def _report_twins(paths: list[Path], found: DeliveryListing) -> None:
     seen: dict[str, Path] = {}
     for path in paths:
         twin = seen.setdefault(same_name(path.name), path)
@@ -114,7 +114,7 @@ def _shown(path: Path, root: Path) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _inspect_class(folder: Path, found: Inspection) -> None:
+def _list_class(folder: Path, found: DeliveryListing) -> None:
     halves: dict[str, set[str]] = {IMAGES: set(), MASKS: set()}
     entries = _entries(folder, found)
     for entry in entries:
@@ -131,7 +131,7 @@ def _inspect_class(folder: Path, found: Inspection) -> None:
     _report_unpaired(folder.name, images - masks, masks - images, found)
 
 
-def _file_names(folder: Path, found: Inspection) -> set[str]:
+def _file_names(folder: Path, found: DeliveryListing) -> set[str]:
     names = set()
     for entry in _entries(folder, found):
         if entry.is_dir():
@@ -144,7 +144,7 @@ def _file_names(folder: Path, found: Inspection) -> set[str]:
 
 
 def _report_unpaired(
-    class_name: str, images: Iterable[str], masks: Iterable[str], found: Inspection
+    class_name: str, images: Iterable[str], masks: Iterable[str], found: DeliveryListing
 ) -> None:
     masks_by_key = {same_name(name): name for name in masks}
     for name in sorted(images):

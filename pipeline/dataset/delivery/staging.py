@@ -11,13 +11,11 @@ from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
-from pipeline.dataset.layout import Pair
+from pipeline.dataset.layout import MASK_SIDE, Pair
 from pipeline.errors import UnreadableError
 from pipeline.files import link_file
 from pipeline.radiograph.reading import read_mask, read_radiograph
 
-MASK_SIDE = 256
-"""The database's masks are 256x256 pixels, whatever the size of the radiograph (299x299)."""
 ALONE = 200
 """Fewer pairs than this are read before a second process would have started."""
 
@@ -29,34 +27,34 @@ class Folders:
     delivery: Path
     data: Path
     """The dataset so far; a pair that is in it already is skipped."""
-    stage: Path
+    staging: Path
     move: bool
     """Whether the delivery's files are ours and may be moved instead of copied."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one pair: staged, skipped or with problems."""
+    """What became of one pair: placed, skipped or with problems."""
 
     pair: Pair
     skipped: bool = False
     problems: tuple[str, ...] = ()
 
 
-def stage_pairs(pairs: list[Pair], folders: Folders) -> list[Outcome]:
-    """Stage every pair, over all cores; problems are returned, a full disk raises OSError."""
+def place_pairs(pairs: list[Pair], folders: Folders) -> list[Outcome]:
+    """Place every pair, over all cores; problems are returned, a full disk raises OSError."""
     if len(pairs) < ALONE:
-        return [stage_pair(pair, folders) for pair in pairs]
+        return [place_pair(pair, folders) for pair in pairs]
     # Spawned, not forked: the caller may hold threads and locks.
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         try:
-            return list(pool.map(stage_pair, pairs, repeat(folders), chunksize=32))
+            return list(pool.map(place_pair, pairs, repeat(folders), chunksize=32))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def stage_pair(pair: Pair, folders: Folders) -> Outcome:
-    """Stage one pair, unless data/ holds it with the same bytes."""
+def place_pair(pair: Pair, folders: Folders) -> Outcome:
+    """Place one pair, unless data/ holds it with the same bytes."""
     present = [_compare(half, folders) for half in (pair.image, pair.mask)]
     clashes = tuple(
         f"{half.as_posix()}: data/ holds another file of this name; rename the delivered pair"
@@ -67,7 +65,7 @@ def stage_pair(pair: Pair, folders: Folders) -> Outcome:
         return Outcome(pair, skipped=not clashes, problems=clashes)
     for half in (pair.image, pair.mask):
         _place(half, folders)
-    return Outcome(pair, problems=_unusable(pair, folders.stage))
+    return Outcome(pair, problems=_unusable(pair, folders.staging))
 
 
 def _compare(half: Path, folders: Folders) -> bool | None:
@@ -79,7 +77,7 @@ def _compare(half: Path, folders: Folders) -> bool | None:
 
 
 def _place(half: Path, folders: Folders) -> None:
-    target = folders.stage / half
+    target = folders.staging / half
     target.parent.mkdir(parents=True, exist_ok=True)
     # A former file of this name may be a link into DVC's cache: replaced, never written through.
     target.unlink(missing_ok=True)
@@ -89,14 +87,14 @@ def _place(half: Path, folders: Folders) -> None:
         shutil.copyfile(folders.delivery / half, target)
 
 
-def _unusable(pair: Pair, stage: Path) -> tuple[str, ...]:
+def _unusable(pair: Pair, staging: Path) -> tuple[str, ...]:
     problems = []
     sizes = []
     for half, read in ((pair.image, read_radiograph), (pair.mask, read_mask)):
         try:
-            sizes.append(read(stage / half).shape)
+            sizes.append(read(staging / half).shape)
         except UnreadableError as error:
-            problems.append(str(error).removeprefix(f"{stage}/"))
+            problems.append(str(error).removeprefix(f"{staging}/"))
     if len(sizes) == 2 and sizes[1] not in (sizes[0], (MASK_SIDE, MASK_SIDE)):
         problems.append(_size_problem(pair, sizes[0], sizes[1]))
     return tuple(problems)

@@ -1,4 +1,4 @@
-"""Swapping data/ for a new version and recording it with DVC, or leaving all as it was."""
+"""Swapping data/ for a new version that DVC knows, or leaving all as it was."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from pipeline.dataset.validation.drift import PREVIOUS
+from pipeline.dataset.validation.drift import PREVIOUS, Profile
 from pipeline.errors import DatasetError
-from pipeline.files import write_json
 from pipeline.settings import child_environment
 
 logger = logging.getLogger(__name__)
 
-STAGE = ".data.partial"
+STAGING = ".data.partial"
 DELIVERY = ".delivery.partial"
 FORMER = ".data.former.partial"
-"""Holds the former data/ and RECORDS while a new version is recorded."""
+"""Holds the former data/ and VERSION_FILES while DVC takes in a new version."""
 DONE = ".data.done.partial"
-RECORDS = ("data.dvc", PREVIOUS, ".gitignore")
+VERSION_FILES = ("data.dvc", PREVIOUS, ".gitignore")
 """What git keeps of a version."""
 
 
@@ -51,36 +49,36 @@ def importing(project: Path) -> Iterator[None]:
 
 
 def _clear(project: Path) -> None:
-    for name in (STAGE, DELIVERY, DONE):
+    for name in (STAGING, DELIVERY, DONE):
         shutil.rmtree(project / name, ignore_errors=True)
 
 
-def check_recorded(project: Path, append: bool) -> None:
+def check_replaceable(project: Path, append: bool) -> None:
     """Refuse to go on from a data/ that DVC, or for a replacement git, does not know.
 
-    `append` needs the recorded dataset in place; without it the recorded dataset is replaced and
-    must stay retrievable.
+    `append` needs the known dataset in place; without it the known dataset is replaced and must
+    stay retrievable.
     """
-    data, record = project / "data", project / "data.dvc"
+    data, pointer = project / "data", project / "data.dvc"
     if data.is_symlink():
-        raise DatasetError(f"{data}: is a link, which DVC cannot record; make it a folder")
+        raise DatasetError(f"{data}: is a link, which DVC cannot take in; make it a folder")
     if not has_data(project):
-        if append and record.exists():
+        if append and pointer.exists():
             raise DatasetError(f"{data}: missing; get it with `dvc pull data` and append again")
         return
-    if not record.exists():
+    if not pointer.exists():
         raise DatasetError(
-            f"{data}: not recorded; keep it with `dvc add data` and a commit, or remove it",
+            f"{data}: not known to DVC; keep it with `dvc add data` and a commit, or remove it",
         )
     if status := _status(project):
         raise DatasetError(
             f"{data}: differs from data.dvc ({status}); complete it with "
-            "`dvc pull data`, or record it with `dvc add data` and a commit",
+            "`dvc pull data`, or keep it with `dvc add data` and a commit",
         )
     if not append and _uncommitted(project):
         raise DatasetError(
-            f"{record}: not committed, so the dataset it records would be lost; "
-            f"run `git add {' '.join(RECORDS)} && git commit`",
+            f"{pointer}: not committed, so the dataset it names would be lost; "
+            f"run `git add {' '.join(VERSION_FILES)} && git commit`",
         )
 
 
@@ -102,18 +100,18 @@ def _uncommitted(project: Path) -> bool:
     return bool(_run(project, "git", "status", "--porcelain", "--", "data.dvc").strip())
 
 
-def record_stage(project: Path, previous: dict[str, Any]) -> None:
-    """Make the stage the new data/ and `dvc add` it; on any failure all is as before.
+def swap_data(project: Path, previous: Profile) -> None:
+    """Make what is staged the new data/ and `dvc add` it; on any failure all is as before.
 
-    `previous` is the profile of the version that the new one continues, empty for a first one.
+    `previous` is of the version that the new one continues, empty for a first one.
     """
-    expected = sum(1 for path in (project / STAGE).rglob("*") if path.is_file())
+    expected = sum(1 for path in (project / STAGING).rglob("*") if path.is_file())
     os.sync()  # the stage is on the disk before data/ points to it
     try:
         _swap(project)
-        write_json(project / PREVIOUS, previous)
+        previous.write(project / PREVIOUS)
         _run(project, "dvc", "add", "data")
-        _check_record(project, expected)
+        _check_pointer(project, expected)
         # From here on the new version stands, even if the process dies while it cleans up.
         (project / FORMER).rename(project / DONE)
     except BaseException:
@@ -124,30 +122,30 @@ def record_stage(project: Path, previous: dict[str, Any]) -> None:
 def _swap(project: Path) -> None:
     former, data = project / FORMER, project / "data"
     former.mkdir()
-    for name in RECORDS:
+    for name in VERSION_FILES:
         if (project / name).exists():
             shutil.copy2(project / name, former / name)
     data.mkdir(exist_ok=True)
     data.rename(former / "data")
-    (project / STAGE).rename(data)
+    (project / STAGING).rename(data)
 
 
-def _check_record(project: Path, expected: int) -> None:
-    recorded = yaml.safe_load((project / "data.dvc").read_text(encoding="utf-8"))["outs"][0]
-    if recorded["nfiles"] != expected:
+def _check_pointer(project: Path, expected: int) -> None:
+    pointer = yaml.safe_load((project / "data.dvc").read_text(encoding="utf-8"))["outs"][0]
+    if pointer["nfiles"] != expected:
         raise DatasetError(
-            f"data.dvc: DVC took {recorded['nfiles']} of {expected} files; "
+            f"data.dvc: DVC took {pointer['nfiles']} of {expected} files; "
             "rename what .dvcignore matches",
         )
 
 
 def restore(project: Path) -> None:
-    """Bring back the data/ and RECORDS of before a swap that was not finished."""
+    """Bring back the data/ and VERSION_FILES of before a swap that was not finished."""
     former, data = project / FORMER, project / "data"
     if (former / "data").is_dir():
         logger.warning("%s: brought back as it was before the unfinished import", data)
         shutil.rmtree(data, ignore_errors=True)
-        for name in RECORDS:
+        for name in VERSION_FILES:
             (project / name).unlink(missing_ok=True)
             if (former / name).exists():
                 shutil.copy2(former / name, project / name)

@@ -1,7 +1,7 @@
 """Which radiographs belong together: the same patient, the same picture, or nearly the same.
 
-The patient, or without one the source, of a radiograph is its record. A group is a connected
-component: whoever shares a record, pixels or nearly the picture with a member is a member too.
+The patient, or without one the source, of a radiograph is its origin. A group is a connected
+component: whoever shares an origin, pixels or nearly the picture with a member is a member too.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Grouping:
     """How many groups vanished by joining others, for each reason, in this order of reasons."""
 
 
-def find_records(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
-    """Return the record of each radiograph, `patient …`, the source or "" for none.
+def find_origins(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
+    """Return the origin of each radiograph, `patient …`, the source or "" for none.
 
     A patient's name or number is the same person in all classes of a dataset. A source in
     `collections` says nothing about the patient. Raises StageError when a source that is not listed
@@ -66,11 +66,11 @@ def _refuse_large_sources(source: pd.Series, most: int) -> None:
     )
 
 
-def find_groups(manifest: pd.DataFrame, records: pd.Series, distance: int) -> Grouping:
+def find_groups(manifest: pd.DataFrame, origins: pd.Series, distance: int) -> Grouping:
     """Group the radiographs; hashes that differ in at most `distance` bits are near-duplicates."""
     members = _Components(len(manifest))
     merges = {
-        "record": members.join(_equal(records)),
+        "origin": members.join(_equal(origins)),
         "pixels": members.join(_equal(manifest["pixel_sha256"])),
         "near_duplicates": members.join(_near(manifest["perceptual_hash"], distance)),
     }

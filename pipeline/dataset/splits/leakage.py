@@ -6,23 +6,23 @@ from typing import Any
 
 import pandas as pd
 
-SIDES = ("train", "val", "test")
+from pipeline.dataset.splits.table import SPLITS
 
 
 def find_leaks(split: pd.DataFrame) -> list[str]:
     """What a split breaks of its rules, one sentence each; [] for none.
 
-    `split` holds the columns of split.csv and `record`. The rules: every image_id stands once and
-    on a known side; radiographs of one record ("" is none), of one group, and of equal pixels are
-    on one side. All are critical: one sentence is a reason to stop.
+    `split` holds the columns of split.csv and `origin`. The rules: every image_id stands once and
+    in a known split; radiographs of one origin ("" is none), of one group, and of equal pixels are
+    in one split. All are critical: one sentence is a reason to stop.
     """
     import great_expectations as gx
 
     tables = {
         "split": split,
-        "records": _sides(split[split["record"] != ""], "record"),
-        "groups": _sides(split, "group"),
-        "pictures": _sides(split, "pixel_sha256"),
+        "origins": _splits_of(split[split["origin"] != ""], "origin"),
+        "groups": _splits_of(split, "group"),
+        "pictures": _splits_of(split, "pixel_sha256"),
     }
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -36,31 +36,31 @@ def find_leaks(split: pd.DataFrame) -> list[str]:
     return leaks
 
 
-def _sides(split: pd.DataFrame, column: str) -> pd.DataFrame:
-    """How many sides the radiographs of each value of `column` are on: `column`, sides."""
-    return split.groupby(column)["split"].nunique().rename("sides").reset_index()
+def _splits_of(split: pd.DataFrame, column: str) -> pd.DataFrame:
+    """How many splits the radiographs of each value of `column` are in: `column`, splits."""
+    return split.groupby(column)["split"].nunique().rename("splits").reset_index()
 
 
 def _expectations() -> dict[str, list[Any]]:
     """The suites by the name of their table."""
     from great_expectations import expectations as gxe
 
-    def critical(means: str) -> dict[str, Any]:
+    def critical(means: str) -> dict[str, object]:
         return {"severity": "critical", "meta": {"means": means}}
 
-    def one_side(what: str) -> list[Any]:
-        means = critical(f"{what} on more than one side")
-        return [gxe.ExpectColumnValuesToBeBetween(column="sides", max_value=1, **means)]
+    def one_split(what: str) -> list[Any]:
+        means = critical(f"{what} in more than one split")
+        return [gxe.ExpectColumnValuesToBeBetween(column="splits", max_value=1, **means)]
 
-    known = critical(f"sides that are none of {', '.join(SIDES)}")
+    known = critical(f"splits that are none of {', '.join(SPLITS)}")
     return {
         "split": [
             gxe.ExpectColumnValuesToBeUnique(column="image_id", **critical("rows of one image_id")),
-            gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SIDES), **known),
+            gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS), **known),
         ],
-        "records": one_side("patients or sources"),
-        "groups": one_side("groups"),
-        "pictures": one_side("identical pictures"),
+        "origins": one_split("patients or sources"),
+        "groups": one_split("groups"),
+        "pictures": one_split("identical pictures"),
     }
 
 

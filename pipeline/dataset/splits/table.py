@@ -3,29 +3,60 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.errors import StageError
+from pipeline.table_files import TableFile, columns_of, rows_of
+
+SPLIT_FILE = Path("artifacts/split/split.csv")
+"""Below the project's root."""
+
+SHARES = {
+    "train": "lower split.val and split.test",
+    "val": "raise split.val",
+    "test": "raise split.test",
+}
+"""The splits, and what gives each more radiographs."""
+SPLITS = tuple(SHARES)
 
 
-def read_split(path: Path) -> pd.DataFrame:
-    """The rows of split.csv, all columns as text; raises StageError when it is not there."""
-    if not path.is_file():
-        raise StageError(f"{path}: no such file, expected the split; run the stage split first")
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+@dataclass(frozen=True)
+class SplitRow:
+    """A pair of the dataset and its split; both paths are relative to data/."""
+
+    image_id: str
+    class_name: str
+    image_path: str
+    mask_path: str
+    image_sha256: str
+    mask_sha256: str
+    pixel_sha256: str
+    group: str
+    """The smallest image_id of those that must be in one split."""
+    split: str
+    """train, val or test."""
 
 
-def select_test(split: pd.DataFrame) -> pd.DataFrame:
-    """The test rows of a split, sorted by image_id; raises StageError when there are none."""
-    rows = split[split["split"] == "test"].sort_values("image_id", ignore_index=True)
+SPLIT = TableFile(columns_of(SplitRow), "the stage split")
+
+
+def select_split(split: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of the split `name`, sorted by image_id; raises StageError when there are none."""
+    rows = split[split["split"] == name].sort_values("image_id", ignore_index=True)
     if rows.empty:
         raise StageError(
-            f"split.csv: found no test rows among {len(split)}, expected at least one; raise "
-            "split.test or add radiographs",
+            f"split.csv: found no {name} rows among {len(split)}, expected at least one; "
+            f"{SHARES[name]} or add radiographs",
         )
     return rows
+
+
+def split_rows(split: pd.DataFrame) -> list[SplitRow]:
+    """Each row of split.csv, or of a part of it."""
+    return rows_of(split, SplitRow)
 
 
 def test_split_sha256(rows: pd.DataFrame) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, Pair
 from pipeline.dataset.synthetic.chest.anatomy import draw_chest
 from pipeline.dataset.synthetic.chest.pathology import OPACITIES
-from pipeline.dataset.synthetic.chest.projection import lung_mask, project
+from pipeline.dataset.synthetic.chest.projection import lung_mask, project_chest
 from pipeline.errors import DatasetError
 from pipeline.files import atomic_folder
 from pipeline.radiograph.grey import Grey
@@ -66,7 +66,7 @@ def radiograph(seed: int, index: int, class_name: str) -> tuple[Grey, Grey]:
     rng = np.random.default_rng([seed, index, list(OPACITIES).index(class_name)])
     chest = draw_chest(rng)
     opacity = OPACITIES[class_name](chest, rng)
-    return project(chest, opacity, rng), lung_mask(chest)
+    return project_chest(chest, opacity, rng), lung_mask(chest)
 
 
 def class_counts(pairs: int) -> dict[str, int]:

@@ -14,14 +14,19 @@ same class, 99 in 100 below 0.9 and 1.2. The limits in params.yaml lie between.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.artifacts import Artifact
+from pipeline.files import write_json
 from pipeline.params import ValidateParams
+from pipeline.table_files import columns_of, table_of
 
 PREVIOUS = "data.previous.json"
 """In the project's root, known to git: the profile of the dataset's version before this one."""
@@ -32,7 +37,6 @@ OTHER_CLASSES: Against = "other classes"
 ENOUGH = 10
 """Fewer pairs than this are not compared: a median of 10 lung areas strays by 1 sd once in 100."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-COLUMNS = ["subject", "class_name", "quantity", "against", "found", "reference", "shift"]
 
 
 @dataclass(frozen=True)
@@ -61,100 +65,202 @@ QUANTITIES = {
 }
 
 
-def profile(manifest: pd.DataFrame) -> dict[str, Any]:
-    """What a later version is compared with: of all pairs and of each class, as plain JSON.
+class Distribution(BaseModel):
+    """Of one quantity of some pairs: lung area as a share of the mask, intensity 0..255."""
 
-    `n` pairs and, of each quantity, mean, median, robust spread and quantiles: lung area as a share
-    of the mask, intensity as the mean grey value, 0..255. Empty without pairs.
-    """
-    if manifest.empty:
-        return {}
-    classes = {str(name): _describe(rows) for name, rows in manifest.groupby("class_name")}
-    return {"all": _describe(manifest), "classes": classes}
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-
-def _describe(pairs: pd.DataFrame) -> dict[str, Any]:
-    summaries = {name: _summarise(pairs[one.column]) for name, one in QUANTITIES.items()}
-    return {"n": len(pairs), **summaries}
+    mean: float
+    median: float
+    spread: float
+    """Robust standard deviation."""
+    quantiles: tuple[float, ...]
+    """Those of QUANTILES; none without pairs."""
 
 
-def _summarise(values: pd.Series[float]) -> dict[str, Any]:
+class Population(BaseModel):
+    """Some pairs, all or those of a class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    n: int
+    """Pairs."""
+    lung_area: Distribution
+    intensity: Distribution
+
+    @classmethod
+    def of(cls, pairs: pd.DataFrame) -> Self:
+        """Of rows of the manifest."""
+        return cls(
+            n=len(pairs),
+            **{name: _distribution(pairs[one.column]) for name, one in QUANTITIES.items()},
+        )
+
+    def distribution(self, quantity: str) -> Distribution:
+        """Of a quantity by its name in QUANTITIES."""
+        found: Distribution = getattr(self, quantity)
+        return found
+
+
+def _distribution(values: pd.Series[float]) -> Distribution:
     median = values.median()
     spread = 1.4826 * (values - median).abs().median()
     quantiles: list[float] = np.quantile(values, QUANTILES).tolist() if len(values) else []
-    return {
-        "mean": round(float(values.mean()), 6),
-        "median": round(float(median), 6),
-        "spread": round(float(spread), 6),
-        "quantiles": [round(value, 6) for value in quantiles],
-    }
+    return Distribution(
+        mean=round(float(values.mean()), 6),
+        median=round(float(median), 6),
+        spread=round(float(spread), 6),
+        quantiles=tuple(round(value, 6) for value in quantiles),
+    )
 
 
-def shift_table(manifest: pd.DataFrame, previous: dict[str, Any]) -> pd.DataFrame:
-    """Compare every class with the `previous` profile and with the other classes together.
+class Profile(Artifact):
+    """data.previous.json: what a version of the dataset is compared with; empty for a first one."""
 
-    A row per class, quantity and comparison for which both sides have ENOUGH pairs: subject (one
-    sentence, unique), class_name, quantity, against, found and reference (lung area 0..1, intensity
-    0..255), and shift, (found - reference) in robust standard deviations of the reference.
+    made_by: ClassVar[str] = "`lungseg data import`"
+    remedy: ClassVar[str] = f"bring it back with `git checkout {PREVIOUS}`"
+
+    all: Population | None = None
+    classes: dict[str, Population] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, manifest: pd.DataFrame) -> Self:
+        """Of all pairs and of each class; empty without pairs."""
+        if manifest.empty:
+            return cls()
+        classes = {str(name): Population.of(rows) for name, rows in manifest.groupby("class_name")}
+        return cls(all=Population.of(manifest), classes=classes)
+
+    def write(self, path: Path) -> None:
+        """Write it as stable, readable JSON: {} for an empty one."""
+        write_json(path, self.model_dump(mode="json", exclude_defaults=True))
+
+
+def read_previous(project: Path) -> Profile:
+    """The profile in data.previous.json below `project`, an empty one where there is no such file.
+
+    Raises StageError when the file holds anything else.
+    """
+    path = project / PREVIOUS
+    return Profile.read(path) if path.exists() else Profile()
+
+
+@dataclass(frozen=True)
+class ShiftRow:
+    """How one quantity of one class differs from what it is compared with."""
+
+    subject: str
+    """A sentence, unique in its table."""
+    class_name: str
+    quantity: str
+    against: str
+    """PREVIOUS_VERSION or OTHER_CLASSES."""
+    found: float
+    reference: float
+    """Both lung area 0..1 or intensity 0..255."""
+    shift: float
+    """found - reference in robust standard deviations of the reference."""
+
+
+SHIFT_COLUMNS = columns_of(ShiftRow)
+
+
+class _Sample(NamedTuple):
+    """What a comparison needs of some pairs."""
+
+    n: int
+    centre: float
+    spread: float = 0.0
+
+
+def shift_table(manifest: pd.DataFrame, previous: Profile) -> pd.DataFrame:
+    """Compare every class with the `previous` version and with the other classes together.
+
+    A ShiftRow per class, quantity and comparison for which both have ENOUGH pairs.
     """
     rows = []
     for name, pairs in manifest.groupby("class_name"):
-        now, others = _describe(pairs), _describe(manifest[manifest["class_name"] != name])
+        now = Population.of(pairs)
+        others = Population.of(manifest[manifest["class_name"] != name])
         for quantity, against in product(QUANTITIES, (PREVIOUS_VERSION, OTHER_CLASSES)):
             if against == OTHER_CLASSES:
-                row = _compare(str(name), quantity, against, now, others)
+                row = _compare_medians(_Subject(str(name), quantity, against), now, others)
             else:
                 row = _compare_previous(str(name), quantity, now, previous)
-            rows.extend([{"class_name": name, **row}] if row else [])
-    numbers = {"found": float, "reference": float, "shift": float}
-    return pd.DataFrame(rows, columns=COLUMNS).astype(numbers)
+            rows.extend([row] if row else [])
+    return table_of(rows, SHIFT_COLUMNS)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is compared."""
+
+    class_name: str
+    quantity: str
+    against: Against
+    note: str = ""
+    """In brackets behind the name of the class."""
 
 
 def _compare_previous(
-    name: str, quantity: str, now: dict[str, Any], previous: dict[str, Any]
-) -> dict[str, Any] | None:
-    if not previous:
+    name: str, quantity: str, now: Population, previous: Profile
+) -> ShiftRow | None:
+    if previous.all is None:
         return None
-    before = previous["classes"].get(name)
+    subject = _Subject(name, quantity, PREVIOUS_VERSION)
+    before = previous.classes.get(name)
     if before is None:
-        return _compare(f"{name} (new)", quantity, PREVIOUS_VERSION, now, previous["all"])
-    added = now["n"] - before["n"]
+        return _compare_medians(replace(subject, note=" (new)"), now, previous.all)
+    added = now.n - before.n
     if added < ENOUGH:
-        return _compare(name, quantity, PREVIOUS_VERSION, now, before)
+        return _compare_medians(subject, now, before)
     # The class as a whole moves little when it gets a few pairs of another kind; what was added
-    # follows from counts and means. Means for both sides, then: medians cannot be subtracted.
-    total = now["n"] * now[quantity]["mean"] - before["n"] * before[quantity]["mean"]
-    addition = {"n": added, quantity: {"median": total / added}}
-    reference = {"n": before["n"], quantity: _centred_on_mean(before[quantity])}
-    return _compare(f"{name} ({added} added)", quantity, PREVIOUS_VERSION, addition, reference)
+    # follows from counts and means. Means for both, then: medians cannot be subtracted.
+    found, reference = now.distribution(quantity), before.distribution(quantity)
+    addition = (now.n * found.mean - before.n * reference.mean) / added
+    return _compare(
+        replace(subject, note=f" ({added} added)"),
+        _Sample(added, addition),
+        _Sample(before.n, reference.mean, reference.spread),
+    )
 
 
-def _centred_on_mean(summary: dict[str, Any]) -> dict[str, Any]:
-    return {**summary, "median": summary["mean"]}
+def _compare_medians(subject: _Subject, now: Population, reference: Population) -> ShiftRow | None:
+    found, expected = (one.distribution(subject.quantity) for one in (now, reference))
+    return _compare(
+        subject,
+        _Sample(now.n, found.median),
+        _Sample(reference.n, expected.median, expected.spread),
+    )
 
 
-def _compare(
-    subject: str, quantity: str, against: Against, now: dict[str, Any], reference: dict[str, Any]
-) -> dict[str, Any] | None:
-    if min(now["n"], reference["n"]) < ENOUGH:
+def _compare(subject: _Subject, now: _Sample, reference: _Sample) -> ShiftRow | None:
+    if min(now.n, reference.n) < ENOUGH:
         return None
-    kind = QUANTITIES[quantity]
-    found, expected = now[quantity]["median"], reference[quantity]["median"]
-    numbers = f"{found:.{kind.digits}f} against {expected:.{kind.digits}f}"
-    return {
-        "subject": f"{subject}: {kind.words} {numbers} in the {against}",
-        "quantity": quantity,
-        "against": against,
-        "found": found,
-        "reference": expected,
-        "shift": (found - expected) / max(reference[quantity]["spread"], kind.least_spread),
-    }
+    kind = QUANTITIES[subject.quantity]
+    numbers = f"{now.centre:.{kind.digits}f} against {reference.centre:.{kind.digits}f}"
+    name = f"{subject.class_name}{subject.note}"
+    return ShiftRow(
+        subject=f"{name}: {kind.words} {numbers} in the {subject.against}",
+        class_name=subject.class_name,
+        quantity=subject.quantity,
+        against=subject.against,
+        found=now.centre,
+        reference=reference.centre,
+        shift=(now.centre - reference.centre) / max(reference.spread, kind.least_spread),
+    )
+
+
+def shift_limit(quantity: str, params: ValidateParams) -> float:
+    """The shift beyond which a quantity stands out, in robust standard deviations."""
+    limit: float = getattr(params, QUANTITIES[quantity].limit)
+    return limit
 
 
 def shift_expectations(params: ValidateParams) -> list[Any]:
     """What Great Expectations expects of a shift table; a shift is a warning, never critical."""
     return [
-        _expect(quantity, against, getattr(params, QUANTITIES[quantity].limit))
+        _expect(quantity, against, shift_limit(quantity, params))
         for quantity, against in product(QUANTITIES, (PREVIOUS_VERSION, OTHER_CLASSES))
     ]
 

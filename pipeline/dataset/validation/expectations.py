@@ -12,15 +12,16 @@ import pandas as pd
 from pipeline.dataset.manifest import MANIFEST
 from pipeline.dataset.validation.data_docs import Checked, publish
 from pipeline.dataset.validation.drift import shift_expectations
+from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.errors import CrashedError
 from pipeline.params import ValidateParams
 
-CLASSES = 100  # shifts that a message names: every class is worth a line
-NAMED = 5  # records that a message names before it says "and n more"
+MOST_CLASSES = 100  # shifts that a message names: every class is worth a line
+NAMED = 5  # rows that a message names before it says "and n more"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ValidationResult:
     """The failed expectations, each as one sentence."""
 
     critical: list[str]
@@ -36,24 +37,21 @@ class _Suite:
     expectations: list[Any]
 
 
-def judge(
-    manifest: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    shifts: pd.DataFrame,
-    params: ValidateParams,
-    data_docs: Path,
-) -> Verdict:
+def check_expectations(
+    tables: DatasetTables, params: ValidateParams, data_docs: Path
+) -> ValidationResult:
     """Run the checkpoints over what was found and write their Data Docs to `data_docs`.
 
-    Raises CrashedError when an expectation could not be evaluated: that is no verdict.
+    Raises CrashedError when an expectation could not be evaluated: that is no result.
     """
-    classes = count_classes(manifest, quarantine)
+    manifest, quarantine = tables.manifest, tables.quarantine
+    classes = tabulate_classes(manifest, quarantine)
     share = pd.DataFrame({"share": [quarantined_share(manifest, quarantine)]})
     suites = [
         _Suite("manifest", manifest, _of_manifest(params)),
         _Suite("classes", classes, _of_classes(params)),
         _Suite("quarantine", share, _of_quarantine(params)),
-        _Suite("shifts", shifts, shift_expectations(params)),
+        _Suite("shifts", tables.shifts, shift_expectations(params)),
     ]
     with tempfile.TemporaryDirectory() as project:
         schema = _Suite("schema", _schema_table(manifest), _of_schema())
@@ -62,13 +60,13 @@ def judge(
             for name, result in _results(Path(project), schema, suites)
         ]
         publish(Path(project, "gx/uncommitted/data_docs/local_site"), data_docs, checks)
-    return Verdict(
+    return ValidationResult(
         critical=[text for check in checks if check.critical for text in check.problems],
         warnings=[text for check in checks if not check.critical for text in check.problems],
     )
 
 
-def count_classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
+def tabulate_classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
     """A row per class: class_name, pairs, quarantined, flagged and of_largest.
 
     `flagged` is the share of the class's pairs that have a flag, `of_largest` their number as a
@@ -89,13 +87,13 @@ def quarantined_share(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> float
     return len(quarantine) / (len(quarantine) + len(manifest))
 
 
-def _critical(means: str) -> dict[str, Any]:
+def _critical(means: str) -> dict[str, object]:
     """The arguments of an expectation that stops the run; `means` says what its failure means."""
     description = f"Stops the run if: {means}"
     return {"severity": "critical", "meta": {"means": means}, "description": description}
 
 
-def _warning(means: str) -> dict[str, Any]:
+def _warning(means: str) -> dict[str, object]:
     description = f"Warns if: {means}"
     return {"severity": "warning", "meta": {"means": means}, "description": description}
 
@@ -104,8 +102,8 @@ def _schema_table(manifest: pd.DataFrame) -> pd.DataFrame:
     """A row per column that the manifest has or should have: its type, found and expected."""
     found = {str(name): str(kind) for name, kind in manifest.dtypes.items()}
     rows = [
-        (column, found.get(column, "absent"), MANIFEST.get(column, "absent"))
-        for column in {**MANIFEST, **found}
+        (column, found.get(column, "absent"), MANIFEST.columns.get(column, "absent"))
+        for column in {**MANIFEST.columns, **found}
     ]
     return pd.DataFrame(rows, columns=["column", "found", "expected"])
 
@@ -214,7 +212,7 @@ def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str,
         result_format={
             "result_format": "SUMMARY",
             "unexpected_index_column_names": [suite.table.columns[0]],
-            "partial_unexpected_count": CLASSES if name == "shifts" else NAMED,
+            "partial_unexpected_count": MOST_CLASSES if name == "shifts" else NAMED,
         },
     )
     outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": suite.table})
@@ -230,12 +228,12 @@ def _refuse_crash(name: str, result: Any) -> None:
         if info["raised_exception"]:
             raise CrashedError(
                 f"validate: {result.expectation_config.type} of {name} could not be evaluated "
-                f"({info['exception_message']}); this is no verdict on the dataset, run it again",
+                f"({info['exception_message']}); this says nothing of the dataset, run it again",
             )
 
 
-def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
-    """Great Expectations gives one record, or one per metric."""
+def _exceptions(info: Any) -> list[Any]:
+    """Great Expectations gives one, or one per metric."""
     return [info] if "raised_exception" in info else list(info.values())
 
 
@@ -251,26 +249,24 @@ def _checked(name: str, result: Any, quarantine: pd.DataFrame) -> Checked:
 
 def _sentences(name: str, failure: Any, quarantine: pd.DataFrame) -> list[str]:
     result, means = failure.result, failure.expectation_config.meta["means"]
-    records = result.get("partial_unexpected_index_list")
+    rows = result.get("partial_unexpected_index_list")
     if name == "schema":
-        columns = [
-            f"{one['column']} is {one['found']}, expected {one['expected']}" for one in records
-        ]
+        columns = [f"{one['column']} is {one['found']}, expected {one['expected']}" for one in rows]
         return [f"{means}: {_listing(columns, result['unexpected_count'])}"]
     if name == "shifts":
-        return [f"{one['subject']}; {means}" for one in records]
-    if records is not None:
-        return [f"{means}: {_records(result)}"]
+        return [f"{one['subject']}; {means}" for one in rows]
+    if rows is not None:
+        return [f"{means}: {_named_rows(result)}"]
     if name != "quarantine":
         return [f"{means}: found {result['observed_value']}"]
     files = [f"{row.path} ({row.reason}: {row.found})" for row in quarantine.itertuples()]
     return [f"{means}, found {float(result['observed_value']):.3g}: {_listing(files, len(files))}"]
 
 
-def _records(result: dict[str, Any]) -> str:
+def _named_rows(result: Any) -> str:
     named = []
-    for record in result["partial_unexpected_index_list"]:
-        *values, name = record.values()  # no value where the name itself is what was expected
+    for row in result["partial_unexpected_index_list"]:
+        *values, name = row.values()  # no value where the name itself is what was expected
         numbers = [f" ({value:.3g})" for value in values if not isinstance(value, str)]
         named.append(f"{name}{''.join(numbers)}")
     return _listing(named, result["unexpected_count"])

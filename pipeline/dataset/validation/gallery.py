@@ -8,33 +8,55 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.dataset.validation.drift import QUANTITIES, ShiftRow, shift_limit
 from pipeline.dataset.validation.tiles import (
     draw_mean_masks,
     draw_mean_radiograph,
     draw_pair,
     draw_quarantined,
 )
+from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.files import atomic_path
+from pipeline.params import ValidateParams
 from pipeline.pictures.charts import draw_distributions
 from pipeline.pictures.overlay import draw_swatch
 from pipeline.pictures.pages import encode_png, load_template
+from pipeline.table_files import rows_of
 
 SHOWN = 48  # pictures of a section
 EXAMPLES = 4  # pairs on either side of a shift
-STANDS_OUT = 1.25  # a shift of so many robust standard deviations is shown in pictures
 MOST_SHIFTS = 12  # shown in pictures
-COLUMNS = {"lung_area": "lung_area", "intensity": "mean"}
-"""The manifest's column of each quantity of the shift table."""
 
 # Controls, zero-width and direction marks.
 HIDDEN = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class in the page's first table."""
+
+    name: str
+    quarantined: int
+    pairs: int
+    flagged: int
+    area: list[float] | None
+    """Of the lung: 5th percentile, median and 95th percentile; None without pairs."""
+    intensity: float | None
+    """Mean grey value, 0..255."""
+
+
+@dataclass(frozen=True)
+class Comparison(ShiftRow):
+    """A row of the shift table."""
+
+    stands_out: bool
+    """Whether it is beyond its limit in the section validate of params.yaml."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +70,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Group:
+class PageSection:
     """The tiles of one flag, or of the quarantine; `count` may be more than they are."""
 
     name: str
@@ -68,13 +90,14 @@ class Shift:
     expected: list[Tile] = field(default_factory=list)
 
 
-def write_page(
-    folder: Path, data: Path, manifest: pd.DataFrame, quarantine: pd.DataFrame, shifts: pd.DataFrame
-) -> None:
+def write_page(folder: Path, data: Path, tables: DatasetTables, params: ValidateParams) -> None:
     """Write `folder`/index.html about the dataset in `data`.
 
-    The tables are those of the stage validate. A file that cannot be read gets a placeholder.
+    Shifts beyond the limits of `params` are shown in pictures. A file that cannot be read gets a
+    placeholder.
     """
+    manifest, quarantine = tables.manifest, tables.quarantine
+    comparisons = _comparisons(tables.shifts, params)
     page = load_template(Path(__file__).with_name("gallery.html.jinja"), _percent)
     text = page.render(
         classes=_classes(manifest, quarantine),
@@ -83,8 +106,8 @@ def write_page(
         flagged=_flagged(manifest).sum(),
         reasons=quarantine["reason"].value_counts().sort_index().to_dict(),
         charts=_charts(manifest),
-        comparisons=_comparisons(shifts),
-        shifts=_shifts(data, manifest, shifts),
+        comparisons=comparisons,
+        shifts=_shifts(data, manifest, comparisons),
         quarantine=_quarantine(data, quarantine),
         flags=_flags(data, manifest),
         swatches={kind: encode_png(draw_swatch(kind)) for kind in ("missed", "extra")},
@@ -106,12 +129,12 @@ def _flagged(manifest: pd.DataFrame) -> pd.Series:
     return manifest["flags"].fillna("").astype(str).ne("")
 
 
-def _classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> list[dict[str, Any]]:
+def _classes(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> list[ClassRow]:
     """A row per class, in the order of their names."""
     aside = Counter(map(_class_of, quarantine["path"]))
     good = {str(name): pairs for name, pairs in manifest.groupby("class_name")}
     return [
-        {"name": name, "quarantined": aside[name]} | _describe(good.get(name, manifest.iloc[:0]))
+        _class_row(name, good.get(name, manifest.iloc[:0]), aside[name])
         for name in sorted(good.keys() | aside.keys())
     ]
 
@@ -121,15 +144,11 @@ def _class_of(path: str) -> str:
     return parts[0] if len(parts) > 1 and parts[0] not in ("..", "/") else "(no class)"
 
 
-def _describe(pairs: pd.DataFrame) -> dict[str, Any]:
+def _class_row(name: str, pairs: pd.DataFrame, quarantined: int) -> ClassRow:
     area = pairs["lung_area"].quantile([0.05, 0.5, 0.95]).tolist() if len(pairs) else None
-    intensity = pairs["mean"].mean() if len(pairs) else None
-    return {
-        "pairs": len(pairs),
-        "flagged": int(_flagged(pairs).sum()),
-        "area": area,
-        "intensity": intensity,
-    }
+    intensity = float(pairs["mean"].mean()) if len(pairs) else None
+    flagged = int(_flagged(pairs).sum())
+    return ClassRow(name, quarantined, len(pairs), flagged, area, intensity)
 
 
 def _charts(manifest: pd.DataFrame) -> dict[str, str]:
@@ -142,38 +161,39 @@ def _charts(manifest: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _comparisons(shifts: pd.DataFrame) -> list[dict[str, Any]]:
+def _comparisons(shifts: pd.DataFrame, params: ValidateParams) -> list[Comparison]:
     """All that was compared, the largest differences first."""
     known = shifts[np.isfinite(shifts["shift"].astype(float))]
     ranked = known.assign(size=known["shift"].abs()).sort_values(
         ["size", "subject"], ascending=[False, True]
     )
-    stands_out = ranked["size"] >= STANDS_OUT
-    rows = ranked.assign(stands_out=stands_out).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    return [
+        Comparison(**asdict(row), stands_out=abs(row.shift) > shift_limit(row.quantity, params))
+        for row in rows_of(ranked, ShiftRow)
+    ]
 
 
-def _shifts(data: Path, manifest: pd.DataFrame, shifts: pd.DataFrame) -> list[Shift]:
+def _shifts(data: Path, manifest: pd.DataFrame, compared: list[Comparison]) -> list[Shift]:
     """Those that stand out, with pictures: one per class and quantity."""
-    shown: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in _comparisons(shifts):
-        if row["stands_out"]:
-            shown.setdefault((row["class_name"], row["quantity"]), []).append(row)
+    shown: dict[tuple[str, str], list[Comparison]] = {}
+    for row in compared:
+        if row.stands_out:
+            shown.setdefault((row.class_name, row.quantity), []).append(row)
     return [_shift(data, manifest, rows) for rows in list(shown.values())[:MOST_SHIFTS]]
 
 
-def _shift(data: Path, manifest: pd.DataFrame, rows: list[dict[str, Any]]) -> Shift:
+def _shift(data: Path, manifest: pd.DataFrame, rows: list[Comparison]) -> Shift:
     first = rows[0]
-    name, quantity = first["class_name"], first["quantity"]
+    name, column = first.class_name, QUANTITIES[first.quantity].column
     ours = manifest["class_name"] == name
     pairs, others = manifest[ours], manifest[~ours]
-    means = {} if others.empty else _means(data, quantity, pairs, others)
-    found = _nearest(pairs, COLUMNS[quantity], first["found"])
+    means = {} if others.empty else _means(data, first.quantity, pairs, others)
+    found = _nearest(pairs, column, first.found)
     rest = (pairs if others.empty else others).drop(found.index, errors="ignore")
-    expected = _nearest(rest, COLUMNS[quantity], first["reference"])
-    subjects = [f"{row['subject']} ({row['shift']:+.1f})" for row in rows]
+    expected = _nearest(rest, column, first.reference)
+    subjects = [f"{row.subject} ({row.shift:+.1f})" for row in rows]
     tiles = (_pair_tiles(data, found), _pair_tiles(data, expected))
-    return Shift(name, quantity, subjects, means, *tiles)
+    return Shift(name, first.quantity, subjects, means, *tiles)
 
 
 def _means(
@@ -205,7 +225,7 @@ def _pair_tiles(data: Path, pairs: pd.DataFrame) -> list[Tile]:
     ]
 
 
-def _flags(data: Path, manifest: pd.DataFrame) -> list[Group]:
+def _flags(data: Path, manifest: pd.DataFrame) -> list[PageSection]:
     """The flagged pairs by flag, the oddest first where there is a measure of it."""
     flags = manifest["flags"].fillna("").astype(str).str.split()
     groups = []
@@ -213,7 +233,7 @@ def _flags(data: Path, manifest: pd.DataFrame) -> list[Group]:
         pairs = manifest[flags.map(lambda names, flag=flag: flag in names)]
         ranked = pairs.assign(oddity=_oddity(flag, pairs, manifest))
         ranked = ranked.sort_values(["oddity", "image_id"], ascending=[False, True])
-        groups.append(Group(flag, len(pairs), _pair_tiles(data, ranked.head(SHOWN))))
+        groups.append(PageSection(flag, len(pairs), _pair_tiles(data, ranked.head(SHOWN))))
     return groups
 
 
@@ -227,7 +247,7 @@ def _oddity(flag: str, pairs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series
     return 0.0
 
 
-def _quarantine(data: Path, quarantine: pd.DataFrame) -> Group:
+def _quarantine(data: Path, quarantine: pd.DataFrame) -> PageSection:
     """What was set aside, so that every reason is among what is shown."""
     within = quarantine.groupby("reason").cumcount()
     shown = quarantine.assign(within=within).sort_values(["within", "reason", "path"]).head(SHOWN)
@@ -239,4 +259,4 @@ def _quarantine(data: Path, quarantine: pd.DataFrame) -> Group:
         )
         for _, row in shown.sort_values(["reason", "path"]).iterrows()
     ]
-    return Group("quarantine", len(quarantine), tiles)
+    return PageSection("quarantine", len(quarantine), tiles)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.layout import Pair, Quarantined
+from pipeline.dataset.layout import MASK_SIDE, Pair, Quarantined
+from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.splits.similarity import perceptual_hash
 from pipeline.dataset.validation.plausibility import components, left_share, mask_flags, thumbnail
 from pipeline.errors import UnreadableError
@@ -18,15 +18,14 @@ from pipeline.params import ValidateParams
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import Loaded, load_mask, load_radiograph, pixel_sha256
 
-EXPORTED_MASK_SIZE = (256, 256)  # the database stores its masks so, whatever the image's size
 FRAME = 16  # the mask's border is this part of its side
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """A good pair: its row of the manifest and its radiograph, float32 (32, 32)."""
+class GoodPair:
+    """A pair's row of the manifest, and its radiograph as float32 (32, 32)."""
 
-    row: dict[str, Any]
+    row: ManifestRow
     thumbnail: NDArray[np.float32]
 
 
@@ -37,7 +36,7 @@ def use_one_thread() -> None:
 
 def inspect_pair(
     data: Path, pair: Pair, params: ValidateParams | None = None
-) -> Inspected | Quarantined:
+) -> GoodPair | Quarantined:
     """Read one pair below `data`; without `params` its mask is not flagged."""
     path = pair.image
     try:
@@ -49,16 +48,15 @@ def inspect_pair(
         message = str(error).removeprefix(f"{data / path}: ")
         return Quarantined.of_message(pair.image_id, path.as_posix(), error.reason, message)
     flags = mask_flags(mask.pixels, params) if params else []
-    row = _row(pair, image, mask) | {"flags": " ".join(flags)}
-    return Inspected(row, thumbnail(image.pixels))
+    return GoodPair(_row(pair, image, mask, flags), thumbnail(image.pixels))
 
 
 def _refuse_unusable(mask: Grey, image: Grey) -> None:
-    if mask.shape not in (image.shape, EXPORTED_MASK_SIZE):
+    if mask.shape not in (image.shape, (MASK_SIDE, MASK_SIDE)):
         raise UnreadableError(
             "mask_size",
-            f"mask is {_size(mask)}, expected the radiograph's {_size(image)} or 256x256; "
-            "export it again",
+            f"mask is {_size(mask)}, expected the radiograph's {_size(image)} or "
+            f"{MASK_SIDE}x{MASK_SIDE}; export it again",
         )
     if not mask.any():
         raise UnreadableError("mask_empty", "mask has no lung; draw it or remove the pair")
@@ -89,27 +87,28 @@ def _size(image: Grey) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
-def _row(pair: Pair, image: Loaded, mask: Loaded) -> dict[str, Any]:
+def _row(pair: Pair, image: Loaded, mask: Loaded, flags: list[str]) -> ManifestRow:
     # OpenCV's sums need no copy in floating point, which a large radiograph makes felt.
     mean, std = cv2.meanStdDev(image.pixels)
-    return {
-        "image_id": pair.image_id,
-        "class_name": pair.class_name,
-        "image_path": pair.image.as_posix(),
-        "mask_path": pair.mask.as_posix(),
-        "width": image.pixels.shape[1],
-        "height": image.pixels.shape[0],
-        "mode": image.mode,
-        "mask_width": mask.pixels.shape[1],
-        "mask_height": mask.pixels.shape[0],
-        "image_sha256": image.sha256,
-        "mask_sha256": mask.sha256,
-        "pixel_sha256": pixel_sha256(image.pixels),
-        "mask_pixel_sha256": pixel_sha256(mask.pixels),
-        "perceptual_hash": perceptual_hash(image.pixels),
-        "mean": float(mean[0, 0]),
-        "std": float(std[0, 0]),
-        "lung_area": float(mask.pixels.mean(dtype=np.float64)),
-        "components": components(mask.pixels),
-        "left_share": left_share(mask.pixels),
-    }
+    return ManifestRow(
+        image_id=pair.image_id,
+        class_name=pair.class_name,
+        image_path=pair.image.as_posix(),
+        mask_path=pair.mask.as_posix(),
+        width=image.pixels.shape[1],
+        height=image.pixels.shape[0],
+        mode=image.mode,
+        mask_width=mask.pixels.shape[1],
+        mask_height=mask.pixels.shape[0],
+        image_sha256=image.sha256,
+        mask_sha256=mask.sha256,
+        pixel_sha256=pixel_sha256(image.pixels),
+        mask_pixel_sha256=pixel_sha256(mask.pixels),
+        perceptual_hash=perceptual_hash(image.pixels),
+        mean=float(mean[0, 0]),
+        std=float(std[0, 0]),
+        lung_area=float(mask.pixels.mean(dtype=np.float64)),
+        components=components(mask.pixels),
+        left_share=left_share(mask.pixels),
+        flags=" ".join(flags),
+    )

@@ -6,27 +6,41 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.dataset.layout import Pair, Quarantined, list_dataset
 from pipeline.dataset.manifest import (
+    ManifestRow,
+    Origin,
     label_conflicts,
     manifest_table,
     origin_key,
     quarantine_table,
     read_origins,
 )
-from pipeline.dataset.validation.pairs import Inspected, inspect_pair, use_one_thread
+from pipeline.dataset.validation.pairs import GoodPair, inspect_pair, use_one_thread
 from pipeline.dataset.validation.plausibility import orientation_flags
 from pipeline.params import ValidateParams
 
 CHUNK = 32  # pairs per task of a worker: some tenths of a second
+
+
+@dataclass(frozen=True)
+class DatasetTables:
+    """What is known of a dataset."""
+
+    manifest: pd.DataFrame
+    """A row per good pair."""
+    quarantine: pd.DataFrame
+    """A row per pair or file that is set aside."""
+    shifts: pd.DataFrame
+    """How its classes differ: of pipeline.dataset.validation.drift.shift_table."""
 
 
 def inspect_dataset(
@@ -44,7 +58,7 @@ def inspect_dataset(
             refused.append(result)
         else:
             good.append(result)
-    good.sort(key=lambda one: str(one.row["image_id"]))
+    good.sort(key=lambda one: one.row.image_id)
     origins, damaged = read_origins(data)
     manifest = manifest_table([_with_origin(one.row, origins) for one in good])
     conflicts = list(label_conflicts(manifest))
@@ -55,20 +69,20 @@ def inspect_dataset(
 
 def _inspect_all(
     data: Path, pairs: Sequence[Pair], params: ValidateParams | None
-) -> Iterator[Inspected | Quarantined]:
+) -> Iterator[GoodPair | Quarantined]:
     workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
     # Not fork: the caller may hold threads, and those of its libraries do not survive it.
     with ProcessPoolExecutor(workers, get_context("forkserver"), use_one_thread) as pool:
         yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
 
 
-def _with_origin(row: dict[str, Any], origins: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    class_name, _, name = str(row["image_id"]).partition("/")
+def _with_origin(row: ManifestRow, origins: dict[str, Origin]) -> ManifestRow:
+    class_name, _, name = row.image_id.partition("/")
     source, patient = origins.get(origin_key(class_name, name), ("", ""))
-    return row | {"source": source, "patient": patient}
+    return replace(row, source=source, patient=patient)
 
 
-def _with_orientation(manifest: pd.DataFrame, good: Sequence[Inspected]) -> pd.DataFrame:
+def _with_orientation(manifest: pd.DataFrame, good: Sequence[GoodPair]) -> pd.DataFrame:
     """Add the flags that need the whole dataset; `good` are the pairs of the manifest's rows."""
     if manifest.empty:
         return manifest

@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from pipeline.dataset.layout import IMAGES, MASKS
-from pipeline.dataset.versions.findings import inspect_version
+from pipeline.dataset.versions.findings import version_findings
 from pipeline.dataset.versions.versions import (
     Version,
     count_classes,
@@ -22,8 +22,49 @@ from pipeline.dataset.versions.versions import (
 from pipeline.settings import Settings
 
 
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class VersionResults(_Part):
+    """What validation says of a version."""
+
+    good_pairs: int
+    quarantined: dict[str, int]
+    """Files by the code of their fault."""
+    flags: dict[str, int]
+    """Pairs by the code of what is odd about them."""
+    median_lung_area: dict[str, float]
+    """Of each class, as a share of the mask."""
+    median_intensity: dict[str, float]
+    """Of each class, the mean grey value, 0..255."""
+
+
+class _VersionName(_Part):
+    commit: str
+    date: str
+    md5: str
+    classes: dict[str, int]
+    """Pairs of each class."""
+
+
+class VersionSummary(VersionResults, _VersionName):
+    """Which version it is, and what validation says of it."""
+
+
+class DifferenceSummary(_Part):
+    """A difference for machines; the fields are those of Difference."""
+
+    before: VersionSummary
+    after: VersionSummary
+    added: list[str]
+    removed: list[str]
+    changed: dict[str, str]
+    other_files: dict[str, str]
+
+
 @dataclass(frozen=True)
-class Side:
+class ComparedVersion:
     """One of the two versions."""
 
     version: Version
@@ -33,25 +74,36 @@ class Side:
     quarantine: pd.DataFrame
 
     @property
-    def results(self) -> dict[str, Any]:
-        """What validation says: good pairs, quarantined by reason, flags, medians per class."""
+    def results(self) -> VersionResults:
+        """What validation says of it."""
         flags = Counter(flag for row in self.manifest["flags"] for flag in row.split())
         medians = self.manifest.groupby("class_name")[["lung_area", "mean"]].median()
-        return {
-            "good_pairs": len(self.manifest),
-            "quarantined": _counted(self.quarantine["reason"]),
-            "flags": dict(sorted(flags.items())),
-            "median_lung_area": _rounded(medians["lung_area"], 4),
-            "median_intensity": _rounded(medians["mean"], 1),
-        }
+        return VersionResults(
+            good_pairs=len(self.manifest),
+            quarantined=_counted(self.quarantine["reason"]),
+            flags=dict(sorted(flags.items())),
+            median_lung_area=_rounded(medians["lung_area"], 4),
+            median_intensity=_rounded(medians["mean"], 1),
+        )
+
+    @property
+    def summary(self) -> VersionSummary:
+        """The version for machines."""
+        return VersionSummary(
+            commit=self.version.commit,
+            date=self.version.date,
+            md5=self.version.pointer.md5,
+            classes=count_classes(list_pairs(self.files)),
+            **dict(self.results),
+        )
 
 
 @dataclass(frozen=True)
 class Difference:
     """The way from one version to another; names are image_ids in the order people count."""
 
-    before: Side
-    after: Side
+    before: ComparedVersion
+    after: ComparedVersion
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     changed: dict[str, str] = field(default_factory=dict)
@@ -59,27 +111,17 @@ class Difference:
     other_files: dict[str, str] = field(default_factory=dict)
     """Files that belong to no pair, such as metadata sheets: added, removed or changed."""
 
-    def as_dict(self) -> dict[str, Any]:
+    @property
+    def summary(self) -> DifferenceSummary:
         """Everything, for machines."""
-        return {
-            "before": _describe(self.before),
-            "after": _describe(self.after),
-            "added": self.added,
-            "removed": self.removed,
-            "changed": self.changed,
-            "other_files": self.other_files,
-        }
-
-
-def _describe(side: Side) -> dict[str, Any]:
-    version = side.version
-    return {
-        "commit": version.commit,
-        "date": version.date,
-        "md5": version.recorded.md5,
-        "classes": count_classes(list_pairs(side.files)),
-        **side.results,
-    }
+        return DifferenceSummary(
+            before=self.before.summary,
+            after=self.after.summary,
+            added=self.added,
+            removed=self.removed,
+            changed=self.changed,
+            other_files=self.other_files,
+        )
 
 
 def compare_versions(project: Path, before: str, after: str | None) -> Difference:
@@ -106,8 +148,10 @@ def compare_versions(project: Path, before: str, after: str | None) -> Differenc
     )
 
 
-def _open(settings: Settings, version: Version) -> Side:
-    return Side(version, read_files(settings, version), *inspect_version(settings, version))
+def _open(settings: Settings, version: Version) -> ComparedVersion:
+    return ComparedVersion(
+        version, read_files(settings, version), *version_findings(settings, version)
+    )
 
 
 def _changed_halves(old: tuple[str, str], new: tuple[str, str]) -> str:

@@ -8,38 +8,40 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.dataset.manifest import MANIFEST, QUARANTINE
 from pipeline.dataset.validation.whole import inspect_dataset
 from pipeline.dataset.versions.versions import Version, link_files
-from pipeline.files import atomic_path
+from pipeline.errors import StageError
 from pipeline.fingerprints import code_sha256
 from pipeline.params import ValidateParams, load_params
 from pipeline.settings import Settings
 
 
-def inspect_cached(settings: Settings, md5: str, data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def find_findings(settings: Settings, md5: str, data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return manifest and quarantine of the version `md5`, whose files lie in `data`.
 
     They are kept below the home, by the version, by the code that judges it and by the limits of
     params.yaml; without that file no mask is flagged.
     """
-    known = find_inspected(settings, md5)
+    known = load_findings(settings, md5)
     if known:
         return known
     manifest, quarantine = inspect_dataset(data, _limits(settings))
     target = _target(settings, md5)
-    with atomic_path(target.with_suffix(".quarantine.parquet")) as partial:
-        quarantine.to_parquet(partial, index=False)
-    with atomic_path(target) as partial:
-        manifest.to_parquet(partial, index=False)
+    QUARANTINE.write(target.with_suffix(".quarantine.parquet"), quarantine)
+    MANIFEST.write(target, manifest)
     return manifest, quarantine
 
 
-def find_inspected(settings: Settings, md5: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+def load_findings(settings: Settings, md5: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """Return manifest and quarantine of the version when they are known."""
     target = _target(settings, md5)
     if not target.exists():  # written last, so the other file is there too
         return None
-    return pd.read_parquet(target), pd.read_parquet(target.with_suffix(".quarantine.parquet"))
+    try:
+        return MANIFEST.read(target), QUARANTINE.read(target.with_suffix(".quarantine.parquet"))
+    except StageError:  # damaged, but what is kept can be found again
+        return None
 
 
 def _target(settings: Settings, md5: str) -> Path:
@@ -57,12 +59,12 @@ def _judgement(limits: ValidateParams | None) -> str:
     return hashlib.sha256(f"{code_sha256('validate')} {limits!r}".encode()).hexdigest()[:12]
 
 
-def inspect_version(settings: Settings, version: Version) -> tuple[pd.DataFrame, pd.DataFrame]:
+def version_findings(settings: Settings, version: Version) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return manifest and quarantine of a version that need not be checked out.
 
     Neither data/ nor git is touched. Raises DatasetError when DVC cannot give its files.
     """
-    known = find_inspected(settings, version.recorded.md5)
+    known = load_findings(settings, version.pointer.md5)
     if known:
         return known
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -70,4 +72,4 @@ def inspect_version(settings: Settings, version: Version) -> tuple[pd.DataFrame,
     with tempfile.TemporaryDirectory(dir=settings.home, suffix=".partial") as temporary:
         folder = Path(temporary, "data")
         link_files(settings, version, folder)
-        return inspect_cached(settings, version.recorded.md5, folder)
+        return find_findings(settings, version.pointer.md5, folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -11,14 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.dataset.versions.difference import Difference
-from pipeline.dataset.versions.versions import WORKING_TREE, Version, count_classes, list_pairs
+from pipeline.dataset.versions.versions import (
+    WORKING_TREE,
+    Version,
+    VersionRow,
+    count_classes,
+    list_pairs,
+)
 
 NAMED = 3
 """Pairs that are named before the rest is counted."""
 
 
-def log_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a row per version, newest first: what was recorded, and under it its classes."""
+def log_table(rows: Sequence[VersionRow]) -> Table:
+    """Return a row per version, newest first: what it is, and under it its classes."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("commit", "date", "md5"):
         table.add_column(heading, no_wrap=True)
@@ -26,15 +31,14 @@ def log_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_column("what", overflow="fold")
     for row in rows:
-        known = row["classes"] is not None
-        commit = "-" if row["commit"] == WORKING_TREE else row["commit"]
+        commit = "-" if row.commit == WORKING_TREE else row.commit
         table.add_row(
             commit,
-            row["date"],
-            row["md5"][:10],
-            str(row["pairs"]) if known else "?",
-            format_size(row["size"]),
-            f"{escape(row['subject'])}\n[dim]{_classes(row['classes'])}[/]",
+            row.date,
+            row.md5[:10],
+            "?" if row.pairs is None else str(row.pairs),
+            format_size(row.size),
+            f"{escape(row.subject)}\n[dim]{_classes(row.classes)}[/]",
         )
     return table
 
@@ -66,7 +70,7 @@ def difference_view(difference: Difference) -> RenderableType:
 
 def _name(version: Version) -> str:
     date = f", {version.date}" if version.date else ""
-    return f"{version.commit} (data {version.recorded.md5[:10]}{date})"
+    return f"{version.commit} (data {version.pointer.md5[:10]}{date})"
 
 
 def class_table(difference: Difference) -> Table:
@@ -75,9 +79,9 @@ def class_table(difference: Difference) -> Table:
     table.add_column("class", overflow="fold")
     for heading in ("pairs", "+", "-", "≠", "lung area", "intensity"):
         table.add_column(heading, no_wrap=True, justify="right")
-    sides = (difference.before, difference.after)
-    counts = [count_classes(list_pairs(side.files)) for side in sides]
-    results = [side.results for side in sides]
+    both = (difference.before, difference.after)
+    counts = [count_classes(list_pairs(one.files)) for one in both]
+    results = [one.results for one in both]
     names = (difference.added, difference.removed, difference.changed)
     kinds = [count_classes(one) for one in names]
     for name in sorted(counts[0].keys() | counts[1].keys()):
@@ -85,8 +89,8 @@ def class_table(difference: Difference) -> Table:
             escape(name),
             _move(*(str(count.get(name, 0)) for count in counts)),
             *(str(kind.get(name, "")) for kind in kinds),
-            _move(*(_number(one["median_lung_area"].get(name), 3) for one in results)),
-            _move(*(_number(one["median_intensity"].get(name), 0) for one in results)),
+            _move(*(_number(one.median_lung_area.get(name), 3) for one in results)),
+            _move(*(_number(one.median_intensity.get(name), 0) for one in results)),
         )
     return table
 
@@ -108,8 +112,8 @@ def _facts(difference: Difference) -> list[Text]:
         "removed": _named(difference.removed),
         "changed": _named(halves),
         "other files": _named(others),
-        "quarantined": _moves(before["quarantined"], after["quarantined"]),
-        "flags": _moves(before["flags"], after["flags"]),
+        "quarantined": _moves(before.quarantined, after.quarantined),
+        "flags": _moves(before.flags, after.flags),
     }
     return [Text(f"{label}: {fact}") for label, fact in facts.items() if fact]
 

@@ -9,28 +9,29 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from pipeline.dataset.layout import IMAGES, Pair
 from pipeline.errors import DatasetError
 from pipeline.files import link_file
 from pipeline.settings import Settings, child_environment
 from pipeline.workspace.objects import (
-    Recorded,
+    DataPointer,
     find_damage,
     object_path,
-    parse_record,
+    parse_pointer,
     read_listing,
 )
 from pipeline.workspace.workspace import checkout_revision, join_cache, shared_cache
 
-RECORD = "data.dvc"
+POINTER = "data.dvc"
 WORKING_TREE = "working tree"
 
 
 @dataclass(frozen=True)
 class Version:
-    """A recorded state of the dataset."""
+    """A state of the dataset that DVC knows."""
 
     commit: str
     """Short hash, or WORKING_TREE."""
@@ -38,7 +39,7 @@ class Version:
     """Of the commit, YYYY-MM-DD."""
     subject: str
     """First line of the commit's message."""
-    recorded: Recorded
+    pointer: DataPointer
     text: str
     """The data.dvc itself."""
 
@@ -46,15 +47,15 @@ class Version:
 def list_versions(project: Path) -> list[Version]:
     """Return every version that git knows, newest first, led by an uncommitted one if there is."""
     _demand_commit(project)
-    log = _git(project, "log", "--format=%h%x1f%cs%x1f%s", "--", RECORD) or ""
+    log = _git(project, "log", "--format=%h%x1f%cs%x1f%s", "--", POINTER) or ""
     lines = [line.split("\x1f") for line in log.splitlines()]
     shown = [(_show(project, commit), commit, date, subject) for commit, date, subject in lines]
     # A commit that removed data.dvc has none.
     versions = [_version(*known) for known in shown if known[0]]
-    if not (project / RECORD).is_file():
+    if not (project / POINTER).is_file():
         return versions
     here = find_version(project, None)
-    if versions and here.recorded.md5 == versions[0].recorded.md5:
+    if versions and here.pointer.md5 == versions[0].pointer.md5:
         return versions
     return [here, *versions]
 
@@ -65,9 +66,9 @@ def find_version(project: Path, revision: str | None) -> Version:
     Raises DatasetError for an unknown revision and for one without a dataset.
     """
     if revision is None:
-        if not (project / RECORD).is_file():
-            raise DatasetError(f"{project / RECORD}: no such file; import or check out a dataset")
-        text = (project / RECORD).read_text(encoding="utf-8")
+        if not (project / POINTER).is_file():
+            raise DatasetError(f"{project / POINTER}: no such file; import or check out a dataset")
+        text = (project / POINTER).read_text(encoding="utf-8")
         return _version(text, WORKING_TREE, "", "not committed")
     _demand_commit(project)
     arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
@@ -79,19 +80,20 @@ def find_version(project: Path, revision: str | None) -> Version:
     known = _show(project, commit.strip())
     if not known:
         raise DatasetError(
-            f"revision {revision!r}: has no {RECORD}; `lungseg data log` lists those that have one",
+            f"revision {revision!r}: has no {POINTER}; "
+            "`lungseg data log` lists those that have one",
         )
     about = _git(project, "log", "-1", "--format=%h%x1f%cs%x1f%s", commit.strip()) or ""
     return _version(known, *about.rstrip("\n").split("\x1f"))
 
 
 def _version(text: str, commit: str, date: str, subject: str) -> Version:
-    where = RECORD if commit == WORKING_TREE else f"{commit}:{RECORD}"
-    return Version(commit, date, subject, parse_record(text, where), text)
+    where = POINTER if commit == WORKING_TREE else f"{commit}:{POINTER}"
+    return Version(commit, date, subject, parse_pointer(text, where), text)
 
 
 def _show(project: Path, commit: str) -> str:
-    return _git(project, "show", f"{commit}:./{RECORD}") or ""
+    return _git(project, "show", f"{commit}:./{POINTER}") or ""
 
 
 def _demand_commit(project: Path) -> None:
@@ -123,36 +125,54 @@ def count_classes(image_ids: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(image_id.split("/")[0] for image_id in image_ids).items()))
 
 
-def describe_versions(settings: Settings, versions: list[Version]) -> list[dict[str, Any]]:
-    """Return a row per version for people and machines.
+class VersionRow(BaseModel):
+    """A version for people and machines."""
 
-    `pairs` and `classes` are None when the list of the version's files is not in DVC's cache, or
-    damaged there.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    commit: str
+    """Short hash, or WORKING_TREE."""
+    date: str
+    """Of the commit, YYYY-MM-DD."""
+    subject: str
+    """First line of the commit's message."""
+    md5: str
+    """Of the list of its files; ends in `.dir`."""
+    size: int
+    """Bytes."""
+    files: int
+    pairs: int | None
+    """None when the list of its files is not in DVC's cache, or damaged there."""
+    classes: dict[str, int] | None
+    """Pairs of each class; None likewise."""
+
+
+def describe_versions(settings: Settings, versions: list[Version]) -> list[VersionRow]:
+    """Return a row per version."""
     return [_describe(shared_cache(settings), version) for version in versions]
 
 
-def _describe(cache: Path, version: Version) -> dict[str, Any]:
+def _describe(cache: Path, version: Version) -> VersionRow:
     classes = None
-    if not find_damage(cache, {RECORD: version.recorded.md5}, files=False):
-        classes = count_classes(list_pairs(read_listing(cache, version.recorded.md5)))
-    return {
-        "commit": version.commit,
-        "date": version.date,
-        "subject": version.subject,
-        **asdict(version.recorded),
-        "pairs": None if classes is None else sum(classes.values()),
-        "classes": classes,
-    }
+    if not find_damage(cache, {POINTER: version.pointer.md5}, files=False):
+        classes = count_classes(list_pairs(read_listing(cache, version.pointer.md5)))
+    return VersionRow(
+        commit=version.commit,
+        date=version.date,
+        subject=version.subject,
+        **asdict(version.pointer),
+        pairs=None if classes is None else sum(classes.values()),
+        classes=classes,
+    )
 
 
 def read_files(settings: Settings, version: Version) -> dict[str, str]:
     """Return path to MD5 of the version's files, fetching their list if the cache has none."""
     cache = shared_cache(settings)
-    if not object_path(cache, version.recorded.md5).is_file():
+    if not object_path(cache, version.pointer.md5).is_file():
         _fetch(settings, version)
     try:
-        return read_listing(cache, version.recorded.md5)
+        return read_listing(cache, version.pointer.md5)
     except DatasetError as error:
         raise DatasetError(f"{version.commit}: {error}") from None
 
@@ -162,12 +182,12 @@ def link_files(settings: Settings, version: Version, folder: Path) -> None:
 
     Raises DatasetError for a missing or damaged object, naming file and remedy.
     """
-    cache, recorded = shared_cache(settings), {"data": version.recorded.md5}
-    if find_damage(cache, recorded):
+    cache, hashes = shared_cache(settings), {"data": version.pointer.md5}
+    if find_damage(cache, hashes):
         _fetch(settings, version)
-    if damage := find_damage(cache, recorded):
+    if damage := find_damage(cache, hashes):
         raise DatasetError(f"{version.commit}: {damage}")
-    for file, md5 in read_listing(cache, version.recorded.md5).items():
+    for file, md5 in read_listing(cache, version.pointer.md5).items():
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         link_file(object_path(cache, md5), target)
@@ -179,10 +199,10 @@ def _fetch(settings: Settings, version: Version) -> None:
         folder = Path(temporary, "clone")
         revision = "HEAD" if version.commit == WORKING_TREE else version.commit
         checkout_revision(settings.repo, revision, folder)
-        (folder / RECORD).write_text(version.text, encoding="utf-8")
+        (folder / POINTER).write_text(version.text, encoding="utf-8")
         join_cache(settings, folder)
         subprocess.run(
-            [sys.executable, "-m", "dvc", "fetch", "--quiet", RECORD],
+            [sys.executable, "-m", "dvc", "fetch", "--quiet", POINTER],
             cwd=folder,
             env=child_environment(),
             capture_output=True,

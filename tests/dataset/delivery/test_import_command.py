@@ -99,7 +99,7 @@ def test_a_delivery_is_appended_and_appending_it_again_changes_nothing(
     assert (result.skipped, result.total, result.replaced) == (2, 6, False)
     assert len(list_dataset(recorded / "data").pairs) == 6
     assert (again.added, again.skipped, again.changed, again.commit) == ({}, 6, False, None)
-    assert "nothing to record" in again.summary()
+    assert "nothing to commit" in again.summary()
     assert {path: path.read_bytes() for path in cached} == cached
     assert shell(recorded, "dvc status data.dvc --json").strip() == "{}"
     assert {name: one["n"] for name, one in previous["classes"].items()} == {"COVID": 2}
@@ -155,7 +155,7 @@ def test_a_replaced_dataset_can_be_brought_back(deliver: Deliver, recorded: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("append", [False, True])
-def test_data_with_unrecorded_changes_are_refused(
+def test_data_with_changes_that_dvc_does_not_know_are_refused(
     deliver: Deliver, recorded: Path, append: bool
 ) -> None:
     write_pair(recorded / "data", "COVID", "COVID-77", seed=77)
@@ -173,7 +173,9 @@ def test_data_that_are_not_in_the_cache_are_refused(deliver: Deliver, recorded: 
 
 
 @pytest.mark.slow
-def test_a_record_that_is_not_committed_is_never_replaced(deliver: Deliver, recorded: Path) -> None:
+def test_a_version_that_is_not_committed_is_never_replaced(
+    deliver: Deliver, recorded: Path
+) -> None:
     import_dataset(deliver("Normal", name="first"), recorded)
 
     assert "data.dvc: not committed" in refusal(deliver("COVID", name="second"), recorded)
@@ -201,17 +203,18 @@ def test_files_that_dvc_ignores_restore_the_former_dataset(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("last", ["_swap", "write_json", "_run", "_check_record"])
+@pytest.mark.parametrize("last", ["_swap", "Profile.write", "_run", "_check_pointer"])
 def test_an_import_that_was_killed_is_undone_by_the_next(
     deliver: Deliver, recorded: Path, last: str
 ) -> None:
     before = snapshot(recorded)
     script = (
-        "import os, sys; from pathlib import Path; from pipeline.dataset import delivery, record\n"
+        "import os, sys; from pathlib import Path\n"
+        "from pipeline.dataset.delivery import importing, swap\n"
         "def die(*_): os._exit(9)\n"
-        "record.check_recorded = delivery.check_recorded = lambda *_: None\n"
-        f"record.{last} = die\n"
-        "delivery.import_dataset(Path(sys.argv[1]), Path(sys.argv[2]), append=True)"
+        "importing.check_replaceable = lambda *_: None\n"
+        f"swap.{last} = die\n"
+        "importing.import_dataset(Path(sys.argv[1]), Path(sys.argv[2]), append=True)"
     )
     source = deliver("Normal")
     command = [sys.executable, "-c", script, str(source), str(recorded)]

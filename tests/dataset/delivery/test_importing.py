@@ -231,13 +231,15 @@ def test_a_data_folder_that_is_a_link_is_refused(
     (tmp_path / "disk").mkdir()
     (project / "data").symlink_to(tmp_path / "disk")
 
-    assert "is a link, which DVC cannot record" in refusal(deliver("COVID"), project)
+    assert "is a link, which DVC cannot take in" in refusal(deliver("COVID"), project)
 
 
-def test_an_unrecorded_data_folder_is_never_replaced(deliver: Deliver, project: Path) -> None:
+def test_a_data_folder_that_dvc_does_not_know_is_never_replaced(
+    deliver: Deliver, project: Path
+) -> None:
     write_pair(project / "data", "Normal", "Normal-1", seed=1)
 
-    assert "not recorded; keep it with `dvc add data`" in refusal(deliver("COVID"), project)
+    assert "not known to DVC; keep it with `dvc add data`" in refusal(deliver("COVID"), project)
 
 
 def test_appending_to_data_that_was_not_pulled_is_refused(deliver: Deliver, project: Path) -> None:

@@ -26,7 +26,7 @@ from tests.dataset.delivery.deliveries import Deliver, write_pair
 SCRIPT = """
 import sys
 from pathlib import Path
-from pipeline.dataset.delivery.importing import kaggle
+from pipeline.dataset.delivery import kaggle
 from pipeline.errors import LungsegError
 kaggle.TIMEOUT = (2.0, 2.0)
 try:
@@ -195,4 +195,4 @@ def test_data_that_would_be_lost_are_refused_before_the_download(
 
     assert done.returncode == 1
     assert "DatasetError" in done.stdout
-    assert "not recorded" in done.stdout
+    assert "not known to DVC" in done.stdout

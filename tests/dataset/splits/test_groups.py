@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.dataset.splits.groups import find_groups, find_records
+from pipeline.dataset.splits.groups import find_groups, find_origins
 from pipeline.errors import StageError
 from pipeline.params import Params, SplitParams
 from tests.manifests import look, make_manifest
@@ -25,7 +25,7 @@ def sharing(**changes: object) -> SplitParams:
 
 
 @pytest.mark.parametrize(
-    ("patient", "source", "record"),
+    ("patient", "source", "origin"),
     [
         ("46", "https://a.org/case/1", "patient 46"),
         (" 46 ", "", "patient 46"),
@@ -37,41 +37,41 @@ def sharing(**changes: object) -> SplitParams:
         ("", "", ""),
     ],
 )
-def test_the_record_is_the_patient_else_a_source_that_is_no_collection(
+def test_the_origin_is_the_patient_else_a_source_that_is_no_collection(
     patient: str,
     source: str,
-    record: str,
+    origin: str,
 ) -> None:
     manifest = make_manifest([{"patient": patient, "source": source}])
 
-    assert find_records(manifest, sharing()).tolist() == [record]
+    assert find_origins(manifest, sharing()).tolist() == [origin]
 
 
 def test_the_collections_of_the_database_are_known(params: Params) -> None:
     manifest = make_manifest([{"source": url} for url in (KAGGLE, BIMCV) for _ in range(50)])
 
-    assert set(find_records(manifest, params.split)) == {""}
+    assert set(find_origins(manifest, params.split)) == {""}
 
 
 def test_a_source_of_many_radiographs_stops_the_run_until_it_is_named() -> None:
     manifest = make_manifest([{"source": "https://new.org"} for _ in range(4)])
 
     with pytest.raises(StageError) as raised:
-        find_records(manifest, sharing())
+        find_origins(manifest, sharing())
 
     assert str(raised.value) == (
         "split: one source is shared https://new.org by 4 radiographs, more than "
         "split.max_source_pairs=3; add it to split.collections if it collects many patients, else "
         "raise split.max_source_pairs"
     )
-    assert set(find_records(manifest, sharing(collections=["https://new.org"]))) == {""}
-    assert len(set(find_records(manifest, sharing(max_source_pairs=4)))) == 1
+    assert set(find_origins(manifest, sharing(collections=["https://new.org"]))) == {""}
+    assert len(set(find_origins(manifest, sharing(max_source_pairs=4)))) == 1
 
 
 def test_a_source_of_known_patients_may_be_shared_by_many() -> None:
     rows = [{"source": "https://new.org", "patient": str(number)} for number in range(9)]
 
-    assert find_records(make_manifest(rows), sharing())[8] == "patient 8"
+    assert find_origins(make_manifest(rows), sharing())[8] == "patient 8"
 
 
 @pytest.mark.parametrize(
@@ -130,17 +130,17 @@ def test_a_group_is_whoever_is_connected(
     rows = [{**row, "image_id": f"X/{number}"} for number, row in enumerate(rows)]
     manifest = make_manifest(rows)
 
-    found = find_groups(manifest, find_records(manifest, sharing()), 20)
+    found = find_groups(manifest, find_origins(manifest, sharing()), 20)
 
     members = [set(names.index) for _, names in found.names.groupby(found.names)]
     assert sorted(members, key=min) == groups
-    assert tuple(found.merges[why] for why in ("record", "pixels", "near_duplicates")) == merges
+    assert tuple(found.merges[why] for why in ("origin", "pixels", "near_duplicates")) == merges
 
 
 def test_a_group_is_named_after_its_first_radiograph_in_any_order_of_rows() -> None:
     manifest = make_manifest([{"patient": "1"} for _ in range(5)]).iloc[np.array([3, 0, 4, 2, 1])]
 
-    found = find_groups(manifest, find_records(manifest, sharing()), 20)
+    found = find_groups(manifest, find_origins(manifest, sharing()), 20)
 
     assert set(found.names) == {"Normal/Normal-0"}
     pd.testing.assert_index_equal(found.names.index, manifest.index)

@@ -9,7 +9,7 @@ GOOD = pd.DataFrame(
     {
         "image_id": ["A/1", "A/2", "A/3", "B/1"],
         "pixel_sha256": ["p", "p", "q", "r"],
-        "record": ["patient 1", "patient 1", "", ""],
+        "origin": ["patient 1", "patient 1", "", ""],
         "group": ["A/1", "A/1", "A/1", "B/1"],
         "split": ["test", "test", "test", "train"],
     },
@@ -24,13 +24,13 @@ def test_a_split_by_groups_has_no_leak() -> None:
     ("column", "values", "leaks"),
     [
         ("image_id", ["A/1", "A/2", "A/3", "A/1"], ["2 rows of one image_id"]),
-        ("split", ["test", "test", "test", "x"], ["1 sides that are none of train, val, test"]),
-        ("split", ["test", "test", "val", "train"], ["1 groups on more than one side"]),
-        ("pixel_sha256", ["p", "p", "q", "q"], ["1 identical pictures on more than one side"]),
+        ("split", ["test", "test", "test", "x"], ["1 splits that are none of train, val, test"]),
+        ("split", ["test", "test", "val", "train"], ["1 groups in more than one split"]),
+        ("pixel_sha256", ["p", "p", "q", "q"], ["1 identical pictures in more than one split"]),
         (
-            "record",
+            "origin",
             ["patient 1", "patient 1", "source u", "source u"],
-            ["1 patients or sources on more than one side"],
+            ["1 patients or sources in more than one split"],
         ),
     ],
 )

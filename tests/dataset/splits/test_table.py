@@ -12,7 +12,12 @@ SPLIT = pd.DataFrame(
     {
         "image_id": ["NA/1", "NA/2", "NA/3"],
         "class_name": ["NA", "NA", "NA"],
+        "image_path": ["NA/images/1.png", "NA/images/2.png", "NA/images/3.png"],
+        "mask_path": ["NA/masks/1.png", "NA/masks/2.png", "NA/masks/3.png"],
+        "image_sha256": ["01", "02", "03"],
+        "mask_sha256": ["1e1", "1e2", "1e3"],
         "pixel_sha256": ["aa", "bb", "cc"],
+        "group": ["NA/1", "NA/2", "NA/2"],
         "split": ["train", "test", "test"],
     }
 )
@@ -22,22 +27,36 @@ def test_a_split_is_read_as_text_even_for_a_class_named_na(tmp_path: Path) -> No
     SPLIT.to_csv(tmp_path / "split.csv", index=False)
 
     pd.testing.assert_frame_equal(
-        table.read_split(tmp_path / "split.csv").astype(object), SPLIT.astype(object)
+        table.SPLIT.read(tmp_path / "split.csv").astype(object), SPLIT.astype(object)
     )
 
 
 def test_a_missing_split_names_the_stage_to_run(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"split\.csv: no such file.*run the stage split"):
-        table.read_split(tmp_path / "split.csv")
+        table.SPLIT.read(tmp_path / "split.csv")
 
 
-def test_the_test_rows_come_sorted_by_image_id() -> None:
-    assert table.select_test(SPLIT[::-1])["image_id"].tolist() == ["NA/2", "NA/3"]
+def test_the_rows_of_a_split_come_sorted_by_image_id() -> None:
+    rows = table.split_rows(table.select_split(SPLIT[::-1], "test"))
+
+    assert [row.image_id for row in rows] == ["NA/2", "NA/3"]
+    assert rows[0].mask_sha256 == "1e2"
 
 
-def test_a_split_without_test_rows_is_refused() -> None:
-    with pytest.raises(StageError, match="found no test rows among 1"):
-        table.select_test(SPLIT[:1])
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("train", "lower split.val and split.test"),
+        ("val", "raise split.val"),
+        ("test", "raise split.test"),
+    ],
+)
+def test_a_split_without_rows_is_refused(name: str, remedy: str) -> None:
+    others = SPLIT[SPLIT["split"] != name]
+
+    found = f"found no {name} rows among {len(others)}, expected at least one; {remedy} or add"
+    with pytest.raises(StageError, match=found):
+        table.select_split(others, name)
 
 
 def test_the_hash_of_the_test_split_ignores_order_and_other_columns() -> None:

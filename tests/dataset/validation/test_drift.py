@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +10,17 @@ from hypothesis import strategies as st
 
 from pipeline.dataset.manifest import quarantine_table
 from pipeline.dataset.validation.drift import (
-    COLUMNS,
     ENOUGH,
     OTHER_CLASSES,
+    PREVIOUS,
     PREVIOUS_VERSION,
-    profile,
+    SHIFT_COLUMNS,
+    Profile,
+    read_previous,
     shift_table,
 )
-from pipeline.dataset.validation.expectations import judge
-from pipeline.dataset.validation.whole import inspect_dataset
+from pipeline.dataset.validation.expectations import check_expectations
+from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset
 from pipeline.params import Params
 from tests.dataset.validation.test_expectations import manifest as sound_manifest
 
@@ -42,7 +42,7 @@ def together(*classes: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(classes, ignore_index=True)
 
 
-def shifts(manifest: pd.DataFrame, previous: dict[str, Any]) -> dict[tuple[str, str, str], float]:
+def shifts(manifest: pd.DataFrame, previous: Profile) -> dict[tuple[str, str, str], float]:
     table = shift_table(manifest, previous)
     assert table["subject"].is_unique
     keys = table[["class_name", "quantity", "against"]].itertuples(index=False, name=None)
@@ -50,7 +50,7 @@ def shifts(manifest: pd.DataFrame, previous: dict[str, Any]) -> dict[tuple[str, 
 
 
 def test_a_first_version_is_compared_between_its_classes_alone() -> None:
-    found = shifts(together(pairs("Normal", 200), pairs("COVID", 100, area=0.36)), {})
+    found = shifts(together(pairs("Normal", 200), pairs("COVID", 100, area=0.36)), Profile())
 
     assert {against for _, _, against in found} == {OTHER_CLASSES}
     assert found["COVID", "lung_area", OTHER_CLASSES] == pytest.approx(2.2, abs=0.4)
@@ -60,7 +60,7 @@ def test_a_first_version_is_compared_between_its_classes_alone() -> None:
 
 def test_a_new_class_is_compared_with_the_previous_versions_other_classes() -> None:
     before = together(pairs("Normal", 100), pairs("Tuberculosis", 100))
-    table = shift_table(together(before, pairs("COVID", 60, area=0.4)), profile(before))
+    table = shift_table(together(before, pairs("COVID", 60, area=0.4)), Profile.of(before))
 
     row = table.set_index(["class_name", "quantity", "against"]).loc[
         "COVID", "lung_area", PREVIOUS_VERSION
@@ -74,7 +74,7 @@ def test_a_few_pairs_of_another_kind_are_seen_in_a_large_class() -> None:
     before = pairs("Normal", 300)
     added = pairs("Normal", 15, area=0.36, mean=190, seed=1)
 
-    found = shifts(together(before, added), profile(before))
+    found = shifts(together(before, added), Profile.of(before))
 
     assert found["Normal", "lung_area", PREVIOUS_VERSION] == pytest.approx(2.2, abs=0.5)
     assert found["Normal", "intensity", PREVIOUS_VERSION] == pytest.approx(2.7, abs=0.5)
@@ -84,7 +84,7 @@ def test_a_few_pairs_of_another_kind_are_seen_in_a_large_class() -> None:
 def test_what_was_added_is_found_from_counts_and_means_alone(former: int, added: int) -> None:
     before, delivery = pairs("Normal", former), pairs("Normal", added, area=0.4, seed=1)
 
-    table = shift_table(together(before, delivery), profile(before))
+    table = shift_table(together(before, delivery), Profile.of(before))
 
     row = table[table["quantity"] == "lung_area"].iloc[0]
     assert row["found"] == pytest.approx(delivery["lung_area"].mean(), abs=2e-5)
@@ -95,7 +95,7 @@ def test_masks_that_were_drawn_anew_are_compared_as_a_class() -> None:
     before = pairs("Normal", 100)
     redrawn = before.assign(lung_area=before["lung_area"] + 0.1)
 
-    found = shifts(redrawn, profile(before))
+    found = shifts(redrawn, Profile.of(before))
 
     assert found["Normal", "lung_area", PREVIOUS_VERSION] > 1.5
     assert found["Normal", "intensity", PREVIOUS_VERSION] == pytest.approx(0, abs=1e-6)
@@ -105,9 +105,9 @@ def test_masks_that_were_drawn_anew_are_compared_as_a_class() -> None:
 def test_too_few_pairs_are_not_compared(here: int, there: int) -> None:
     manifest = together(pairs("Normal", here), pairs("COVID", there))
 
-    assert shift_table(manifest, {}).empty
-    assert shift_table(manifest, {}).columns.tolist() == COLUMNS
-    small = shifts(pairs("Normal", here), profile(pairs("Normal", there)))
+    assert shift_table(manifest, Profile()).empty
+    assert shift_table(manifest, Profile()).columns.tolist() == list(SHIFT_COLUMNS)
+    small = shifts(pairs("Normal", here), Profile.of(pairs("Normal", there)))
     assert small == {}
 
 
@@ -115,33 +115,39 @@ def test_a_class_that_never_varies_gives_a_finite_shift() -> None:
     equal = pairs("Normal", 20).assign(lung_area=0.25, mean=150.0)
     other = pairs("COVID", 20).assign(lung_area=0.30, mean=150.0)
 
-    found = shifts(together(equal, other), {})
+    found = shifts(together(equal, other), Profile())
 
     assert found["COVID", "lung_area", OTHER_CLASSES] == pytest.approx(5)
     assert found["COVID", "intensity", OTHER_CLASSES] == 0
 
 
-def test_a_profile_is_json_and_survives_it() -> None:
-    manifest = together(pairs("Normal", 30), pairs("Viral Pneumonia", 12))
-    told = profile(manifest)
+def test_a_profile_survives_its_file(tmp_path: Path) -> None:
+    told = Profile.of(together(pairs("Normal", 30), pairs("Viral Pneumonia", 12)))
 
-    text = json.dumps(told, allow_nan=False)
+    told.write(tmp_path / PREVIOUS)
 
-    assert json.loads(text) == told
-    assert told["classes"]["Viral Pneumonia"]["n"] == 12
-    assert told["all"]["n"] == 42
-    quantiles = told["all"]["lung_area"]["quantiles"]
-    assert quantiles == sorted(quantiles)
-    assert profile(manifest.iloc[:0]) == {}
+    assert read_previous(tmp_path) == told
+    assert told.classes["Viral Pneumonia"].n == 12
+    assert told.all is not None
+    assert told.all.n == 42
+    assert list(told.all.lung_area.quantiles) == sorted(told.all.lung_area.quantiles)
+
+
+def test_a_first_version_has_an_empty_profile(tmp_path: Path) -> None:
+    told = Profile.of(pairs("Normal", 0))
+
+    told.write(tmp_path / PREVIOUS)
+
+    assert (tmp_path / PREVIOUS).read_text() == "{}\n"
+    assert read_previous(tmp_path) == read_previous(tmp_path / "nowhere") == Profile() == told
 
 
 def warnings(table: pd.DataFrame, params: Params, folder: Path) -> list[str]:
     """What Great Expectations says of a shift table beside a sound manifest."""
-    verdict = judge(
-        sound_manifest(Normal=20), quarantine_table([]), table, params.validate_, folder
-    )
-    assert verdict.critical == []
-    return verdict.warnings
+    tables = DatasetTables(sound_manifest(Normal=20), quarantine_table([]), table)
+    result = check_expectations(tables, params.validate_, folder)
+    assert result.critical == []
+    return result.warnings
 
 
 @pytest.mark.slow
@@ -150,7 +156,7 @@ def test_a_shift_becomes_a_warning_that_names_it(params: Params, tmp_path: Path)
     delivery = pairs("COVID", 60, area=0.4, mean=200)
 
     said = warnings(
-        shift_table(together(before, delivery), profile(before)), params, tmp_path / "shifted"
+        shift_table(together(before, delivery), Profile.of(before)), params, tmp_path / "shifted"
     )
 
     assert len(said) == 4
@@ -158,8 +164,8 @@ def test_a_shift_becomes_a_warning_that_names_it(params: Params, tmp_path: Path)
     assert "(another annotation convention?)" in said[0]
     assert said[3].startswith("COVID: intensity 20")
     assert "(another scanner or exposure?)" in said[3]
-    assert warnings(shift_table(before, {}), params, tmp_path / "first") == []
-    assert warnings(shift_table(before.iloc[:0], {}), params, tmp_path / "empty") == []
+    assert warnings(shift_table(before, Profile()), params, tmp_path / "first") == []
+    assert warnings(shift_table(before.iloc[:0], Profile()), params, tmp_path / "empty") == []
 
 
 def beyond(table: pd.DataFrame, params: Params) -> set[tuple[str, str, str]]:
@@ -179,13 +185,13 @@ def test_of_real_deliveries_only_the_other_annotation_convention_is_flagged(
     first, _ = inspect_dataset(real_data / "COVID-19_Radiography_Dataset")
     increment, _ = inspect_dataset(real_data / "increment_COVID")
 
-    assert beyond(shift_table(first, {}), params) == set()
-    assert beyond(shift_table(together(first, increment), profile(first)), params) == {
+    assert beyond(shift_table(first, Profile()), params) == set()
+    assert beyond(shift_table(together(first, increment), Profile.of(first)), params) == {
         ("COVID", "lung_area", PREVIOUS_VERSION),
         ("COVID", "lung_area", OTHER_CLASSES),
     }
     same_class = together(first, increment.assign(class_name="Normal"))
-    assert beyond(shift_table(same_class, profile(first)), params) == {
+    assert beyond(shift_table(same_class, Profile.of(first)), params) == {
         ("Normal", "lung_area", PREVIOUS_VERSION),
     }
 
@@ -197,4 +203,4 @@ def test_the_synthetic_classes_are_not_flagged(params: Params, tmp_path: Path) -
     write_dataset(tmp_path / "data", 120, seed=0)
     manifest, _ = inspect_dataset(tmp_path / "data")
 
-    assert beyond(shift_table(manifest, {}), params) == set()
+    assert beyond(shift_table(manifest, Profile()), params) == set()

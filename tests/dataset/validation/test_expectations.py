@@ -9,25 +9,30 @@ import pandas as pd
 import pytest
 
 from pipeline.dataset.layout import Quarantined
-from pipeline.dataset.manifest import MANIFEST, manifest_table, quarantine_table
-from pipeline.dataset.validation.drift import COLUMNS
+from pipeline.dataset.manifest import manifest_table, quarantine_table
+from pipeline.dataset.validation.drift import SHIFT_COLUMNS
 from pipeline.dataset.validation.expectations import (
-    Verdict,
-    count_classes,
-    judge,
+    ValidationResult,
+    check_expectations,
     quarantined_share,
+    tabulate_classes,
 )
+from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.errors import CrashedError
 from pipeline.params import Params
 from tests.browser import open_page
+from tests.manifests import manifest_row
 
 
 def manifest(**counts: int) -> pd.DataFrame:
     ids = [f"{name}/{number}" for name, count in counts.items() for number in range(count)]
     rows = [
-        {column: "" if kind == "str" else 1 for column, kind in MANIFEST.items()}
-        | {"image_id": image_id, "class_name": image_id.split("/")[0], "pixel_sha256": image_id}
-        | {"lung_area": 0.25 + 0.1 * np.sin(number)}
+        manifest_row(
+            image_id=image_id,
+            class_name=image_id.split("/")[0],
+            pixel_sha256=image_id,
+            lung_area=0.25 + 0.1 * np.sin(number),
+        )
         for number, image_id in enumerate(ids)
     ]
     return manifest_table(rows)
@@ -44,7 +49,7 @@ def quarantine(*paths: str) -> pd.DataFrame:
 def shifts(shift: float) -> pd.DataFrame:
     subject = "COVID: lung area 0.380 against 0.280 in the other classes"
     row = [subject, "COVID", "lung_area", "other classes", 0.38, 0.28, shift]
-    return pd.DataFrame([row], columns=COLUMNS)
+    return pd.DataFrame([row], columns=list(SHIFT_COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +58,14 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def verdict(params: Params, docs: Path) -> Verdict:
+def result(params: Params, docs: Path) -> ValidationResult:
     """Of a dataset in which nothing is as expected."""
     table = manifest(Normal=100, COVID=5)
     table.loc[1, ["image_id", "pixel_sha256"]] = table.loc[0, ["image_id", "pixel_sha256"]]
     table.loc[7, "lung_area"] = 0.01
     table.loc[100:, "flags"] = "one_lung"
     bad = quarantine(*(f"COVID/images/{number}.png" for number in range(20)))
-    return judge(table, bad, shifts(3.0), params.validate_, docs)
+    return check_expectations(DatasetTables(table, bad, shifts(3.0)), params.validate_, docs)
 
 
 @pytest.mark.slow
@@ -74,10 +79,10 @@ def verdict(params: Params, docs: Path) -> Verdict:
     ],
 )
 def test_what_stops_the_run_is_one_sentence_naming_what_offends(
-    verdict: Verdict, sentence: str
+    result: ValidationResult, sentence: str
 ) -> None:
-    assert len([one for one in verdict.critical if one.startswith(sentence)]) == 1
-    assert len(verdict.critical) == 3
+    assert len([one for one in result.critical if one.startswith(sentence)]) == 1
+    assert len(result.critical) == 3
 
 
 @pytest.mark.slow
@@ -93,28 +98,30 @@ def test_what_stops_the_run_is_one_sentence_naming_what_offends(
     ],
 )
 def test_what_is_warned_of_is_one_sentence_naming_what_is_odd(
-    verdict: Verdict, sentence: str
+    result: ValidationResult, sentence: str
 ) -> None:
-    assert len([one for one in verdict.warnings if one.startswith(sentence)]) == 1
-    assert len(verdict.warnings) == 5
+    assert len([one for one in result.warnings if one.startswith(sentence)]) == 1
+    assert len(result.warnings) == 5
 
 
 @pytest.mark.slow
-def test_data_docs_need_no_network_and_name_the_worst_first(verdict: Verdict, docs: Path) -> None:
+def test_data_docs_need_no_network_and_name_the_worst_first(
+    result: ValidationResult, docs: Path
+) -> None:
     pages = list(docs.rglob("*.html"))
     index = (docs / "index.html").read_text()
 
     assert len(pages) > 5
     for page in pages:
         assert re.findall(r'<(?:script|link|img)[^>]*="https?://[^>]*>', page.read_text()) == []
-    positions = [index.index(text) for text in (verdict.critical[0], verdict.warnings[0], ">✓ met")]
+    positions = [index.index(text) for text in (result.critical[0], result.warnings[0], ">✓ met")]
     assert positions == sorted(positions)
     assert "3 critical ones not met, 5 warnings" in index
 
 
 @pytest.mark.slow
 def test_data_docs_and_what_they_link_to_open_in_a_browser(
-    browser: Any, verdict: Verdict, docs: Path
+    browser: Any, result: ValidationResult, docs: Path
 ) -> None:
     linked = set(re.findall(r'href="(validations/[^"]+)"', (docs / "index.html").read_text()))
 
@@ -138,27 +145,31 @@ def test_a_manifest_of_other_columns_stops_the_run_before_anything_else_is_asked
     assert callable(change)
     table = change(manifest(COVID=3))
 
-    verdict = judge(table, quarantine(), shifts(0), params.validate_, tmp_path / "docs")
+    tables = DatasetTables(table, quarantine(), shifts(0))
+    result = check_expectations(tables, params.validate_, tmp_path / "docs")
 
     means = "the manifest's columns or their types are not those that the stages read"
-    assert verdict == Verdict([f"{means}: {sentence}"], [])
+    assert result == ValidationResult([f"{means}: {sentence}"], [])
 
 
 @pytest.mark.slow
-def test_an_expectation_that_cannot_be_evaluated_is_no_verdict(
+def test_an_expectation_that_cannot_be_evaluated_says_nothing_of_the_dataset(
     params: Params, tmp_path: Path
 ) -> None:
     nameless = shifts(0).drop(columns="shift")
+    tables = DatasetTables(manifest(COVID=20), quarantine(), nameless)
 
-    with pytest.raises(CrashedError, match=r"of shifts could not be evaluated .* no verdict"):
-        judge(manifest(COVID=20), quarantine(), nameless, params.validate_, tmp_path / "docs")
+    with pytest.raises(CrashedError, match=r"of shifts could not be evaluated .* says nothing"):
+        check_expectations(tables, params.validate_, tmp_path / "docs")
 
 
 def test_classes_are_counted_with_what_was_set_aside_and_flagged() -> None:
     table = manifest(Normal=4, COVID=2)
     table.loc[0, "flags"] = "rotated one_lung"
 
-    counted = count_classes(table, quarantine("COVID/images/9.png", "Lost/masks/1.png", "A.xlsx"))
+    counted = tabulate_classes(
+        table, quarantine("COVID/images/9.png", "Lost/masks/1.png", "A.xlsx")
+    )
 
     assert counted.to_dict("records") == [
         {"class_name": "COVID", "pairs": 2, "quarantined": 1, "flagged": 0.0, "of_largest": 0.5},

@@ -16,8 +16,11 @@ from PIL import Image
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.validation.gallery import SHOWN, write_page
 from pipeline.dataset.validation.plausibility import components, left_share
+from pipeline.dataset.validation.whole import DatasetTables
+from pipeline.params import load_params
 from pipeline.radiograph.reading import pixel_sha256, read_mask, read_radiograph
 from tests.browser import open_page, overhang, resize
+from tests.conftest import PROJECT
 
 Made = Callable[..., Path]
 
@@ -25,6 +28,7 @@ QUARANTINE = ["image_id", "path", "reason", "found", "remedy"]
 SHIFTS = ["subject", "class_name", "quantity", "against", "found", "reference", "shift"]
 NOTHING = pd.DataFrame(columns=QUARANTINE)
 NO_SHIFT = pd.DataFrame(columns=SHIFTS)
+LIMITS = load_params(PROJECT / "params.yaml").validate_
 HOSTILE = '<img src=x onerror="alert(1)">'
 
 
@@ -64,7 +68,8 @@ def shift(name: str, quantity: str, value: float, found: float, reference: float
 
 def write(root: Path, manifest: pd.DataFrame, **tables: pd.DataFrame) -> str:
     quarantine, shifts = tables.get("quarantine", NOTHING), tables.get("shifts", NO_SHIFT)
-    write_page(root / "page", root / "data", manifest, quarantine, shifts)
+    data_tables = DatasetTables(manifest, quarantine, shifts)
+    write_page(root / "page", root / "data", data_tables, LIMITS)
     return (root / "page/index.html").read_text(encoding="utf-8")
 
 
@@ -103,6 +108,24 @@ def test_the_same_dataset_gives_the_same_bytes(dataset: Made) -> None:
     shifts = shift("COVID", "lung_area", 2.0, 0.3, 0.2)
 
     assert write(root, manifest, shifts=shifts) == write(root, manifest[::-1], shifts=shifts)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "limit"),
+    [("lung_area", LIMITS.max_area_shift), ("intensity", LIMITS.max_intensity_shift)],
+)
+def test_a_shift_stands_out_beyond_the_limit_of_its_quantity(
+    dataset: Made, quantity: str, limit: float
+) -> None:
+    root = dataset(Normal=3, COVID=3)
+    manifest = inspect(root / "data")
+
+    within = write(root, manifest, shifts=shift("COVID", quantity, limit - 0.01, 0.3, 0.2))
+    beyond = write(root, manifest, shifts=shift("COVID", quantity, -limit - 0.01, 0.2, 0.3))
+
+    assert ("0</strong> shifts that stand" in within, pictures(within)) == (True, [])
+    assert "1</strong> shift that stands" in beyond
+    assert len(pictures(beyond)) > 0
 
 
 def test_flagged_pairs_are_shown_under_each_of_their_flags(dataset: Made) -> None:

@@ -9,14 +9,14 @@ from PIL import Image
 
 from pipeline.dataset.layout import Pair, Quarantined, list_dataset
 from pipeline.dataset.synthetic.phantom import radiograph, write_dataset
-from pipeline.dataset.validation.pairs import Inspected, inspect_pair
+from pipeline.dataset.validation.pairs import GoodPair, inspect_pair
 from pipeline.files import sha256_file
 from pipeline.params import Params
 
 PAIR = Pair("COVID", "a")
 
 
-def inspect_mask(root: Path, mask: NDArray[np.uint8]) -> Inspected | Quarantined:
+def inspect_mask(root: Path, mask: NDArray[np.uint8]) -> GoodPair | Quarantined:
     image, _ = radiograph(seed=1, index=1, class_name="COVID")
     for path, pixels in ((PAIR.image, image), (PAIR.mask, mask * 255)):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -36,13 +36,13 @@ def test_a_good_pair_is_a_row_and_a_thumbnail(tmp_path: Path, params: Params) ->
 
     found = inspect_pair(tmp_path / "data", pair, params.validate_)
 
-    assert isinstance(found, Inspected)
+    assert isinstance(found, GoodPair)
     image, mask = radiograph(seed=3, index=1, class_name=pair.class_name)
-    assert found.row["mean"] == pytest.approx(image.mean())
-    assert found.row["std"] == pytest.approx(image.std())
-    assert found.row["lung_area"] == pytest.approx(mask.mean())
-    assert found.row["mask_sha256"] == sha256_file(tmp_path / "data" / pair.mask)
-    assert (found.row["width"], found.row["mask_height"]) == (299, 256)
+    assert found.row.mean == pytest.approx(image.mean())
+    assert found.row.std == pytest.approx(image.std())
+    assert found.row.lung_area == pytest.approx(mask.mean())
+    assert found.row.mask_sha256 == sha256_file(tmp_path / "data" / pair.mask)
+    assert (found.row.width, found.row.mask_height) == (299, 256)
     assert found.thumbnail.shape == (32, 32)
 
 
@@ -55,7 +55,7 @@ def test_a_good_pair_is_a_row_and_a_thumbnail(tmp_path: Path, params: Params) ->
     ],
 )
 def test_an_inverted_mask_is_told_from_a_right_one(tmp_path: Path, mask: NDArray[np.uint8]) -> None:
-    assert isinstance(inspect_mask(tmp_path, mask), Inspected)
+    assert isinstance(inspect_mask(tmp_path, mask), GoodPair)
 
     inverted = inspect_mask(tmp_path, 1 - mask)
 
@@ -66,7 +66,7 @@ def test_an_inverted_mask_is_told_from_a_right_one(tmp_path: Path, mask: NDArray
 
 def test_a_lung_over_all_of_a_small_picture_is_not_called_inverted(tmp_path: Path) -> None:
     """A crop to the lungs: they reach the border, and still the middle holds more of them."""
-    assert isinstance(inspect_mask(tmp_path, box(0, 250, 0, 250)), Inspected)
+    assert isinstance(inspect_mask(tmp_path, box(0, 250, 0, 250)), GoodPair)
 
 
 @pytest.mark.parametrize("folder", ["COVID-19_Radiography_Dataset", "increment_COVID"])
@@ -77,7 +77,7 @@ def test_no_real_mask_is_taken_for_inverted_and_every_inverted_one_is(
     pairs = list_dataset(root).pairs[::10]
     masks = [np.asarray(Image.open(root / pair.mask).convert("L")) // 255 for pair in pairs]
 
-    assert {type(inspect_pair(root, pair)) for pair in pairs} == {Inspected}
+    assert {type(inspect_pair(root, pair)) for pair in pairs} == {GoodPair}
     for mask in masks:
         found = inspect_mask(tmp_path, 1 - mask)
         assert isinstance(found, Quarantined)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pipeline.cli import app as cli
 from pipeline.dataset.versions.difference import Difference, compare_versions, natural
-from pipeline.dataset.versions.findings import find_inspected, inspect_cached
+from pipeline.dataset.versions.findings import find_findings, load_findings
 from pipeline.dataset.versions.version_tables import difference_view, format_size, log_table
 from pipeline.dataset.versions.versions import (
     WORKING_TREE,
@@ -28,7 +28,7 @@ from pipeline.dataset.versions.versions import (
 )
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
-from pipeline.workspace.objects import Recorded, object_path, parse_record
+from pipeline.workspace.objects import DataPointer, object_path, parse_pointer
 from tests.conftest import PROJECT, write_dataset
 from tests.dataset.delivery.deliveries import shell, snapshot
 
@@ -92,27 +92,27 @@ def shown(view: object, width: int = 80) -> str:
 def test_the_log_names_every_version_with_its_pairs(project: Path) -> None:
     rows = describe_versions(Settings(repo=str(project)), list_versions(project))
 
-    assert [(row["subject"], row["pairs"], row["classes"]) for row in rows] == [
+    assert [(row.subject, row.pairs, row.classes) for row in rows] == [
         ("Third", 22, {"COVID": 10, "Normal": 12}),
         ("Second", 23, {"COVID": 11, "Normal": 12}),
         ("First", 12, {"Normal": 12}),
     ]
-    assert all(row["md5"].endswith(".dir") and row["files"] >= 24 for row in rows)
+    assert all(row.md5.endswith(".dir") and row.files >= 24 for row in rows)
     table = shown(log_table(rows))
-    assert f"{rows[2]['commit']}  {rows[2]['date']}  {rows[2]['md5'][:10]}     12" in table
+    assert f"{rows[2].commit}  {rows[2].date}  {rows[2].md5[:10]}     12" in table
     assert "COVID 11, Normal 12" in table
 
 
 @pytest.mark.slow
 def test_the_log_shows_what_is_not_committed_and_what_is_not_in_the_cache(project: Path) -> None:
     shell(project, f"git checkout -q first -- data.dvc && rm -r {project}/.dvc/cache")
-    damaged = object_path(project / ".dvc/cache", find_version(project, "second").recorded.md5)
+    damaged = object_path(project / ".dvc/cache", find_version(project, "second").pointer.md5)
     damaged.parent.mkdir(parents=True)
     damaged.write_text("[]")
 
     rows = describe_versions(Settings(repo=str(project)), list_versions(project))
 
-    assert [(row["commit"] == WORKING_TREE, row["classes"]) for row in rows] == [
+    assert [(row.commit == WORKING_TREE, row.classes) for row in rows] == [
         (True, None),
         *[(False, None)] * 3,
     ]
@@ -133,9 +133,9 @@ def test_a_difference_tells_pairs_files_and_what_validation_says(project: Path) 
     assert found.changed == {"Normal/Normal-10": "mask"}
     assert found.other_files == {"COVID.metadata.xlsx": "added"}
     old, new = found.before.results, found.after.results
-    assert (old["good_pairs"], new["good_pairs"]) == (12, 21)
-    assert (old["quarantined"], new["quarantined"]) == ({}, {"mask_empty": 1, "metadata": 1})
-    assert set(new["median_lung_area"]) == set(new["median_intensity"]) == {"COVID", "Normal"}
+    assert (old.good_pairs, new.good_pairs) == (12, 21)
+    assert (old.quarantined, new.quarantined) == ({}, {"mask_empty": 1, "metadata": 1})
+    assert set(new.median_lung_area) == set(new.median_intensity) == {"COVID", "Normal"}
     assert snapshot(project) == before
     assert shell(project, "git status --porcelain") == status
     text = shown(difference_view(found))
@@ -154,20 +154,20 @@ def test_a_difference_to_the_working_tree_is_the_default(project: Path) -> None:
     assert len(found.removed) == 11
     assert found.after.version.commit == WORKING_TREE
     assert found.other_files == {"COVID.metadata.xlsx": "removed"}
-    assert json.loads(json.dumps(found.as_dict()))["after"]["classes"] == {"Normal": 12}
+    assert json.loads(found.summary.model_dump_json())["after"]["classes"] == {"Normal": 12}
 
 
 @pytest.mark.slow
 def test_flags_are_counted_by_code(project: Path) -> None:
     settings = Settings(repo=str(project))
     version = find_version(project, "first")
-    manifest, quarantine = inspect_cached(settings, version.recorded.md5, project / "data")
+    manifest, quarantine = find_findings(settings, version.pointer.md5, project / "data")
     flagged = manifest.assign(flags=["rotated one_lung", "rotated"] + [""] * (len(manifest) - 2))
     found = compare_versions(project, "first", "first")
 
     after = type(found.after)(version, found.after.files, flagged, quarantine)
 
-    assert after.results["flags"] == {"one_lung": 1, "rotated": 2}
+    assert after.results.flags == {"one_lung": 1, "rotated": 2}
     moved = Difference(found.before, after)
     assert "flags: one_lung 0 → 1, rotated 0 → 2" in shown(difference_view(moved))
 
@@ -181,7 +181,7 @@ def test_objects_that_the_cache_lacks_come_from_the_remote(project: Path) -> Non
 @pytest.mark.slow
 def test_an_object_that_nobody_holds_is_named_with_the_remedy(project: Path, store: Path) -> None:
     version = find_version(project, "first")
-    files = json.loads(object_path(store, version.recorded.md5).read_text())
+    files = json.loads(object_path(store, version.pointer.md5).read_text())
     lost = next(entry for entry in files if entry["relpath"] == "Normal/images/Normal-3.png")
     object_path(store, lost["md5"]).unlink()
 
@@ -195,7 +195,7 @@ def test_a_damaged_object_of_the_cache_is_named_with_the_remedy(
     project: Path, file: str | None
 ) -> None:
     version = find_version(project, "first")
-    listing = object_path(project / ".dvc/cache", version.recorded.md5)
+    listing = object_path(project / ".dvc/cache", version.pointer.md5)
     files = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
     spoilt = object_path(project / ".dvc/cache", files[file]) if file else listing
     spoilt.chmod(0o644)
@@ -209,18 +209,22 @@ def test_a_damaged_object_of_the_cache_is_named_with_the_remedy(
 @pytest.mark.slow
 def test_what_validation_found_is_kept_and_asked_for_once(project: Path, tmp_path: Path) -> None:
     settings = Settings(repo=str(project))
-    assert find_inspected(settings, "a.dir") is None
-    manifest, quarantine = inspect_cached(settings, "a.dir", project / "data")
+    assert load_findings(settings, "a.dir") is None
+    manifest, quarantine = find_findings(settings, "a.dir", project / "data")
 
-    again = inspect_cached(settings, "a.dir", tmp_path / "nowhere")
+    again = find_findings(settings, "a.dir", tmp_path / "nowhere")
 
     pd.testing.assert_frame_equal(again[0], manifest)
     pd.testing.assert_frame_equal(again[1], quarantine)
     assert set(manifest["flags"]) == {""}
+    (kept,) = (settings.home / "manifests").glob("a-????????????.parquet")
+    kept.write_bytes(b"cut off")
+    assert load_findings(settings, "a.dir") is None
+    assert len(find_findings(settings, "a.dir", project / "data")[0]) == len(manifest)
     text = (PROJECT / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("max_lung_area: 0.60", "max_lung_area: 0.06"))
-    assert find_inspected(settings, "a.dir") is None
-    judged, _ = inspect_cached(settings, "a.dir", project / "data")
+    assert load_findings(settings, "a.dir") is None
+    judged, _ = find_findings(settings, "a.dir", project / "data")
     assert set(judged["flags"]) == {"implausible_area"}
 
 
@@ -270,15 +274,15 @@ def test_the_command_line_prints_for_people_and_for_machines(
 @pytest.mark.parametrize(
     "text", ["", "outs: []", "outs: [{md5: abc, size: 1, nfiles: 1}]", "outs: [{etag: x}]", ": :"]
 )
-def test_a_record_of_something_else_than_a_folder_is_refused(text: str) -> None:
-    with pytest.raises(DatasetError, match=r"here: records no folder .* `dvc add data`"):
-        parse_record(text, "here")
+def test_a_pointer_to_something_else_than_a_folder_is_refused(text: str) -> None:
+    with pytest.raises(DatasetError, match=r"here: points to no folder .* `dvc add data`"):
+        parse_pointer(text, "here")
 
 
-def test_a_record_is_read() -> None:
+def test_a_pointer_is_read() -> None:
     text = "outs:\n- {md5: abc.dir, size: 5, nfiles: 2, hash: md5, path: data}\n"
 
-    assert parse_record(text, "here") == Recorded("abc.dir", 5, 2)
+    assert parse_pointer(text, "here") == DataPointer("abc.dir", 5, 2)
 
 
 def test_only_whole_pairs_are_counted() -> None:

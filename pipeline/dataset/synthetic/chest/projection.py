@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dataset.layout import MASK_SIDE
 from pipeline.dataset.synthetic.chest.anatomy import Chest
 from pipeline.dataset.synthetic.chest.pathology import Field
 from pipeline.dataset.synthetic.chest.patient import Points
@@ -19,8 +20,6 @@ from pipeline.radiograph.grey import Grey
 
 SIDE = 299
 """Side of a radiograph, pixels."""
-MASK_SIDE = 256
-"""Side of a mask, pixels."""
 COARSE = 75  # side of what is soft anyway: a sixteenth of the work
 FINE = 4  # a mask is drawn so much larger, for OpenCV fattens a filled outline by half a pixel
 SHIFT = 4  # fractional bits of OpenCV's coordinates
@@ -36,7 +35,7 @@ def lung_mask(chest: Chest) -> Grey:
     return layer[::FINE, ::FINE].copy()
 
 
-def project(chest: Chest, opacity: Field, rng: np.random.Generator) -> Grey:
+def project_chest(chest: Chest, opacity: Field, rng: np.random.Generator) -> Grey:
     """The radiograph as uint8 (299, 299), 0 dark to 255 bright; `opacity` is 0 clear to 1 dense."""
     lung, depth = _lung_air(chest), rng.uniform(0.5, 0.78)
     density = _weighted(_area(chest.airways), -rng.uniform(0.12, 0.28))

@@ -13,21 +13,20 @@ import numpy as np
 
 from pipeline.errors import StageError
 from pipeline.model.shards import Shards, read_first
+from pipeline.model.training_history import EpochRow
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
 
 EXAMPLES = 4
-"""Validation radiographs that a watcher sees, always the same."""
+"""Validation radiographs that an observer sees, always the same."""
 
 EXAMPLES_EVERY = 2
 """Epochs from one look at them to the next; the first and the last epoch are shown too."""
 
-Row = dict[str, float]
 
-
-class Watcher(Protocol):
-    """Who watches a training, such as pipeline.tracking.live.LiveRun."""
+class TrainingObserver(Protocol):
+    """Who is told how a training goes, such as pipeline.tracking.live.LiveRun."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """A new row of the history, with `images_per_second`: trained on, by the whole epoch."""
@@ -47,20 +46,20 @@ def check_finite(name: str, loss: float, epoch: int, params: TrainParams) -> Non
         )
 
 
-class Progress:
-    """Says one line per epoch and stops on a loss that is no number."""
+class EpochLog:
+    """Logs one line per epoch and stops on a loss that is no number."""
 
     def __init__(
         self,
         params: TrainParams,
         records: int,
         done: int,
-        watcher: Watcher | None,
+        observer: TrainingObserver | None,
     ) -> None:
         self._params = params
         self._records = records
         self._before = self._epoch = done
-        self._watcher = watcher
+        self._observer = observer
         self._started = self._epoch_started = time.monotonic()
 
     def begin(self) -> None:
@@ -68,11 +67,11 @@ class Progress:
         self._epoch += 1
         self._epoch_started = time.monotonic()
 
-    def batch(self, batch: int, logs: Mapping[str, float]) -> None:
+    def check_batch(self, batch: int, logs: Mapping[str, float]) -> None:
         """Check the mean loss of the epoch so far."""
         check_finite("loss", logs["loss"], self._epoch, self._params)
 
-    def end(self, row: Row) -> None:
+    def end(self, row: EpochRow) -> None:
         """Report and hand on a finished epoch."""
         now = time.monotonic()
         speed = self._records / max(now - self._epoch_started, 1e-9)
@@ -87,21 +86,21 @@ class Progress:
             speed,
             each * (self._params.epochs - self._epoch),
         )
-        if self._watcher:
-            self._watcher.log_epoch({**row, "images_per_second": speed})
+        if self._observer:
+            self._observer.log_epoch({**row, "images_per_second": speed})
 
 
 class Examples:
-    """Shows a watcher what the network makes of the same validation radiographs."""
+    """Shows an observer what the network makes of the same validation radiographs."""
 
-    def __init__(self, params: TrainParams, val: Shards, watcher: Watcher | None) -> None:
+    def __init__(self, params: TrainParams, val: Shards, observer: TrainingObserver | None) -> None:
         self._last = params.epochs
-        self._watcher = watcher
-        if watcher:
+        self._observer = observer
+        if observer:
             self._images, self._masks = read_first(val, EXAMPLES)
 
     def show(self, epoch: int, network: keras.Model) -> None:
-        """Let the watcher see the network's answers, if it is time for it."""
-        if self._watcher and (epoch in (1, self._last) or epoch % EXAMPLES_EVERY == 0):
+        """Let the observer see the network's answers, if it is time for it."""
+        if self._observer and (epoch in (1, self._last) or epoch % EXAMPLES_EVERY == 0):
             lungs = np.asarray(network.predict_on_batch(self._images[..., None]), np.float32)
-            self._watcher.log_examples(epoch, self._images, self._masks, lungs[..., 0])
+            self._observer.log_examples(epoch, self._images, self._masks, lungs[..., 0])

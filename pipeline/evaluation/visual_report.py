@@ -1,0 +1,56 @@
+"""report.json: what the visual report is about and which cases it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.artifacts import Artifact
+
+REPORT_FILE = Path("artifacts/report/report.json")
+REPORT_PAGE = Path("artifacts/report/index.html")
+"""Both below the project's root."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ReportHashes(_Part):
+    """What a report is about; SHA-256 in hexadecimal digits."""
+
+    model_sha256: str
+    test_split_sha256: str
+    data_sha256: str
+    """Of all radiographs."""
+    code_sha256: str
+    """Of the code of the report."""
+    metrics_sha256: str
+    per_image_sha256: str
+
+
+class ShownCase(_Part):
+    """A test radiograph that the report shows."""
+
+    image_id: str
+    kind: str
+    """worst, median or best."""
+    dice: float
+    overlay: str
+    """Path of its overlay below the report's folder."""
+    sha256: str
+    """Of the overlay."""
+
+
+class Report(Artifact, ReportHashes):
+    """The whole of report.json."""
+
+    made_by: ClassVar[str] = "the stage report"
+
+    index_sha256: str
+    """Of the page."""
+    test_cases: int
+    """Test radiographs that were scored."""
+    cases: tuple[ShownCase, ...]

@@ -1,0 +1,20 @@
+"""augment.json for tests: what the stage augment would have written beside its shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.model.shards import AUGMENT_SUMMARY_FILE, AugmentSummary
+
+
+def write_summary(folder: Path, image_size: int, **records: int) -> None:
+    """Write it into the folder of the shards: so many records of each split, none a copy."""
+    summary = AugmentSummary(
+        image_size=image_size,
+        pairs=records,
+        records=records,
+        redrawn={},
+        transforms={},
+        albumentations="2.0.8",
+    )
+    summary.write(folder / AUGMENT_SUMMARY_FILE.name)
