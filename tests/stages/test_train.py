@@ -25,8 +25,6 @@ from pipeline.params import Params
 from pipeline.stages import train
 from tests.conftest import draw_pair
 
-pytestmark = pytest.mark.slow
-
 SIDE = 32
 
 
@@ -69,6 +67,7 @@ def history(root: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_training_learns_and_leaves_its_files(
     params: Params, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +109,7 @@ def train_columns() -> tuple[str, ...]:
     return HISTORY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -160,6 +160,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     ]
 
 
+@pytest.mark.slow
 def test_random_layers_go_on_as_if_undisturbed(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_another_code_is_another_training(
     assert train.training_key(params.train, inputs, {}) != before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +300,7 @@ def train_in_child(folder: Path, moment: int = 0) -> int | None:
     return child.exitcode
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     params: Params, root: Path
 ) -> None:
@@ -323,6 +326,7 @@ def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     assert checkpoints(root) == []
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_loses_no_training(
     params: Params, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +346,7 @@ def test_an_export_that_fails_loses_no_training(
     assert checkpoints(root) == []
 
 
+@pytest.mark.slow
 def test_training_stops_when_the_validation_loss_no_longer_falls(
     params: Params, root: Path
 ) -> None:
@@ -352,6 +357,7 @@ def test_training_stops_when_the_validation_loss_no_longer_falls(
     assert len(rows) == best["epoch"] + 2 < 60
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_a_loss_that_is_no_number_stops_within_the_epoch(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -374,6 +380,7 @@ def test_a_validation_loss_that_is_no_number_stops_the_training(params: Params) 
         check_finite("val_loss", math.inf, 5, params.train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -403,6 +410,7 @@ def test_training_before_augmenting_is_refused(params: Params, tmp_path: Path) -
         train.run(with_train(params), tmp_path)
 
 
+@pytest.mark.slow
 def test_epochs_go_to_the_run_that_the_settings_name(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

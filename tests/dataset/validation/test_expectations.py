@@ -63,7 +63,6 @@ def verdict(params: Params, docs: Path) -> Verdict:
     return judge(table, bad, shifts(3.0), params.validate_, docs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -80,7 +79,6 @@ def test_what_stops_the_run_is_one_sentence_naming_what_offends(
     assert len(verdict.critical) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -99,7 +97,6 @@ def test_what_is_warned_of_is_one_sentence_naming_what_is_odd(
     assert len(verdict.warnings) == 5
 
 
-@pytest.mark.slow
 def test_data_docs_need_no_network_and_name_the_worst_first(verdict: Verdict, docs: Path) -> None:
     pages = list(docs.rglob("*.html"))
     index = (docs / "index.html").read_text()
@@ -123,7 +120,6 @@ def test_data_docs_and_what_they_link_to_open_in_a_browser(
         open_page(browser, docs / name, site=docs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -144,7 +140,6 @@ def test_a_manifest_of_other_columns_stops_the_run_before_anything_else_is_asked
     assert verdict == Verdict([f"{means}: {sentence}"], [])
 
 
-@pytest.mark.slow
 def test_an_expectation_that_cannot_be_evaluated_is_no_verdict(
     params: Params, tmp_path: Path
 ) -> None:
