@@ -56,7 +56,7 @@ def trained(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Trained
             said.append(record.getMessage())
 
     write_shards(root, train=8, val=4)
-    wanted = with_train(params, filters=[2, 4, 4], deep_supervision=True, epochs=2)
+    wanted = with_train(params, filters=[2, 4], epochs=2)
     listener = Listener(logging.INFO)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUNGSEG_HOME", str(root / ".lungseg"))
