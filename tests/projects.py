@@ -21,7 +21,7 @@ def make_project(folder: Path) -> None:
         if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT / name, folder / name)
-    write_dataset(folder / "data", 1000, seed=3)
+    write_dataset(folder / "data", 100, seed=7)
     thin_out(folder / "data", {"train": 12, "val": 3, "test": 3})
     git(folder, "init", "--quiet", "--initial-branch=main")
     environment = child_environment(LUNGSEG_REPO=str(folder))

@@ -17,8 +17,6 @@ from pipeline.inference.packaging import PACKAGED
 from pipeline.inference.released import verify_model
 from pipeline.params import Params
 
-pytestmark = pytest.mark.slow
-
 PROJECT = Path(__file__).parents[2]
 
 LOG = """
@@ -64,6 +62,7 @@ def last_line(program: str, *arguments: object, cwd: Path, **environment: str) -
     return answer
 
 
+@pytest.mark.slow
 def test_logged_model_predicts_where_the_project_is_not_installed(
     params: Params, tmp_path: Path
 ) -> None:

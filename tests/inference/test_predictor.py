@@ -54,7 +54,6 @@ def test_radiographs_are_shrunk_by_averaging_areas() -> None:
     assert fit_radiograph(np.array([[0, 100], [100, 200]], np.uint8), 1).tolist() == [[100]]
 
 
-@pytest.mark.slow
 def test_answers_have_the_size_of_each_radiograph(predictor: Any) -> None:
     images = [radiograph(32, 32), radiograph(50, 70), radiograph(20, 31)]
 
@@ -65,7 +64,6 @@ def test_answers_have_the_size_of_each_radiograph(predictor: Any) -> None:
     assert all(0 <= lung.min() <= lung.max() <= 1 for lung in found)
 
 
-@pytest.mark.slow
 def test_answers_have_the_size_that_is_asked_for(predictor: Any) -> None:
     (own,) = predictor.predict([radiograph(50, 70)], [(SIDE, SIDE)])
     (found,) = predictor.predict([radiograph(50, 70)], [(40, 45)])
@@ -73,7 +71,6 @@ def test_answers_have_the_size_that_is_asked_for(predictor: Any) -> None:
     np.testing.assert_array_equal(found, cv2.resize(own, (45, 40)))
 
 
-@pytest.mark.slow
 def test_an_answer_does_not_depend_on_the_other_radiographs(predictor: Any) -> None:
     images = [radiograph(30, 30) // (1 + i) for i in range(5)]
 
@@ -82,12 +79,10 @@ def test_an_answer_does_not_depend_on_the_other_radiographs(predictor: Any) -> N
     np.testing.assert_array_equal(predictor.predict(images), alone)
 
 
-@pytest.mark.slow
 def test_no_radiographs_give_no_answers(predictor: Any) -> None:
     assert predictor.predict([]) == []
 
 
-@pytest.mark.slow
 def test_a_level_gives_the_answer_of_its_head(network: Any, path: Path) -> None:
     from pipeline.inference.predictor import Predictor
     from pipeline.model.unetpp import pruned
@@ -102,7 +97,6 @@ def test_a_level_gives_the_answer_of_its_head(network: Any, path: Path) -> None:
     assert np.abs(answers[1] - answers[2]).max() > 1e-3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("level", [3, -1])
 def test_a_level_that_the_network_has_not_is_refused(path: Path, level: int) -> None:
     from pipeline.inference.predictor import Predictor
@@ -111,7 +105,6 @@ def test_a_level_that_the_network_has_not_is_refused(path: Path, level: int) -> 
         Predictor(path, level)
 
 
-@pytest.mark.slow
 def test_a_graph_that_openvino_cannot_run_is_refused(tmp_path: Path, path: Path) -> None:
     import onnx
 
@@ -127,7 +120,6 @@ def test_a_graph_that_openvino_cannot_run_is_refused(tmp_path: Path, path: Path)
         Predictor(tmp_path / "model.onnx")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_graph_that_fails_only_when_it_runs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
@@ -157,7 +149,6 @@ def test_a_graph_that_fails_only_when_it_runs_is_refused(
         predictor.predict([radiograph(SIDE, SIDE)])
 
 
-@pytest.mark.slow
 def test_predicting_imports_no_tensorflow(path: Path) -> None:
     program = (
         "import sys, numpy; from pathlib import Path; "
@@ -170,7 +161,6 @@ def test_predicting_imports_no_tensorflow(path: Path) -> None:
     assert subprocess.run(command, cwd=PROJECT, check=False).returncode == 0
 
 
-@pytest.mark.slow
 def test_predicting_asks_nothing_of_the_network(path: Path, tmp_path: Path) -> None:
     # OpenVINO reports its import from a child process, to which hooks do not reach.
     program = (
@@ -190,7 +180,6 @@ def test_predicting_asks_nothing_of_the_network(path: Path, tmp_path: Path) -> N
     assert done.stdout == b"\n"
 
 
-@pytest.mark.slow
 def test_threads_may_predict_at_once(predictor: Any) -> None:
     images = [radiograph(SIDE, SIDE) // (1 + i) for i in range(8)]
 

@@ -10,8 +10,6 @@ import pytest
 from pipeline.errors import ServiceError
 from pipeline.params import Params
 
-pytestmark = pytest.mark.slow
-
 ESPRESSO = 967
 """Among ImageNet's classes."""
 
@@ -23,6 +21,7 @@ def build(params: Params, **changes: Any) -> Any:
     return build_unetpp(32, params.train.model_copy(update=lite | changes))
 
 
+@pytest.mark.slow
 def test_its_last_features_know_a_cup_of_coffee() -> None:
     """With the head of the same file, which the encoder leaves away, in NumPy."""
     from skimage import data
@@ -91,6 +90,7 @@ def test_a_file_that_is_not_the_known_one_is_not_read(
         build(params)
 
 
+@pytest.mark.slow
 def test_a_network_with_it_is_exported_whole(params: Params, tmp_path: Path) -> None:
     from pipeline.inference.predictor import Predictor
     from pipeline.model.export import export_network

@@ -9,8 +9,6 @@ import pytest
 from pipeline.errors import ParamsError, ServiceError
 from pipeline.params import Params
 
-pytestmark = pytest.mark.slow
-
 
 def build(params: Params, image_size: int = 32, **changes: Any) -> Any:
     from pipeline.model.unetpp import build_unetpp
@@ -27,6 +25,7 @@ def test_unknown_encoder_is_refused_with_the_known_ones(params: Params) -> None:
         build(params, encoder="resnet35")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "reason"),
     [("densenet121", "cannot be built"), ("seresnet18", "holds Lambda, which cannot be loaded")],
@@ -73,6 +72,7 @@ def test_a_fault_of_another_kind_is_not_hidden(
         build(params, encoder="resnet18", encoder_weights="imagenet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "middle", "half"), [("mobilenetv2", 127.5, 127.5), ("efficientnetlite0", 127, 128)]
 )
@@ -91,6 +91,7 @@ def test_grey_reaches_the_backbone_scaled_as_its_authors_scaled_it(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_backbone_forgets_its_first_means_as_fast_as_the_decoder(params: Params) -> None:
     import keras
 

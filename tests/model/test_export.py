@@ -12,8 +12,6 @@ from pipeline.params import Params
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
 
-pytestmark = pytest.mark.slow
-
 SIDE = 32
 CHANGES = [
     {"filters": [4, 6, 8], "deep_supervision": True},
@@ -86,6 +84,7 @@ def test_an_exported_network_answers_as_the_network_does(
     assert 0 < check_export(network, tmp_path / "model.onnx", shards) < 1e-5
 
 
+@pytest.mark.slow
 def test_equal_networks_are_equal_files(params: Params, tmp_path: Path) -> None:
     from pipeline.model.export import export_network
 
@@ -106,6 +105,7 @@ def test_the_export_of_another_network_is_refused(
         check_export(build(params, CHANGES[2]), tmp_path / "model.onnx", shards)
 
 
+@pytest.mark.slow
 def test_a_single_wrong_head_is_refused(params: Params, tmp_path: Path, shards: Shards) -> None:
     import onnx
 

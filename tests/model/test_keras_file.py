@@ -16,8 +16,6 @@ from pipeline.errors import StageError
 from pipeline.model.keras_file import foreign_parts, load_network, save_network
 from pipeline.params import Params
 
-pytestmark = pytest.mark.slow
-
 Members = dict[str, bytes]
 
 
@@ -69,6 +67,7 @@ def test_a_saved_network_loads_with_the_same_answers(network: Any, tmp_path: Pat
     np.testing.assert_array_equal(found, network.predict_on_batch(radiographs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["mobilenetv2", "efficientnetlite0"])
 def test_a_network_with_a_backbone_loads_again(
     params: Params, tmp_path: Path, encoder: str

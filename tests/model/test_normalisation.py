@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
-
 BATCH = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 5)).astype(np.float32)
 
 

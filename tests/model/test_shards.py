@@ -57,7 +57,6 @@ def test_incomplete_shards_are_refused(tmp_path: Path, damage: str) -> None:
         find_shards(tmp_path, "train")
 
 
-@pytest.mark.slow
 def test_records_come_back_from_tensorflow_as_they_were(tmp_path: Path) -> None:
     pairs = write_shards(tmp_path, 18, 7)
 
@@ -73,7 +72,6 @@ def test_records_come_back_from_tensorflow_as_they_were(tmp_path: Path) -> None:
     assert found == {image.tobytes(): mask.tobytes() for image, mask in pairs}
 
 
-@pytest.mark.slow
 def test_a_seed_decides_the_order_of_training(tmp_path: Path) -> None:
     write_shards(tmp_path, 8, 20)
     shards = find_shards(tmp_path, "train")
@@ -86,7 +84,6 @@ def test_a_seed_decides_the_order_of_training(tmp_path: Path) -> None:
     assert order(1) != order(None)
 
 
-@pytest.mark.slow
 def test_every_iterator_over_a_seed_has_its_order(tmp_path: Path) -> None:
     write_shards(tmp_path, 8, 40)
     batches = read_shards(find_shards(tmp_path, "train"), 5, seed=3)
@@ -100,7 +97,6 @@ def test_every_iterator_over_a_seed_has_its_order(tmp_path: Path) -> None:
     assert len(set(orders[0])) == 40
 
 
-@pytest.mark.slow
 def test_a_small_buffer_still_gives_every_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +117,6 @@ def test_a_record_is_little_more_than_its_image_and_its_mask(side: int, size: in
     assert 0 < len(record) - size < 80
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "sizes"), [(8, [8, 8]), (20, [20]), (32, [20])])
 def test_training_takes_full_batches_where_there_are_any(
     tmp_path: Path, batch_size: int, sizes: list[int]
@@ -135,7 +130,6 @@ def test_training_takes_full_batches_where_there_are_any(
     assert len(batches) == len(sizes)
 
 
-@pytest.mark.slow
 def test_the_first_radiographs_come_with_masks_of_what_is_lung_by_half(tmp_path: Path) -> None:
     pairs = write_shards(tmp_path, 8, 20)
 

@@ -19,8 +19,6 @@ from pipeline.params import Params
 from tests.conftest import PROJECT
 from tests.stages.test_train import nothing, with_train, write_shards
 
-pytestmark = pytest.mark.slow
-
 
 def start(params: Params, root: Path, **changes: Any) -> Any:
     from pipeline.model.training import Training
@@ -46,6 +44,7 @@ def few_steps(root: Path, params: Params, engine: str, cpus: int) -> dict[str, A
     return row
 
 
+@pytest.mark.slow
 def test_two_devices_another_engine_and_xla_give_the_losses_of_one(
     params: Params, tmp_path: Path
 ) -> None:
@@ -97,6 +96,7 @@ def test_the_learning_rate_rises_and_then_follows_its_schedule(
     assert float(rate(60)) == pytest.approx(0.1 if schedule == "constant" else 0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_history_has_the_rate_of_each_epochs_last_step(params: Params, tmp_path: Path) -> None:
     training = start(params, tmp_path, schedule="cosine", epochs=2, learning_rate=0.01)
 
@@ -106,6 +106,7 @@ def test_the_history_has_the_rate_of_each_epochs_last_step(params: Params, tmp_p
     assert rates == pytest.approx(0.005 * (1 + np.cos(np.pi * steps / 8)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_validates_and_the_weights_train_on(
     params: Params, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_the_average_of_the_weights_validates_and_the_weights_train_on(
     np.testing.assert_array_equal(averaged.network().get_layer(name).get_weights()[0], seen[0])
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_like_float32_and_leaves_a_float32_network(
     params: Params, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def test_mixed_precision_is_float16_on_gpus_without_bfloat16(
     assert devices.compute_policy("float32") == "float32"
 
 
+@pytest.mark.slow
 def test_float16_scales_its_loss_and_goes_on_from_a_checkpoint(
     params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,6 @@ import pytest
 from pipeline.errors import ParamsError
 from pipeline.params import Params, TrainParams
 
-pytestmark = pytest.mark.slow
-
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
 
 PREDICT_WITHOUT_THIS_CODE = """
@@ -114,6 +112,7 @@ def test_size_that_cannot_be_halved_is_refused_with_sizes_that_can(
         build(small(params), image_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -42,8 +42,6 @@ from pipeline.workspace.workspace import Workspace
 from tests.release.runs import make_run, release
 from tests.release.test_gate import CLASSES
 
-pytestmark = pytest.mark.slow
-
 
 def test_a_run_from_the_cache_is_recorded_whole(run: tuple[RunRecord, Workspace]) -> None:
     record, _ = run
@@ -60,6 +58,7 @@ def test_a_run_from_the_cache_is_recorded_whole(run: tuple[RunRecord, Workspace]
     assert set(record.recorded().values()) == {"cached"}
 
 
+@pytest.mark.slow
 def test_recording_twice_changes_nothing(run: tuple[RunRecord, Workspace]) -> None:
     record, workspace = run
 
@@ -70,6 +69,7 @@ def test_recording_twice_changes_nothing(run: tuple[RunRecord, Workspace]) -> No
     assert len(record.client.get_metric_history(record.run_id, "val_loss")) == 2
 
 
+@pytest.mark.slow
 def test_the_logged_model_has_a_signature_and_a_short_list_of_requirements(
     run: tuple[RunRecord, Workspace],
     tmp_path: Path,
@@ -111,6 +111,7 @@ def test_a_passing_candidate_is_released_with_its_evidence(
         assert verdict["candidate"][name] == champion.tags[name]
 
 
+@pytest.mark.slow
 def test_the_same_model_is_not_released_twice(
     settings: Settings,
     client: MlflowClient,
@@ -170,6 +171,7 @@ def test_a_better_candidate_moves_the_champion_and_keeps_the_previous(
     assert [table.row_count for table in release_tables("lungs", releases, moves)] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_verdict_against_a_replaced_champion_is_judged_again(
     settings: Settings,
     client: MlflowClient,
@@ -200,6 +202,7 @@ def test_a_move_between_reading_and_writing_is_refused(
         move_champion(client, settings.model_name, "1", None, "promote")
 
 
+@pytest.mark.slow
 def test_rollback_goes_back_and_forth_and_refuses_what_is_not_there(
     settings: Settings,
     client: MlflowClient,
@@ -227,6 +230,7 @@ def test_rollback_goes_back_and_forth_and_refuses_what_is_not_there(
         rollback(settings, client, "newest")
 
 
+@pytest.mark.slow
 def test_an_alias_whose_version_is_gone_is_one_line(
     settings: Settings,
     client: MlflowClient,
@@ -240,6 +244,7 @@ def test_an_alias_whose_version_is_gone_is_one_line(
         aliased_version(client, settings.model_name, CHAMPION)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODEL_FILES)
 def test_a_swapped_model_file_is_refused_before_it_is_opened(
     settings: Settings,
@@ -258,6 +263,7 @@ def test_a_swapped_model_file_is_refused_before_it_is_opened(
         fetch_version(champion, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_released_network_segments_files_whole_and_by_level(
     settings: Settings,
     client: MlflowClient,

@@ -26,8 +26,6 @@ from pipeline.tracking.run_record import RUN_TAG, RunRecord, connect, open_recor
 from pipeline.workspace.workspace import RunRequest
 from tests.conftest import PROJECT, git
 
-pytestmark = pytest.mark.slow
-
 DATA = {"outs": [{"md5": "0123abcd.dir", "size": 9, "nfiles": 4, "hash": "md5", "path": "data"}]}
 REQUEST = RunRequest("s1", overrides=("train.epochs=2", "augment.image_size=32"))
 

@@ -26,8 +26,6 @@ from pipeline.stages import train
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
 
-pytestmark = pytest.mark.slow
-
 SIDE = 32
 
 
@@ -70,6 +68,7 @@ def history(root: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_training_learns_and_leaves_its_files(
     params: Params, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,6 +110,7 @@ def train_columns() -> tuple[str, ...]:
     return tuple(HISTORY.columns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -161,6 +161,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     ]
 
 
+@pytest.mark.slow
 def test_random_layers_go_on_as_if_undisturbed(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +229,7 @@ def test_another_code_is_another_training(
     assert train.training_key(params.train, inputs, {}) != before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +301,7 @@ def train_in_child(folder: Path, moment: int = 0) -> int | None:
     return child.exitcode
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     params: Params, root: Path
 ) -> None:
@@ -324,6 +327,7 @@ def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     assert checkpoints(root) == []
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_loses_no_training(
     params: Params, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +347,7 @@ def test_an_export_that_fails_loses_no_training(
     assert checkpoints(root) == []
 
 
+@pytest.mark.slow
 def test_training_stops_when_the_validation_loss_no_longer_falls(
     params: Params, root: Path
 ) -> None:
@@ -353,6 +358,7 @@ def test_training_stops_when_the_validation_loss_no_longer_falls(
     assert len(rows) == best["epoch"] + 2 < 60
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_a_loss_that_is_no_number_stops_within_the_epoch(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -375,6 +381,7 @@ def test_a_validation_loss_that_is_no_number_stops_the_training(params: Params) 
         check_finite("val_loss", math.inf, 5, params.train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -406,6 +413,7 @@ def test_training_before_augmenting_is_refused(params: Params, tmp_path: Path) -
         train.run(with_train(params), tmp_path)
 
 
+@pytest.mark.slow
 def test_epochs_go_to_the_run_that_the_settings_name(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

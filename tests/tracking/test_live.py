@@ -9,8 +9,6 @@ from PIL import Image
 
 from pipeline.tracking.live import LiveRun, epoch_metrics, live_run
 
-pytestmark = pytest.mark.slow
-
 ROW = {
     "epoch": 2,
     "loss": 0.5,

@@ -21,8 +21,6 @@ from pipeline.workspace.reproduce import (
 from pipeline.workspace.workspace import Workspace
 from tests.conftest import git
 
-pytestmark = pytest.mark.slow
-
 GRAPH = """
 stages:
   upper:
@@ -61,21 +59,29 @@ def dvc(folder: Path, *arguments: str) -> None:
     subprocess.run(["dvc", *arguments], cwd=folder, env=child_environment(), check=True)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A repository of two stages whose data lie in a remote outside of it."""
-    folder = tmp_path / "project"
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a project and the remote beside it, which the project names by `../store`."""
+    folder = tmp_path_factory.mktemp("template") / "project"
     (folder / "data").mkdir(parents=True)
     (folder / "data/text.txt").write_text("lungs")
     for name, text in {"dvc.yaml": GRAPH, "upper.py": UPPER, "twice.py": TWICE}.items():
         (folder / name).write_text(text)
     git(folder, "init", "--quiet", "--initial-branch=main")
     dvc(folder, "init", "--quiet")
-    dvc(folder, "remote", "add", "--quiet", "--default", "store", str(tmp_path / "store"))
+    dvc(folder, "remote", "add", "--quiet", "--default", "store", "../store")
     dvc(folder, "add", "--quiet", "data")
     dvc(folder, "push", "--quiet", "data")
     commit(folder)
-    return folder
+    return folder.parent
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Path:
+    """A repository of two stages whose data lie in a remote outside of it."""
+    for name in ("project", "store"):
+        shutil.copytree(template / name, tmp_path / name)
+    return tmp_path / "project"
 
 
 def commit(folder: Path) -> None:
@@ -121,6 +127,7 @@ def test_a_stage_runs_once_and_is_cached_afterwards(project: Path) -> None:
     assert reproduce(workspace, "upper", force=True) == "ran"
 
 
+@pytest.mark.slow
 def test_another_host_takes_results_from_the_remote_without_the_data(project: Path) -> None:
     first = checkout(project, "one")
     for name in ("upper", "twice"):
@@ -139,6 +146,7 @@ def test_another_host_takes_results_from_the_remote_without_the_data(project: Pa
     assert (second.folder / "data/text.txt").read_text() == "lungs"
 
 
+@pytest.mark.slow
 def test_a_new_version_of_the_data_is_seen_though_it_is_not_checked_out(project: Path) -> None:
     first = checkout(project, "one")
     for name in ("upper", "twice"):
@@ -153,6 +161,7 @@ def test_a_new_version_of_the_data_is_seen_though_it_is_not_checked_out(project:
     assert (second.folder / "artifacts/twice.json").read_text() == '{"length": 30}'
 
 
+@pytest.mark.slow
 def test_a_host_whose_lock_is_older_takes_what_the_others_pushed(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +183,7 @@ def test_a_host_whose_lock_is_older_takes_what_the_others_pushed(
     assert (second.folder / "artifacts/twice.json").read_text() == '{"length": 30}'
 
 
+@pytest.mark.slow
 def test_force_runs_the_stage_again_and_none_before_it(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +258,7 @@ def lose_listing(project: Path, store: Path) -> str:
     return f"data: object {listing(project)} is not in the cache"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [spoil_file, lose_file, spoil_listing, lose_listing])
 def test_data_that_the_remote_does_not_give_intact_are_named_with_the_remedy(
     project: Path, tmp_path: Path, spoil: Callable[[Path, Path], str]
@@ -270,6 +281,7 @@ def test_data_that_the_remote_does_not_give_intact_are_named_with_the_remedy(
         assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_over_a_poisoned_cache_names_the_object(project: Path) -> None:
     script = UPPER + 'if "?" in text:\n    raise SystemExit("not lungs")\n'
     (project / "upper.py").write_text(script)
@@ -287,6 +299,7 @@ def test_a_stage_that_fails_over_a_poisoned_cache_names_the_object(project: Path
     assert f"upper: data/text.txt: object {poisoned} is damaged" in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_a_stage_that_ran_on_poisoned_data_does_not_pass(project: Path) -> None:
     dvc(project, "config", "cache.type", "hardlink")
     commit(project)
@@ -305,6 +318,7 @@ def test_a_stage_that_ran_on_poisoned_data_does_not_pass(project: Path) -> None:
     assert message.endswith("then run again with --force")
 
 
+@pytest.mark.slow
 def test_a_refusal_over_a_poisoned_cache_keeps_its_exit_code_and_names_the_object(
     project: Path,
 ) -> None:
@@ -324,6 +338,7 @@ def test_a_refusal_over_a_poisoned_cache_keeps_its_exit_code_and_names_the_objec
     assert refusal.value.exit_code == 75
 
 
+@pytest.mark.slow
 def test_results_are_not_pushed_into_the_repository_itself(project: Path) -> None:
     dvc(project, "remote", "add", "--quiet", "--default", "--force", "samples", "samples")
     dvc(project, "push", "--quiet", "data")
@@ -336,6 +351,7 @@ def test_results_are_not_pushed_into_the_repository_itself(project: Path) -> Non
     assert git(workspace.folder, "status", "--porcelain", "samples") == ""
 
 
+@pytest.mark.slow
 def test_a_remote_that_cannot_be_written_is_one_line(project: Path, tmp_path: Path) -> None:
     workspace = checkout(project, "one")
     reproduce(workspace, "upper")

@@ -82,7 +82,6 @@ def test_a_wrapped_zip_becomes_the_dataset(deliver: Deliver, project: Path, tmp_
     }
 
 
-@pytest.mark.slow
 def test_a_delivery_is_appended_and_appending_it_again_changes_nothing(
     deliver: Deliver, recorded: Path
 ) -> None:
@@ -130,7 +129,6 @@ def test_a_name_that_stands_for_other_content_is_refused(deliver: Deliver, recor
     assert "COVID.metadata.xlsx: COVID-1: PATIENT is 5, another row says 7" in message
 
 
-@pytest.mark.slow
 def test_a_class_that_differs_by_case_is_refused(deliver: Deliver, recorded: Path) -> None:
     source = deliver("Covid")
 
@@ -181,7 +179,6 @@ def test_a_version_that_is_not_committed_is_never_replaced(
     assert "data.dvc: not committed" in refusal(deliver("COVID", name="second"), recorded)
 
 
-@pytest.mark.slow
 def test_a_failure_of_dvc_restores_the_project(deliver: Deliver, project: Path) -> None:
     (project / ".dvc/cache").write_text("in the way")
 

@@ -68,7 +68,6 @@ def result(params: Params, docs: Path) -> ValidationResult:
     return check_expectations(DatasetTables(table, bad, shifts(3.0)), params.validate_, docs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -85,7 +84,6 @@ def test_what_stops_the_run_is_one_sentence_naming_what_offends(
     assert len(result.critical) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -104,7 +102,6 @@ def test_what_is_warned_of_is_one_sentence_naming_what_is_odd(
     assert len(result.warnings) == 5
 
 
-@pytest.mark.slow
 def test_data_docs_need_no_network_and_name_the_worst_first(
     result: ValidationResult, docs: Path
 ) -> None:
@@ -130,7 +127,6 @@ def test_data_docs_and_what_they_link_to_open_in_a_browser(
         open_page(browser, docs / name, site=docs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -152,7 +148,6 @@ def test_a_manifest_of_other_columns_stops_the_run_before_anything_else_is_asked
     assert result == ValidationResult([f"{means}: {sentence}"], [])
 
 
-@pytest.mark.slow
 def test_an_expectation_that_cannot_be_evaluated_says_nothing_of_the_dataset(
     params: Params, tmp_path: Path
 ) -> None:

@@ -88,7 +88,6 @@ def shown(view: object, width: int = 80) -> str:
     return capture.get()
 
 
-@pytest.mark.slow
 def test_the_log_names_every_version_with_its_pairs(project: Path) -> None:
     rows = describe_versions(Settings(repo=str(project)), list_versions(project))
 
@@ -103,7 +102,6 @@ def test_the_log_names_every_version_with_its_pairs(project: Path) -> None:
     assert "COVID 11, Normal 12" in table
 
 
-@pytest.mark.slow
 def test_the_log_shows_what_is_not_committed_and_what_is_not_in_the_cache(project: Path) -> None:
     shell(project, f"git checkout -q first -- data.dvc && rm -r {project}/.dvc/cache")
     damaged = object_path(project / ".dvc/cache", find_version(project, "second").pointer.md5)
@@ -121,7 +119,6 @@ def test_the_log_shows_what_is_not_committed_and_what_is_not_in_the_cache(projec
     assert [version.subject for version in list_versions(project)] == ["Third", "Second", "First"]
 
 
-@pytest.mark.slow
 def test_a_difference_tells_pairs_files_and_what_validation_says(project: Path) -> None:
     before = snapshot(project)
     status = shell(project, "git status --porcelain")
@@ -145,7 +142,6 @@ def test_a_difference_tells_pairs_files_and_what_validation_says(project: Path) 
     assert "COVID   0 → 10  10" in text
 
 
-@pytest.mark.slow
 def test_a_difference_to_the_working_tree_is_the_default(project: Path) -> None:
     shell(project, "git checkout -q first -- data.dvc")
 
@@ -157,7 +153,6 @@ def test_a_difference_to_the_working_tree_is_the_default(project: Path) -> None:
     assert json.loads(found.summary.model_dump_json())["after"]["classes"] == {"Normal": 12}
 
 
-@pytest.mark.slow
 def test_flags_are_counted_by_code(project: Path) -> None:
     settings = Settings(repo=str(project))
     version = find_version(project, "first")
@@ -189,7 +184,6 @@ def test_an_object_that_nobody_holds_is_named_with_the_remedy(project: Path, sto
         compare_versions(project, "first", "third")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file", ["Normal/images/Normal-3.png", None])
 def test_a_damaged_object_of_the_cache_is_named_with_the_remedy(
     project: Path, file: str | None
@@ -206,7 +200,6 @@ def test_a_damaged_object_of_the_cache_is_named_with_the_remedy(
         compare_versions(project, "first", "third")
 
 
-@pytest.mark.slow
 def test_what_validation_found_is_kept_and_asked_for_once(project: Path, tmp_path: Path) -> None:
     settings = Settings(repo=str(project))
     assert load_findings(settings, "a.dir") is None
@@ -228,7 +221,6 @@ def test_what_validation_found_is_kept_and_asked_for_once(project: Path, tmp_pat
     assert set(judged["flags"]) == {"implausible_area"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("revision", "message"),
     [
@@ -244,7 +236,6 @@ def test_a_revision_without_a_dataset_is_one_line(
         compare_versions(project, revision, None)
 
 
-@pytest.mark.slow
 def test_a_folder_without_history_or_dataset_is_one_line(template: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a git repository with a commit"):
         list_versions(tmp_path)
@@ -253,7 +244,6 @@ def test_a_folder_without_history_or_dataset_is_one_line(template: Path, tmp_pat
         find_version(template, None)
 
 
-@pytest.mark.slow
 def test_the_command_line_prints_for_people_and_for_machines(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
