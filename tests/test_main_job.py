@@ -155,7 +155,7 @@ def test_the_release_is_an_asset_event(
     site: Site,
     first: subprocess.CompletedProcess[str],
 ) -> None:
-    with airflow.connect(site.settings) as client:
+    with airflow.log_in(site.settings) as client:
         events = client.asset_events()
 
     assert len(events) == 1

@@ -12,18 +12,16 @@ MODULES = sorted((PROJECT / "pipeline").rglob("*.py"))
 
 SHARED = {
     "run": "of the modules of pipeline/stages, which the command calls by the name of the stage",
-    "up": "the verb in cli.py has the name of what it calls",
-    "down": "the verb in cli.py has the name of what it calls",
-    "status": "the verb in cli.py has the name of what it calls",
-    "track": "the verb in cli.py has the name of what it calls",
-    "rollback": "the verb in cli.py has the name of what it calls",
-    "connect": "one is to Airflow and one is to MLflow",
+    "up": "the verb of the command line has the name of what it calls",
+    "down": "the verb of the command line has the name of what it calls",
+    "status": "the verb of the command line has the name of what it calls",
+    "track": "the verb of the command line has the name of what it calls",
+    "rollback": "the verb of the command line has the name of what it calls",
 }
 """Names of classes and functions that may stand in several modules, and why."""
 
 SHARED_FILES = {
     "__init__.py": "every package has one",
-    "files.py": "serving/files.py is a verb's: masks for files",
 }
 
 

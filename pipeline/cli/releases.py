@@ -21,7 +21,7 @@ def predict(
     level: Annotated[int, typer.Option(min=0, help="Faster part of a U-Net++; 0: all of it.")] = 0,
 ) -> None:
     """Write a lung mask for every radiograph, by a released model."""
-    from pipeline.serving.files import predict_files
+    from pipeline.serving.masks import predict_files
 
     settings = Settings()
     uri = model or f"models:/{settings.model_name}@champion"

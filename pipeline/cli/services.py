@@ -10,7 +10,7 @@ import typer
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.services.services import Status
+    from pipeline.services.control import Status
 
 app = typer.Typer()
 
@@ -18,7 +18,7 @@ app = typer.Typer()
 @app.command()
 def up() -> None:
     """Start the local MLflow and Airflow, or use what already runs."""
-    from pipeline.services.services import up as start_services
+    from pipeline.services.control import up as start_services
 
     _show_services(start_services(Settings()))
 
@@ -26,7 +26,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop the local MLflow and Airflow, and every task they run."""
-    from pipeline.services.services import down as stop_services
+    from pipeline.services.control import down as stop_services
 
     typer.echo(f"stopped {stop_services(Settings())} processes")
 
@@ -34,7 +34,7 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Show the local services."""
-    from pipeline.services.services import status as service_status
+    from pipeline.services.control import status as service_status
 
     _show_services(service_status(Settings()))
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipeline.errors import ReleaseError
 from pipeline.files import sha256_folder
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
@@ -130,7 +132,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _signature() -> object:
-    import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 

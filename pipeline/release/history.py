@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class VersionRow:
+class ReleasedVersion:
     """One version of the registered model; empty where it was not released by this project."""
 
     version: str
@@ -39,14 +39,16 @@ class Move:
     to_version: str
 
 
-def list_releases(settings: Settings, client: MlflowClient) -> tuple[list[VersionRow], list[Move]]:
+def list_releases(
+    settings: Settings, client: MlflowClient
+) -> tuple[list[ReleasedVersion], list[Move]]:
     """Return the versions, newest first, and the moves of `champion`, oldest first."""
     models = client.search_registered_models(f"name = '{settings.model_name}'")
     if not models:
         return [], []
     versions = client.search_model_versions(f"name = '{settings.model_name}'")
     releases = [
-        VersionRow(
+        ReleasedVersion(
             str(one.version),
             sorted(
                 a for a, version in models[0].aliases.items() if str(version) == str(one.version)

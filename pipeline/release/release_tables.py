@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.release.history import Move, VersionRow
+from pipeline.release.history import Move, ReleasedVersion
 from pipeline.release.verdict import Check
 
 
-def release_tables(name: str, releases: Sequence[VersionRow], moves: Sequence[Move]) -> list[Table]:
+def release_tables(
+    name: str, releases: Sequence[ReleasedVersion], moves: Sequence[Move]
+) -> list[Table]:
     """Return a table of the versions and one of the champion's moves."""
     versions = Table(title=f"{name}: versions")
     for heading in (

@@ -17,7 +17,7 @@ from pipeline.errors import ServiceError
 from pipeline.release.release_tables import verdict_table
 from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.services import airflow_home
-from pipeline.services.airflow import Airflow, TaskState, connect
+from pipeline.services.airflow import Airflow, TaskState, log_in
 from pipeline.settings import Settings
 from pipeline.tracking.rest import MlflowServer
 
@@ -138,7 +138,7 @@ def start(
 ) -> str:
     """Trigger a run and return its id. Raises ServiceError, and ParamsError for a wrong value."""
     conf = {"revision": revision, "overrides": list(overrides), "force": force}
-    with connect(settings) as airflow:
+    with log_in(settings) as airflow:
         return airflow.trigger(DAG, conf)
 
 
@@ -167,7 +167,7 @@ def follow(
 ) -> int:
     """Show a run until it ends; the exit code is that of its conclusion, or 130 if interrupted."""
     console = console or Console()
-    with connect(settings) as airflow, MlflowServer(settings.tracking_uri) as tracking:
+    with log_in(settings) as airflow, MlflowServer(settings.tracking_uri) as tracking:
         page = f"{airflow.url}/dags/{dag}/runs/{run}"
         watched = Run(airflow, tracking, dag, run, kinds)
         _say(console, f"run {run}\n{page}")

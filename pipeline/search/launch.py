@@ -31,7 +31,7 @@ def follow_search(
     The exit code: 0 a best trial was found, 1 failed, 130 no longer followed.
     """
     conf = {"revision": revision, "overrides": list(overrides), "search": search.model_dump()}
-    with airflow.connect(settings) as client:
+    with airflow.log_in(settings) as client:
         run = client.trigger(DAG, conf)
     conclude = partial(_conclude, out)
     return follow(settings, run, dag=DAG, conclude=conclude, kinds={"best": BestReport})

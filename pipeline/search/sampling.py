@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.search.space import Grid, Range, Search, Tpe, smaller_is_better
 
 if TYPE_CHECKING:
@@ -43,7 +45,6 @@ def _ask_tpe(
     finished: list[tuple[Mapping[str, Any], float]],
     unfinished: list[Mapping[str, Any]],
 ) -> Values:
-    import numpy as np
     import optuna
     from optuna.samplers import TPESampler
 

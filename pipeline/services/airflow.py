@@ -39,7 +39,7 @@ class TaskState:
         return self.name if self.index < 0 else f"{self.name} {self.index}"
 
 
-def connect(settings: Settings) -> Airflow:
+def log_in(settings: Settings) -> Airflow:
     """The Airflow of the settings, logged in. Raises ServiceError."""
     return Airflow(settings.airflow_url, settings.airflow_user, airflow_home.password(settings))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pipeline.services.services import Status
+    from pipeline.services.control import Status
 
 
 def service_table(services: Iterable[Status]) -> Table:

@@ -18,6 +18,7 @@ from pipeline.evaluation.metrics import (
 )
 from pipeline.evaluation.scoring import PREDICTIONS, score_images
 from pipeline.files import atomic_folder
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.segmenter import Segmenter
 from pipeline.model.training_history import TRAINED
 from pipeline.params import Params
@@ -41,6 +42,4 @@ def run(params: Params, root: Path) -> str:
 def _load(model: Path) -> Segmenter:
     if not model.is_file():
         raise StageError(f"{model}: no such file, expected the model; run the stage train first")
-    from pipeline.inference.predictor import Predictor
-
     return Predictor(model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.files import atomic_folder
 from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
+from pipeline.model.keras_file import save_network
 from pipeline.model.shards import AUGMENT_SUMMARY_FILE, find_shards
 from pipeline.model.training_history import (
     HISTORY,
@@ -41,7 +42,6 @@ def run(params: Params, root: Path) -> str:
 
     from pipeline.model.devices import training_environment
     from pipeline.model.export import check_export, export_network
-    from pipeline.model.keras_file import save_network
     from pipeline.model.training import fit
 
     live = live_run()

@@ -203,7 +203,10 @@ def _interpreter(settings: Settings, folder: Path) -> Path:
 
 def _extra_of_stages(folder: Path) -> list[str]:
     """The option that installs what the stages need; before 0.2 they needed none."""
-    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = folder / "pyproject.toml"
+    if not declared.is_file():  # uv says so
+        return []
+    project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
     return ["--extra", "train"] if "train" in project.get("optional-dependencies", {}) else []
 
 

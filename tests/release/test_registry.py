@@ -27,7 +27,7 @@ from pipeline.release.registry import (
 )
 from pipeline.release.release_tables import release_tables
 from pipeline.run.recording import record_stage
-from pipeline.serving.files import list_radiographs, predict_files
+from pipeline.serving.masks import list_radiographs, predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import (
     RunRecord,

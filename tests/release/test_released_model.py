@@ -27,7 +27,7 @@ from pipeline.release.champion import score_champion
 from pipeline.release.evidence import load_evidence
 from pipeline.release.gate import run_gate
 from pipeline.release.registry import CHAMPION, aliased_version
-from pipeline.serving.files import predict_files
+from pipeline.serving.masks import predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace

@@ -92,7 +92,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def show(
     monkeypatch: pytest.MonkeyPatch, airflow: FakeAirflow, home: Path, terminal: bool = False
 ) -> tuple[int, str]:
-    monkeypatch.setattr(module, "connect", lambda _: airflow)
+    monkeypatch.setattr(module, "log_in", lambda _: airflow)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     code = follow(Settings(home=home), "r1", console)
     return code, console.file.getvalue()  # type: ignore[attr-defined]
@@ -100,7 +100,7 @@ def show(
 
 def test_start_triggers_the_dag_with_its_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     airflow = FakeAirflow([])
-    monkeypatch.setattr(module, "connect", lambda _: airflow)
+    monkeypatch.setattr(module, "log_in", lambda _: airflow)
 
     assert start(Settings(), "main", ["train.epochs=2"], force=True) == "r1"
 

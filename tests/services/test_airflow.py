@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import ParamsError, ServiceError
 from pipeline.services import airflow_home
-from pipeline.services.airflow import Airflow, TaskState, connect
+from pipeline.services.airflow import Airflow, TaskState, log_in
 from pipeline.settings import Settings
 
 KNOWN = {"has_import_errors": False, "is_stale": False, "is_paused": False}
@@ -256,7 +256,7 @@ def test_password_of_the_settings_wins(settings: Settings, monkeypatch: pytest.M
 
 def test_missing_password_names_its_file_and_the_settings(settings: Settings) -> None:
     with pytest.raises(ServiceError, match=r"passwords\.json: no password of 'admin'"):
-        connect(settings)
+        log_in(settings)
 
 
 def test_configuration_keeps_its_secrets_and_follows_the_settings(settings: Settings) -> None:

@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.run import follow
-from pipeline.services import services
-from pipeline.services.airflow import connect
+from pipeline.services import control as services
+from pipeline.services.airflow import log_in
 from pipeline.services.daemon import descendants
 from pipeline.settings import Settings
 
@@ -108,7 +108,7 @@ def test_runs_end_in_a_release_and_a_refusal_through_killed_tasks(settings: Sett
     assert "released: version 3, accuracy 0.9800, dice 0.9500" in text
     assert "refused by the gate: dice 0.8 is below 0.9" in text
     assert "split: retry" in text
-    with connect(settings) as airflow:
+    with log_in(settings) as airflow:
         tries = {name: task.tries for name, task in airflow.tasks("retrain", released).items()}
         assert tries["split"] == tries["augment"] == 2
         assert airflow.tasks("retrain", refused)["promote"].state == "skipped"

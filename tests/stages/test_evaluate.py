@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import csv
-import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from pipeline.evaluation.scoring import score_images
 from pipeline.files import read_json, sha256_file
 from pipeline.params import EvaluateParams, Params
 from pipeline.radiograph.reading import pixel_sha256, read_mask, read_radiograph
+from pipeline.stages import evaluate
 from pipeline.stages.evaluate import run
 from tests.stages.evaluated import PARAMS, StandIn, write_split, write_training
 
@@ -26,8 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project after training, whose model is a StandIn."""
     write_split(tmp_path, test=5, COVID=7, Normal=8)
     write_training(tmp_path)
-    module = types.SimpleNamespace(Predictor=lambda path: StandIn())
-    monkeypatch.setitem(sys.modules, "pipeline.inference.predictor", module)
+    monkeypatch.setattr(evaluate, "Predictor", lambda path: StandIn())
     return tmp_path
 
 

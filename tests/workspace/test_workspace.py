@@ -169,11 +169,18 @@ def test_a_workspace_starts_from_a_known_lock_only_when_git_has_none(
     assert "stages" in (committed.folder / "dvc.lock").read_text()
 
 
+@pytest.mark.parametrize(
+    ("declared", "extras"),
+    [("", ""), ("[project.optional-dependencies]\ntrain = []\n", " --extra train")],
+    ids=["before there were extras", "today"],
+)
 def test_another_lock_file_gets_an_environment_of_its_own(
     settings: Settings,
     project: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    declared: str,
+    extras: str,
 ) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -185,7 +192,9 @@ def test_another_lock_file_gets_an_environment_of_its_own(
     (tools / "uv").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools), prepend=":")
     (project / "uv.lock").write_text("version = 1\n")
-    git(project, "commit", "--quiet", "--all", "--message=other lock")
+    (project / "pyproject.toml").write_text(f'[project]\nname = "lungseg"\n{declared}')
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=other lock")
 
     first = make_workspace(settings, RunRequest("one"), None)
     second = make_workspace(settings, RunRequest("two"), None)
@@ -195,6 +204,7 @@ def test_another_lock_file_gets_an_environment_of_its_own(
     calls = (first.python.parents[1] / "calls").read_text().splitlines()
     assert len(calls) == 1
     assert "--frozen --no-install-project" in calls[0]
+    assert calls[0].endswith(f"--quiet{extras}")
 
 
 def test_an_environment_that_cannot_be_installed_is_one_line(

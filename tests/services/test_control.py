@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from pipeline.errors import ServiceError
-from pipeline.services import local, services
+from pipeline.services import control, local
 from pipeline.services.daemon import Daemon, end
 from pipeline.services.local import Service, read_variables
 from pipeline.settings import Settings
@@ -38,7 +38,7 @@ def stand_in(settings: Settings, code: str = SERVE, port: int = 0) -> Service:
 
 
 def replace_services(monkeypatch: pytest.MonkeyPatch, *stand_ins: Service) -> None:
-    monkeypatch.setattr(services, "services", lambda _: list(stand_ins))
+    monkeypatch.setattr(control, "services", lambda _: list(stand_ins))
 
 
 def test_second_up_reuses_what_runs_and_down_ends_it(
@@ -47,14 +47,14 @@ def test_second_up_reuses_what_runs_and_down_ends_it(
     replace_services(monkeypatch, stand_in(settings))
     caplog.set_level(logging.INFO)
 
-    first, second = services.up(settings), services.up(settings)
+    first, second = control.up(settings), control.up(settings)
 
     assert [row.state for row in first] == ["running"]
     assert first == second
     assert "everything runs already" in caplog.text
-    assert services.down(settings) == 1
-    assert [row.state for row in services.status(settings)] == ["stopped"]
-    assert services.down(settings) == 0
+    assert control.down(settings) == 1
+    assert [row.state for row in control.status(settings)] == ["stopped"]
+    assert control.down(settings) == 0
     assert "nothing runs" in caplog.text
 
 
@@ -65,7 +65,7 @@ def test_two_ups_at_the_same_moment_start_one_service(
     pids: list[int | None] = []
 
     def up() -> None:
-        pids.append(services.up(settings)[0].pid)
+        pids.append(control.up(settings)[0].pid)
 
     threads = [threading.Thread(target=up) for _ in range(2)]
     for thread in threads:
@@ -75,17 +75,17 @@ def test_two_ups_at_the_same_moment_start_one_service(
 
     assert len(pids) == 2
     assert len(set(pids)) == 1
-    services.down(settings)
+    control.down(settings)
 
 
 def test_lock_that_is_never_given_back_is_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_services(monkeypatch, stand_in(settings))
-    monkeypatch.setattr(services, "PATIENCE", 0.1)
+    monkeypatch.setattr(control, "PATIENCE", 0.1)
 
-    with services._lock(settings), pytest.raises(ServiceError, match=r"services\.lock"):
-        services.up(settings)
+    with control._lock(settings), pytest.raises(ServiceError, match=r"services\.lock"):
+        control.up(settings)
 
 
 def test_taken_port_is_refused_with_its_holder_and_the_setting_to_change(
@@ -96,22 +96,22 @@ def test_taken_port_is_refused_with_its_holder_and_the_setting_to_change(
         replace_services(monkeypatch, stand_in(settings, port=port))
 
         with pytest.raises(ServiceError, match=f"{port}.*{os.getpid()}.*LUNGSEG_STAND_IN_PORT"):
-            services.up(settings)
+            control.up(settings)
 
-    assert [row.state for row in services.status(settings)] == ["stopped"]
+    assert [row.state for row in control.status(settings)] == ["stopped"]
 
 
 def test_service_that_runs_with_other_settings_is_not_reused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_services(monkeypatch, stand_in(settings))
-    services.up(settings)
+    control.up(settings)
     replace_services(monkeypatch, stand_in(settings, code=f"{SERVE} # other"))
 
     with pytest.raises(ServiceError, match=r"other settings.*lungseg down"):
-        services.up(settings)
+        control.up(settings)
 
-    services.down(settings)
+    control.down(settings)
 
 
 def test_death_while_starting_is_told_with_the_telling_line_and_the_log(
@@ -122,7 +122,7 @@ def test_death_while_starting_is_told_with_the_telling_line_and_the_log(
     replace_services(monkeypatch, dying)
 
     with pytest.raises(ServiceError, match=r"exit code 1\): Error: disk is full.*stand-in\.log"):
-        services.up(settings)
+        control.up(settings)
 
 
 def test_failed_start_leaves_none_of_its_services(
@@ -130,12 +130,12 @@ def test_failed_start_leaves_none_of_its_services(
 ) -> None:
     daemon = Daemon("silent", settings.home, (sys.executable, "-c", SERVE))
     replace_services(monkeypatch, stand_in(settings), Service("Silent", daemon, lambda _: False))
-    monkeypatch.setattr(services, "PATIENCE", 0.5)
+    monkeypatch.setattr(control, "PATIENCE", 0.5)
 
     with pytest.raises(ServiceError, match=r"Silent does not answer.*silent\.log"):
-        services.up(settings)
+        control.up(settings)
 
-    assert [row.state for row in services.status(settings)] == ["stopped", "stopped"]
+    assert [row.state for row in control.status(settings)] == ["stopped", "stopped"]
 
 
 def test_service_that_no_task_needs_is_started_without_waiting_for_it(
@@ -143,12 +143,12 @@ def test_service_that_no_task_needs_is_started_without_waiting_for_it(
 ) -> None:
     daemon = Daemon("airflow-extra", settings.home, (sys.executable, "-c", SERVE))
     replace_services(monkeypatch, Service("Extra", daemon, lambda _: False, needed=False))
-    monkeypatch.setattr(services.airflow_home, "prepare", lambda *_: None)
-    monkeypatch.setattr(services, "_make_pool", lambda _: None)
+    monkeypatch.setattr(control.airflow_home, "prepare", lambda *_: None)
+    monkeypatch.setattr(control, "_make_pool", lambda _: None)
 
-    assert [row.state for row in services.up(settings)] == ["starting"]
+    assert [row.state for row in control.up(settings)] == ["starting"]
 
-    services.down(settings)
+    control.down(settings)
 
 
 def test_service_that_runs_but_does_not_answer_is_shown_so(
@@ -158,9 +158,9 @@ def test_service_that_runs_but_does_not_answer_is_shown_so(
     process = daemon.start(os.environ)
     replace_services(monkeypatch, Service("Stand-in", daemon, lambda _: False))
 
-    assert [row.state for row in services.status(settings)] == ["starting"]
-    monkeypatch.setattr(services, "PATIENCE", 0)
-    assert [row.state for row in services.status(settings)] == ["not answering"]
+    assert [row.state for row in control.status(settings)] == ["starting"]
+    monkeypatch.setattr(control, "PATIENCE", 0)
+    assert [row.state for row in control.status(settings)] == ["not answering"]
 
     end([process], patience=5)
 
@@ -170,7 +170,7 @@ def test_address_elsewhere_is_shown_and_not_started_here(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
 
-    rows = {row.service: row.state for row in services.status(settings)}
+    rows = {row.service: row.state for row in control.status(settings)}
 
     assert rows["MLflow"] == "elsewhere"
     assert rows["Airflow"] == "stopped"
@@ -214,9 +214,9 @@ def test_gpu_slots_are_counted_and_one_without_a_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert services._count_gpus() == 1
+    assert control._count_gpus() == 1
 
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: A'\necho 'GPU 1: B'\n")
     program.chmod(0o755)
-    assert services._count_gpus() == 2
+    assert control._count_gpus() == 2

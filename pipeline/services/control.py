@@ -17,7 +17,7 @@ import psutil
 
 from pipeline.errors import ServiceError
 from pipeline.services import airflow_home
-from pipeline.services.airflow import connect
+from pipeline.services.airflow import log_in
 from pipeline.services.daemon import alive, descendants, end
 from pipeline.services.local import Service, environment, is_local, services
 from pipeline.settings import Settings
@@ -213,7 +213,7 @@ def _obituary(service: Service, process: psutil.Process) -> str:
 
 
 def _make_pool(settings: Settings) -> None:
-    with connect(settings) as airflow:
+    with log_in(settings) as airflow:
         airflow.ensure_pool("gpu", _count_gpus(), "One slot per GPU; one where there is none")
 
 
