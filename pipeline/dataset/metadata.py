@@ -17,7 +17,7 @@ from pipeline.dataset.zips import checked_members
 from pipeline.errors import DatasetError
 
 KEY = "FILE NAME"
-Row = dict[str, Any]
+Row = dict[str, object]
 # What openpyxl raises for a damaged workbook.
 UNREADABLE = (
     zipfile.BadZipFile,

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.errors import WorkspaceError
+from pipeline.evaluation.visual_report import REPORT_PAGE
 from pipeline.release.release_tables import verdict_table
 from pipeline.release.verdict import Check
 from pipeline.run.recording import record_stage, start_record
@@ -44,7 +45,7 @@ def retrain_standalone(settings: Settings, request: RunRequest) -> int:
             checks, passed = done.checks, done.passed
     console.print(verdict_table(checks))
     console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
-    console.print(f"report: {workspace.folder / 'artifacts/report/index.html'}", soft_wrap=True)
+    console.print(f"report: {workspace.folder / REPORT_PAGE}", soft_wrap=True)
     return 0 if passed else 2
 
 

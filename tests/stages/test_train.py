@@ -11,7 +11,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,6 +25,9 @@ from pipeline.params import Params
 from pipeline.stages import train
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
+
+if TYPE_CHECKING:
+    from pipeline.model.devices import TrainingEnvironment
 
 SIDE = 32
 
@@ -108,6 +111,12 @@ def train_columns() -> tuple[str, ...]:
     from pipeline.model.training_history import HISTORY
 
     return tuple(HISTORY.columns)
+
+
+def environment(keras: str = "3") -> TrainingEnvironment:
+    from pipeline.model.devices import TrainingEnvironment
+
+    return TrainingEnvironment(keras, tensorflow="2", engine="tensorflow", devices=[], replicas=1)
 
 
 @pytest.mark.slow
@@ -200,18 +209,18 @@ def test_other_parameters_are_another_training(
     params: Params, root: Path, changes: dict[str, Any]
 ) -> None:
     inputs = list((root / "artifacts/augment").iterdir())
-    key = train.training_key(with_train(params).train, inputs, {})
+    key = train.training_key(with_train(params).train, inputs, environment())
 
-    assert train.training_key(with_train(params).train, inputs[::-1], {}) == key
-    assert train.training_key(with_train(params, **changes).train, inputs, {}) != key
+    assert train.training_key(with_train(params).train, inputs[::-1], environment()) == key
+    assert train.training_key(with_train(params, **changes).train, inputs, environment()) != key
 
 
 def test_other_inputs_or_libraries_are_another_training(params: Params, root: Path) -> None:
     inputs = list((root / "artifacts/augment").iterdir())
-    keys = {train.training_key(params.train, inputs, {"keras": version}) for version in "12"}
+    keys = {train.training_key(params.train, inputs, environment(version)) for version in "12"}
     for path in inputs:
         path.write_bytes(path.read_bytes() + b" ")
-        keys.add(train.training_key(params.train, inputs, {"keras": "1"}))
+        keys.add(train.training_key(params.train, inputs, environment("1")))
 
     assert len(keys) == 2 + 3
 
@@ -220,13 +229,13 @@ def test_another_code_is_another_training(
     params: Params, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     inputs = list((root / "artifacts/augment").iterdir())
-    before = train.training_key(params.train, inputs, {})
+    before = train.training_key(params.train, inputs, environment())
     (tmp_path / "losses.py").write_text("# another loss")
     code = {**code_files("train"), "pipeline/model/losses.py": tmp_path / "losses.py"}
 
     monkeypatch.setattr(train, "code_files", lambda stage: code)
 
-    assert train.training_key(params.train, inputs, {}) != before
+    assert train.training_key(params.train, inputs, environment()) != before
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from pipeline.pictures.pages import encode_png, load_template
 from pipeline.table_files import rows_of
 
 SHOWN = 48  # pictures of a section
-EXAMPLES = 4  # pairs on either side of a shift
+EXAMPLES = 4  # typical pairs of a class, and of what it is compared with
 MOST_SHIFTS = 12  # shown in pictures
 
 # Controls, zero-width and direction marks.

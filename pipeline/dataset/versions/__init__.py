@@ -1,1 +1,1 @@
-"""The versions of the dataset that git and DVC record, and how they differ."""
+"""The versions of the dataset that git and DVC keep, and how they differ."""

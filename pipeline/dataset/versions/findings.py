@@ -1,4 +1,4 @@
-"""What validation finds in a recorded version of the dataset, found once and then kept."""
+"""What validation finds in a version of the dataset, found once and then kept."""
 
 from __future__ import annotations
 
