@@ -176,7 +176,7 @@ class Params(Section):
     gate: GateParams
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):  # ten times as fast as the one in Python
     """YAML as DVC reads it too: 1e-3 is a number and a key may stand only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -18,6 +18,7 @@ CHANGES = [
     {"filters": [4, 6], "deep_supervision": True},
     {"filters": [4, 6]},
 ]
+NETWORKS = [CHANGES[0], pytest.param(CHANGES[1], marks=pytest.mark.slow), CHANGES[2]]
 
 
 def build(params: Params, changes: dict[str, Any], seed: int = 1) -> Any:
@@ -48,7 +49,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return find_shards(folder, "val")
 
 
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("changes", NETWORKS)
 def test_an_exported_network_has_a_named_input_and_an_output_for_each_head(
     params: Params, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
@@ -72,7 +73,7 @@ def test_an_exported_network_has_a_named_input_and_an_output_for_each_head(
         assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("changes", NETWORKS)
 def test_an_exported_network_answers_as_the_network_does(
     params: Params, tmp_path: Path, shards: Shards, changes: dict[str, Any]
 ) -> None:

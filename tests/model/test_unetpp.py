@@ -139,6 +139,7 @@ def test_saved_network_answers_the_same_in_safe_mode_without_this_code(
     np.testing.assert_array_equal(np.load(tmp_path / "lung.npy"), expected)
 
 
+@pytest.mark.slow
 def test_equal_networks_are_equal_files(params: Params, tmp_path: Path) -> None:
     import keras
 

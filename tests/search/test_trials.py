@@ -200,7 +200,7 @@ def test_a_loss_is_best_when_small_and_of_equals_the_earlier_wins(
         give_values(parent, asked, number)
         finish(parent, number, **{goal: value})
 
-    order = [trial["number"] for trial in best(settings, asked)["trials"]]
+    order = [trial.number for trial in best(settings, asked).trials]
 
     assert order == [expected[0], 0, 3, expected[2]]
 

@@ -54,6 +54,7 @@ def test_a_good_dataset_gets_a_manifest_data_docs_and_no_quarantine(
     assert not (root / "artifacts/validate-refused").exists()
 
 
+@pytest.mark.slow
 def test_too_many_unusable_pairs_stop_the_run_and_are_named(
     dataset: Dataset,
     params: Params,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,13 @@ ROW = {
 """Of history.csv."""
 
 
+@pytest.fixture
+def uri(store: Path, tmp_path: Path) -> str:
+    """The address of an empty store without a server."""
+    shutil.copy(store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
 def test_columns_of_the_history_have_their_names_in_mlflow() -> None:
     assert epoch_metrics(ROW) == {
         "train_loss": 0.5,
@@ -45,10 +53,9 @@ def test_training_by_hand_has_no_live_run(monkeypatch: pytest.MonkeyPatch) -> No
     assert live_run() is None
 
 
-def test_epochs_arrive_at_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_arrive_at_their_step(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = MlflowClient(uri)
     run_id = client.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
@@ -65,11 +72,10 @@ def test_epochs_arrive_at_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_server_that_is_down_costs_one_warning_and_no_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     run_id = MlflowClient(uri).create_run("0").info.run_id
     caplog.set_level(logging.WARNING, "pipeline")
     live = LiveRun(run_id, "http://127.0.0.1:9")
@@ -86,10 +92,9 @@ def test_a_server_that_is_down_costs_one_warning_and_no_epoch(
     assert [found.step for found in history] == [1, 2, 3]
 
 
-def test_examples_arrive_under_the_same_keys_at_every_epoch(tmp_path: Path) -> None:
+def test_examples_arrive_under_the_same_keys_at_every_epoch(uri: str, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = MlflowClient(uri)
     experiment = client.create_experiment("0", str(tmp_path / "artifacts"))
     run_id = client.create_run(experiment).info.run_id
