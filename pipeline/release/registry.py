@@ -109,12 +109,23 @@ def fetch_release(settings: Settings, uri: str, folder: Path) -> Release:
     if found:
         number, tags, downloaded = found
         model = verify_model(downloaded, tags, f"{name} version {number}")
-        return Release(model, float(tags["threshold"]))
+        return Release(model, _threshold(tags, f"{name} version {number}"))
     with connect(settings) as client:
         version = _find_version(client, name, alias, number)
         if version is None:
             raise ReleaseError(f"{uri}: nothing released under it; see `lungseg releases`")
-        return Release(fetch_version(version, folder), float(version.tags["threshold"]))
+        model = fetch_version(version, folder)
+        return Release(model, _threshold(version.tags, f"{name} version {version.version}"))
+
+
+def _threshold(tags: Mapping[str, str], name: str) -> float:
+    try:
+        return float(tags["threshold"])
+    except (KeyError, ValueError):
+        raise ReleaseError(
+            f"{name}: found the tag threshold {tags.get('threshold')!r}, expected the probability "
+            "from which a pixel is lung; use a version that `lungseg releases` lists",
+        ) from None
 
 
 def _find_version(

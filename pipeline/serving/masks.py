@@ -6,9 +6,8 @@ import csv
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +23,20 @@ from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["path", "mask", "width", "height", "lung_area", "mean_confidence", "error"]
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """A row of predictions.csv; without a mask only `path` and `error` are filled in."""
+
+    path: str
+    mask: str = ""
+    width: int | None = None
+    height: int | None = None
+    """Of the radiograph and its mask, pixels."""
+    lung_area: str = ""
+    """Share of the picture that is lung."""
+    mean_confidence: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,15 @@ def predict_files(
             atomic_path(out / "predictions.csv") as partial,
             partial.open("w", newline="") as table,
         ):
-            writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(
+                table, [field.name for field in fields(PredictionRow)], lineterminator="\n"
+            )
             writer.writeheader()
             for path, mask in files:
                 row = _predict_one(segmenter, release.threshold, path, out / mask)
-                writer.writerow(row)
-                if row["error"]:
-                    problems.append(str(row["error"]))
+                writer.writerow(asdict(row))
+                if row.error:
+                    problems.append(row.error)
     return Predictions(len(files) - len(problems), problems)
 
 
@@ -103,25 +117,23 @@ def _predict_one(
     threshold: float,
     path: Path,
     mask: Path,
-) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-    row["path"] = str(path)
+) -> PredictionRow:
     try:
         radiograph = read_radiograph(path)
     except UnreadableError as error:
         log.warning("skipped: %s", error)
-        return {**row, "error": str(error)}
+        return PredictionRow(str(path), error=str(error))
     (probability,) = segmenter.predict([radiograph])
     lung = (probability >= threshold).astype(np.uint8)
     _write_mask(mask, lung * np.uint8(255))
-    return {
-        **row,
-        "mask": str(mask),
-        "width": radiograph.shape[1],
-        "height": radiograph.shape[0],
-        "lung_area": f"{lung.mean():.4f}",
-        "mean_confidence": f"{confidence(probability):.4f}",
-    }
+    return PredictionRow(
+        str(path),
+        str(mask),
+        width=radiograph.shape[1],
+        height=radiograph.shape[0],
+        lung_area=f"{lung.mean():.4f}",
+        mean_confidence=f"{confidence(probability):.4f}",
+    )
 
 
 def confidence(probability: NDArray[np.float32]) -> float:

@@ -148,10 +148,6 @@ def trained_on_the_patient(evidence: Evidence) -> Evidence:
     return replace(evidence, split=pd.concat([evidence.split, leaked]))
 
 
-def without_groups(evidence: Evidence) -> Evidence:
-    return replace(evidence, split=evidence.split.drop(columns="group"))
-
-
 def no_report(evidence: Evidence) -> Evidence:
     return replace(evidence, report=None)
 
@@ -202,7 +198,6 @@ def page_missing(evidence: Evidence) -> Evidence:
         (case_left_out, "test_split_scored"),
         (trained_on_test, "test_not_trained_on"),
         (trained_on_the_patient, "test_not_trained_on"),
-        (without_groups, "test_not_trained_on"),
         (no_report, "report"),
         (changed_report("model_sha256", "other"), "report_model_sha256"),
         (changed_report("test_split_sha256", "other"), "report_test_split_sha256"),

@@ -26,7 +26,7 @@ from pipeline.inference.released import verify_model
 from pipeline.release.champion import score_champion
 from pipeline.release.evidence import load_evidence
 from pipeline.release.gate import run_gate
-from pipeline.release.registry import CHAMPION, aliased_version
+from pipeline.release.registry import CHAMPION, aliased_version, fetch_release
 from pipeline.serving.masks import predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
@@ -248,13 +248,13 @@ def test_a_release_in_a_format_of_its_own_is_run_by_its_own_code(
     assert not masks[1].any()  # half of a probability is under the threshold
 
 
-def register_old_layout(settings: Settings, client: MlflowClient) -> None:
+def register_old_layout(settings: Settings, client: MlflowClient, threshold: str = "0.5") -> None:
     """What version 0.1 left in the registry."""
     experiment = client.create_experiment("old", settings.artifact_location)
     model = client.create_logged_model(experiment, "model")
     client.log_model_artifacts(model.model_id, str(OLD_LAYOUT))
     client.finalize_logged_model(model.model_id, "READY")
-    tags = {"model_sha256": model_sha256(OLD_LAYOUT / "artifacts"), "threshold": "0.5"}
+    tags = {"model_sha256": model_sha256(OLD_LAYOUT / "artifacts"), "threshold": threshold}
     version = mlflow.register_model(f"models:/{model.model_id}", settings.model_name, tags=tags)
     client.set_registered_model_alias(settings.model_name, CHAMPION, version.version)
 
@@ -328,3 +328,12 @@ def test_a_model_whose_upload_never_ended_does_not_count(
 
     with pytest.raises(ReleaseError, match="has no model, expected the one of its training"):
         run_gate(record, workspace)
+
+
+def test_a_release_without_a_threshold_is_one_line(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    register_old_layout(settings, client, threshold="half")
+
+    with pytest.raises(ReleaseError, match="version 1: found the tag threshold 'half', expected"):
+        fetch_release(settings, f"models:/{settings.model_name}/1", tmp_path)
