@@ -20,8 +20,13 @@ PROJECT = Path(__file__).parents[1]
 quiet_libraries()
 
 # How long an example takes says more about the machine's load than about the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`--hypothesis-profile=quick`, as `make check` says, is for what every commit must pass."""
+    settings.load_profile(config.getoption("--hypothesis-profile") or "thorough")
 
 
 @pytest.fixture(autouse=True)

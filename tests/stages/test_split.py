@@ -70,7 +70,7 @@ def manifests_that_grow(draw: st.DrawFn) -> list[pd.DataFrame]:
 
 
 @given(manifests_that_grow())
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 def test_a_test_radiograph_stays_in_test_however_the_dataset_grows(
     versions: list[pd.DataFrame],
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_test_radiograph_stays_in_test_however_the_dataset_grows(
 
 
 @given(manifests_that_grow())
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 def test_no_patient_picture_or_near_duplicate_is_in_two_splits(
     versions: list[pd.DataFrame],
 ) -> None:
@@ -102,7 +102,6 @@ def test_no_patient_picture_or_near_duplicate_is_in_two_splits(
 
 
 @given(manifests_that_grow(), st.randoms())
-@settings(max_examples=100)
 def test_the_order_of_the_rows_does_not_matter(versions: list[pd.DataFrame], random: Any) -> None:
     rows = versions[-1]
     order = list(range(len(rows)))
