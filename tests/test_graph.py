@@ -92,6 +92,23 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(name: str) -> None:
     assert listed - code_of(name) == set()
 
 
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("pipeline/dataset/delivery/kaggle.py", set()),
+        ("pipeline/inference/pyfunc.py", set()),
+        ("pipeline/inference/packaging.py", set()),
+        ("pipeline/serving/masks.py", set()),
+        ("pipeline/evaluation/scores.py", {"evaluate", "report"}),
+        ("pipeline/model/losses.py", {"train"}),
+        ("pipeline/inference/predictor.py", {"train", "evaluate"}),
+        ("pipeline/augmentation/copies.py", {"augment"}),
+    ],
+)
+def test_an_edit_re_runs_just_the_stages_that_it_can_change(file: str, stages: set[str]) -> None:
+    assert {name for name in STAGES if file in code_files(name, PROJECT)} == stages
+
+
 @pytest.mark.parametrize("file", NO_EFFECT)
 def test_what_has_no_effect_on_results_exists(file: str) -> None:
     assert (PROJECT / file).is_file()
