@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import cli
+from pipeline.cli import app as cli
 from pipeline.files import read_json
 from pipeline.inference.model_files import MODEL_FILES
 from pipeline.inference.predictor import Predictor
@@ -45,9 +45,9 @@ def trained(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Trained
     from pipeline.model import training
 
     root, said = tmp_path_factory.mktemp("trained"), []
-    end = training.Progress.end
+    end = training.EpochLog.end
 
-    def interrupted(self: training.Progress, row: training.Row) -> None:
+    def interrupted(self: training.EpochLog, row: training.EpochRow) -> None:
         end(self, row)
         raise KeyboardInterrupt
 
@@ -64,7 +64,7 @@ def trained(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Trained
         patch.setattr(logging.getLogger("pipeline"), "level", logging.INFO)
         patch.setattr(logging.getLogger("pipeline"), "handlers", [listener])
         with pytest.MonkeyPatch.context() as stopping:
-            stopping.setattr(training.Progress, "end", interrupted)
+            stopping.setattr(training.EpochLog, "end", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 train.run(wanted, root)
         stopped_with = checkpoints(root)
