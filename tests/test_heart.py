@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import cli
+from pipeline.cli.app import main
 from pipeline.files import read_json
 from pipeline.inference.model_files import MODEL_FILES
 from pipeline.inference.predictor import Predictor
@@ -45,9 +45,9 @@ def trained(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Trained
     from pipeline.model import training
 
     root, said = tmp_path_factory.mktemp("trained"), []
-    end = training.Progress.end
+    end = training.EpochLog.end
 
-    def interrupted(self: training.Progress, row: training.Row) -> None:
+    def interrupted(self: training.EpochLog, row: training.EpochRow) -> None:
         end(self, row)
         raise KeyboardInterrupt
 
@@ -64,7 +64,7 @@ def trained(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Trained
         patch.setattr(logging.getLogger("pipeline"), "level", logging.INFO)
         patch.setattr(logging.getLogger("pipeline"), "handlers", [listener])
         with pytest.MonkeyPatch.context() as stopping:
-            stopping.setattr(training.Progress, "end", interrupted)
+            stopping.setattr(training.EpochLog, "end", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 train.run(wanted, root)
         stopped_with = checkpoints(root)
@@ -113,7 +113,7 @@ def test_a_trained_network_is_released_listed_and_predicts(
     def lungseg(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["lungseg", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         assert not ended.value.code
         return capsys.readouterr().out
 
