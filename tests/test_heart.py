@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import app as cli
+from pipeline.cli.app import main
 from pipeline.files import read_json
 from pipeline.inference.model_files import MODEL_FILES
 from pipeline.inference.predictor import Predictor
@@ -113,7 +113,7 @@ def test_a_trained_network_is_released_listed_and_predicts(
     def lungseg(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["lungseg", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         assert not ended.value.code
         return capsys.readouterr().out
 
