@@ -258,3 +258,28 @@ def test_a_port_that_is_none_is_refused(
 
     assert lungseg("status") == 1
     assert f"error: LUNGSEG_MLFLOW_PORT={port}: not a port" in capsys.readouterr().err
+
+
+def test_a_verb_whose_extra_is_not_installed_says_so(
+    lungseg: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'filelock'", name="filelock")
+
+    monkeypatch.setattr(cli, "app", missing)
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+
+    assert lungseg("data", "log") == 1
+    assert "error: filelock: not installed; " in capsys.readouterr().err
+
+
+def test_a_module_that_should_be_there_is_a_defect_and_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'pipeline.gone'", name="pipeline.gone")
+
+    monkeypatch.setattr(cli, "app", missing)
+
+    with pytest.raises(ModuleNotFoundError):
+        cli.main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import logging
 import sys
 
@@ -40,12 +41,26 @@ def main() -> None:
         app()
     except LungsegError as error:
         _leave(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if not _is_of_an_extra(error):
+            raise
+        _leave(
+            f"{error.name}: not installed; this needs more than predicting does, so install "
+            "lungseg[train]",
+            1,
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         _leave(f"{error.filename or 'writing'}: {error.strerror}; nothing was finished", 1)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
+
+
+def _is_of_an_extra(error: ModuleNotFoundError) -> bool:
+    """Whether what is missing is another package, where the extra `train` was not installed."""
+    ours = (error.name or "").partition(".")[0] == "pipeline"
+    return not ours and importlib.util.find_spec("dvc") is None
 
 
 def _leave(message: str, exit_code: int) -> None:
