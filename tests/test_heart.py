@@ -19,7 +19,7 @@ from pipeline.inference.predictor import Predictor
 from pipeline.params import Params
 from pipeline.settings import Settings
 from pipeline.stages import train
-from pipeline.tracking.run_record import connect
+from pipeline.tracking.client import connect
 from tests.conftest import PROJECT, draw_pair
 from tests.release.runs import make_run, release
 from tests.stages.test_train import SIDE, checkpoints, with_train, write_shards

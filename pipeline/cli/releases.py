@@ -41,7 +41,7 @@ def releases() -> None:
 
     from pipeline.release.history import list_releases
     from pipeline.release.release_tables import release_tables
-    from pipeline.tracking.run_record import connect
+    from pipeline.tracking.client import connect
 
     settings = Settings()
     with connect(settings) as client:
@@ -55,7 +55,7 @@ def rollback(
 ) -> None:
     """Make the version before the champion, or another one, the champion again."""
     from pipeline.release.history import rollback as roll_back
-    from pipeline.tracking.run_record import connect
+    from pipeline.tracking.client import connect
 
     settings = Settings()
     with connect(settings) as client:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ReleaseError
 from pipeline.inference.released import ReleasedModel, verify_model
 from pipeline.settings import Settings
+from pipeline.tracking.client import connect
 from pipeline.tracking.rest import MlflowServer
-from pipeline.tracking.run_record import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

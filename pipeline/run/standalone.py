@@ -19,7 +19,7 @@ from pipeline.run.task import open_workspace, run_task, task_names
 from pipeline.run.task_report import GateReport
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
-from pipeline.tracking.run_record import connect
+from pipeline.tracking.client import connect
 from pipeline.workspace.workspace import RunRequest, Workspace
 
 

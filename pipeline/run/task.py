@@ -16,10 +16,10 @@ from pipeline.run.recording import record_cached, record_stage, start_record
 from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
+from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import (
     REVISION_TAG,
     RunRecord,
-    connect,
     find_record,
     latest_lock,
     open_record,

@@ -29,11 +29,11 @@ from pipeline.search.search_report import BestReport, PlanReport
 from pipeline.search.space import Search, assignments, chain, check_search, shared_stages
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
+from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import (
     REVISION_TAG,
     STAGE_TAG,
     RunRecord,
-    connect,
     download,
     latest_lock,
     open_record,

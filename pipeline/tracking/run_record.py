@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ReleaseError, ServiceError
+from pipeline.errors import ReleaseError
 from pipeline.files import read_json
 from pipeline.inference.packaging import log_model
 from pipeline.model.training_history import HISTORY, history_rows
@@ -29,31 +28,6 @@ if TYPE_CHECKING:
 RUN_TAG = "lungseg.run_id"
 REVISION_TAG = "mlflow.source.git.commit"
 STAGE_TAG = "lungseg.stage."
-
-
-@contextmanager
-def connect(settings: Settings) -> Iterator[MlflowClient]:
-    """Yield a client; what MLflow raises in the block leaves it as one line.
-
-    Raises ServiceError when MLflow does not answer, ReleaseError when it refuses.
-    """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException
-
-    if settings.local:
-        (settings.home / "local").mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    try:
-        yield mlflow.MlflowClient()
-    except (MlflowException, RequestException) as error:
-        code = getattr(error, "error_code", "INTERNAL_ERROR")
-        if code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
-            raise ReleaseError(f"MLflow at {settings.tracking_uri}: {error}") from error
-        raise ServiceError(
-            f"MLflow at {settings.tracking_uri} does not answer ({type(error).__name__}); start it "
-            "with `lungseg up`, or set MLFLOW_TRACKING_URI to where it runs",
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.settings import Settings
-from pipeline.tracking.run_record import RunRecord, connect
+from pipeline.tracking.client import connect
+from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace
 from tests.conftest import PROJECT
 from tests.release.runs import make_run

@@ -29,9 +29,9 @@ from pipeline.release.release_tables import release_tables
 from pipeline.run.recording import record_stage
 from pipeline.serving.masks import list_radiographs, predict_files
 from pipeline.settings import Settings
+from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import (
     RunRecord,
-    connect,
     download,
     find_record,
     latest_lock,

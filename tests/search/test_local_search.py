@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.params import check_override, read_assignments, read_yaml
 from pipeline.settings import Settings, child_environment
-from pipeline.tracking.run_record import connect
+from pipeline.tracking.client import connect
 from tests.projects import make_project
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,8 @@ from pipeline.search.search_report import BestReport
 from pipeline.search.space import Search, parse_search
 from pipeline.search.trials import give_values, run_search_task, run_trial, search_settings
 from pipeline.settings import Settings
-from pipeline.tracking.run_record import RUN_TAG, RunRecord, connect, open_record
+from pipeline.tracking.client import connect
+from pipeline.tracking.run_record import RUN_TAG, RunRecord, open_record
 from pipeline.workspace.workspace import RunRequest
 from tests.conftest import PROJECT, git
 
