@@ -51,13 +51,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+@contextmanager
+def kept_environment() -> Iterator[None]:
+    """Undo what happens to the environment within."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _environment_of_the_module() -> Iterator[None]:
+    """What the fixtures of one module leave behind does not reach the next one."""
+    with kept_environment():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _environment_of_its_own() -> Iterator[None]:
     """MLflow's client puts its tracking URI into the environment, where others would read it."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with kept_environment():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +95,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mlflow import MlflowClient
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    with kept_environment():
+        MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
 
