@@ -7,9 +7,8 @@ export SM_FRAMEWORK = tf.keras
 UV_VERSION = 0.13.9
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
-# Two processes; one that is done takes from the end of the other's list, so modules stay together
-# and what they set up is seldom set up twice.
-WORKERS = -n 2 --dist worksteal
+# Each file stays in one process, so what it sets up is set up once; tests/conftest.py has the order.
+WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 ARGS =
 
 .DEFAULT_GOAL = help
