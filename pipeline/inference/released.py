@@ -106,7 +106,10 @@ def verify_model(folder: Path, tags: Mapping[str, str], name: str) -> ReleasedMo
     removed, or when no hash was recorded.
     """
     for leftover in [file for pattern in LEFTOVERS for file in folder.rglob(pattern)]:
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)  # it may have lain in another one
     if expected := tags.get(RELEASE_SHA256):
         _compare(sha256_folder(folder), expected, "model folder is", name)
         _demand_network(folder, name)

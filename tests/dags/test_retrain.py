@@ -74,6 +74,7 @@ def test_runs_start_every_week_unless_told_otherwise(dags: dict[str, Any]) -> No
     assert dags["schedule"] == "@weekly"
 
 
+@pytest.mark.slow
 def test_schedule_is_a_setting_and_a_broken_environment_does_not_hide_the_dag(
     tmp_path: Path,
 ) -> None:
@@ -85,6 +86,7 @@ def test_schedule_is_a_setting_and_a_broken_environment_does_not_hide_the_dag(
     assert answer["schedule"] is None
 
 
+@pytest.mark.slow
 def test_stages_come_from_the_project_that_lungseg_repo_names(tmp_path: Path) -> None:
     stages = {"a": {"cmd": "x", "outs": [{"artifacts/a": {"cache": False}}]}}
     stages["b"] = {"cmd": "x", "deps": ["artifacts/a/part.csv"], "outs": ["artifacts/b/one"]}

@@ -42,6 +42,7 @@ def test_reading_the_search_imports_nothing_heavy(dag: dict[str, Any]) -> None:
     assert dag["seconds"] < 2  # 0.1 s alone; a test beside others gets slack
 
 
+@pytest.mark.slow
 def test_a_project_without_an_example_still_has_its_search(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: x}}\n", encoding="utf-8")
 

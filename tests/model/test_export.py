@@ -49,6 +49,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return find_shards(folder, "val")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", NETWORKS)
 def test_an_exported_network_has_a_named_input_and_an_output_for_each_head(
     params: Params, tmp_path: Path, changes: dict[str, Any]
@@ -73,6 +74,7 @@ def test_an_exported_network_has_a_named_input_and_an_output_for_each_head(
         assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", NETWORKS)
 def test_an_exported_network_answers_as_the_network_does(
     params: Params, tmp_path: Path, shards: Shards, changes: dict[str, Any]
@@ -95,6 +97,7 @@ def test_equal_networks_are_equal_files(params: Params, tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_export_of_another_network_is_refused(
     params: Params, tmp_path: Path, shards: Shards
 ) -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import PROJECT
 from tests.radiograph.bombs import BOMBS
 from tests.radiograph.mutations import COUNT
@@ -23,6 +25,7 @@ def reading(kind: str, folder: Path) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
     report = reading("damaged", tmp_path)
 
@@ -35,6 +38,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> N
     assert loaded | refused | {"mask_values", "not_grayscale", "bit_depth"} <= set(outcomes)
 
 
+@pytest.mark.slow
 def test_bombs_take_next_to_no_memory(tmp_path: Path) -> None:
     report = reading("bombs", tmp_path)
 

@@ -156,7 +156,7 @@ def test_what_python_and_mlflow_leave_in_a_store_is_no_change(
     version = aliased_version(record.client, record.settings.model_name, CHAMPION)
     assert version
     folder = Path(shutil.copytree(stored_model(champion), tmp_path / "copy"))
-    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__/deeper/__pycache__").mkdir(parents=True)
     (folder / "__pycache__/pyfunc.pyc").write_bytes(b"compiled")
     (folder / "registered_model_meta").touch()
 
@@ -209,6 +209,7 @@ def load_elsewhere(folder: Path, *models: Path) -> tuple[list[float], str, list[
     return lungs, foreign, packages
 
 
+@pytest.mark.slow
 def test_two_releases_each_run_their_own_code_beside_a_foreign_pipeline(
     settings: Settings, client: MlflowClient, champion: Run, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_train_gets_copies_and_val_gets_none(params: Params, root: Path) -> None
     assert len(set(records(root, "val"))) == 4
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_processes(params: Params, root: Path) -> None:
     augment.run(with_augment(params, copies=2, workers=1), root)
     alone = hashes(root)

@@ -183,6 +183,7 @@ def test_the_page_lists_the_parameters_behind_the_result(page: Page, params: Par
     assert "min_dice" not in page.text
 
 
+@pytest.mark.slow
 def test_a_second_run_writes_the_same_bytes(project: Path, params: Params) -> None:
     hashes = []
     for _ in range(2):

@@ -82,6 +82,7 @@ def test_a_wrapped_zip_becomes_the_dataset(deliver: Deliver, project: Path, tmp_
     }
 
 
+@pytest.mark.slow
 def test_a_delivery_is_appended_and_appending_it_again_changes_nothing(
     deliver: Deliver, recorded: Path
 ) -> None:
