@@ -33,14 +33,18 @@ class Artifact(BaseModel):
         except FileNotFoundError:
             raise missing_artifact(path, cls.made_by) from None
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            why = f"{where}: {first['msg']}" if where else first["msg"]
-            raise unusable_artifact(path, cls.made_by, why, cls.remedy) from None
+            raise unusable_artifact(path, cls.made_by, first_problem(error), cls.remedy) from None
 
     def write(self, path: Path) -> None:
         """Write it as stable, readable JSON; a number that is not finite raises ValueError."""
         write_json(path, self.model_dump(mode="json", by_alias=True))
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where a content differs first from its model, and how."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def missing_artifact(path: Path, made_by: str) -> StageError:

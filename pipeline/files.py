@@ -80,11 +80,14 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_folder(folder: Path) -> str:
-    """Hex SHA-256 over every file below `folder`, its path and its bytes, in order of the paths."""
-    files = sorted(
-        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
-    )
-    lines = (f"{sha256_file(folder / name)}  {name}\n" for name in files)
+    """Hex SHA-256 over every file below `folder`, its path and its bytes."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sha256_files({file.relative_to(folder).as_posix(): file for file in files})
+
+
+def sha256_files(files: Mapping[str, Path]) -> str:
+    """Hex SHA-256 over what `sha256sum` says of these files, in order of their names."""
+    lines = (f"{sha256_file(file)}  {name}\n" for name, file in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

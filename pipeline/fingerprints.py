@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pipeline
-from pipeline.files import sha256_file
+from pipeline.files import sha256_files
 from pipeline.stage_graph import stage_definition
 
 ROOT = Path(pipeline.__file__).parents[1]
@@ -29,6 +28,5 @@ def code_files(stage: str, root: Path = ROOT) -> dict[str, Path]:
 
 
 def code_sha256(stage: str, root: Path = ROOT) -> str:
-    """One hash for the code of a stage: path and bytes of each file, as `sha256sum` lists them."""
-    lines = (f"{sha256_file(file)}  {name}\n" for name, file in code_files(stage, root).items())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    """One hash for the code of a stage: path and bytes of each file."""
+    return sha256_files(code_files(stage, root))

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ParamsError
-from pipeline.params import read_yaml
+from pipeline.params import problems, read_yaml
 
 
 class Shown(BaseModel):
@@ -74,11 +74,7 @@ def stage_definitions(folder: Path) -> dict[str, StageDefinition]:
     except (KeyError, AttributeError):
         raise ParamsError(f"{path}: holds no stages, expected the section `stages`") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ParamsError(
-            f"{path}: {where}: {first['msg']}; see what the other stages say"
-        ) from None
+        raise ParamsError(f"{path}: {problems(error)}") from None
 
 
 def stage_names(folder: Path) -> list[str]:

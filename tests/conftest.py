@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,8 +14,12 @@ from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from pipeline.params import Params, load_params
-from pipeline.settings import quiet_libraries
+from pipeline.settings import Settings, quiet_libraries
+from pipeline.tracking.client import connect
 from tests.browser import browser as browser
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PROJECT = Path(__file__).parents[1]
 
@@ -98,6 +104,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with kept_environment():
         MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
+
+
+def give_store(settings: Settings, store: Path) -> None:
+    """Let the settings' MLflow, without a server, begin with a copy of the empty store."""
+    (settings.home / "local").mkdir(parents=True)
+    shutil.copy(store, settings.home / "local/mlflow.db")
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[MlflowClient]:
+    """MLflow's client in the store of the module's own `settings`."""
+    with connect(settings) as connected:
+        yield connected
 
 
 def draw_pair(seed: int, size: int = 64) -> tuple[Image.Image, Image.Image]:

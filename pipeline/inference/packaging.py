@@ -125,7 +125,6 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*An input example was not provided")
-            warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")
             yield
     finally:
         MLFLOW_UV_AUTO_DETECT.set(before)

@@ -81,10 +81,8 @@ def _score(
     champion: ModelVersion,
     folder: Path,
 ) -> pd.DataFrame:
-    model = fetch_version(champion, folder)
+    released = fetch_version(champion, folder)
     materialise(workspace, "data")
-    params = evidence.params.evaluate.model_copy(
-        update={"threshold": float(champion.tags["threshold"])},
-    )
+    params = evidence.params.evaluate.model_copy(update={"threshold": released.threshold})
     pairs, data = split_rows(select_split(evidence.split, "test")), workspace.folder / "data"
-    return per_image_table(score_images(model.segmenter(), pairs, data, params, None))
+    return per_image_table(score_images(released.model.segmenter(), pairs, data, params, None))

@@ -72,9 +72,8 @@ def move_champion(
 def fetch_model(uri: str, tags: Mapping[str, str], folder: Path, name: str = "") -> ReleasedModel:
     """Download the model behind an MLflow address and verify it against its recorded `tags`.
 
-    `name` is what an error calls it, by default the address.
-
-    Raises ReleaseError, before anything of the model is opened, when it is not what was recorded.
+    `name` is what an error calls it, by default the address. Raises ReleaseError, before anything
+    of the model is opened, when it is not what was recorded.
     """
     import mlflow
 
@@ -108,14 +107,13 @@ def fetch_release(settings: Settings, uri: str, folder: Path) -> Release:
         found = server.fetch_model(name, alias, number, folder)
     if found:
         number, tags, downloaded = found
-        model = verify_model(downloaded, tags, f"{name} version {number}")
-        return Release(model, _threshold(tags, f"{name} version {number}"))
+        called = f"{name} version {number}"
+        return Release(verify_model(downloaded, tags, called), _threshold(tags, called))
     with connect(settings) as client:
         version = _find_version(client, name, alias, number)
         if version is None:
             raise ReleaseError(f"{uri}: nothing released under it; see `lungseg releases`")
-        model = fetch_version(version, folder)
-        return Release(model, _threshold(version.tags, f"{name} version {version.version}"))
+        return fetch_version(version, folder)
 
 
 def _threshold(tags: Mapping[str, str], name: str) -> float:
@@ -137,10 +135,11 @@ def _find_version(
     return found[0] if found else None
 
 
-def fetch_version(version: ModelVersion, folder: Path) -> ReleasedModel:
+def fetch_version(version: ModelVersion, folder: Path) -> Release:
     """Download a version of a registered model and verify it against the tags of its release.
 
     Raises ReleaseError before anything of a changed model is opened.
     """
-    name = f"{version.name} version {version.version}"
-    return fetch_model(f"models:/{version.name}/{version.version}", version.tags, folder, name)
+    called = f"{version.name} version {version.version}"
+    model = fetch_model(f"models:/{version.name}/{version.version}", version.tags, folder, called)
+    return Release(model, _threshold(version.tags, called))

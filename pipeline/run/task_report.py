@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.artifacts import first_problem
 from pipeline.errors import ServiceError
 from pipeline.release.promotion import Promotion
 from pipeline.release.verdict import Candidate, Check, Verdict
@@ -34,10 +35,8 @@ class TaskReport(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
             raise ServiceError(
-                f"task {content.get('stage')}: its report has {where}: {first['msg']}; let Airflow "
+                f"task {content.get('stage')}: its report has {first_problem(error)}; let Airflow "
                 "run the same version of lungseg that asks it",
             ) from None
 

@@ -6,7 +6,7 @@ need it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -60,12 +60,15 @@ class MlflowServer:
 
     def _ask(self, path: str, **params: str) -> dict[str, Any]:
         """The answer to a question; empty when there is none."""
-        response = self._get(f"{API}/{path}", **params)
+        return self._content(f"{API}/{path}", **params) or {}
+
+    def _content(self, where: str, **params: str) -> dict[str, Any] | None:
+        response = self._get(where, **params)
         try:
-            content = response.json() if response else {}
+            content = response.json() if response else None
         except ValueError:  # a log-in page, say
-            return {}
-        return content if isinstance(content, dict) else {}
+            return None
+        return content if isinstance(content, dict) else None
 
     def run(self, run: str) -> dict[str, Any] | None:
         """Info and data of an MLflow run."""
@@ -111,22 +114,30 @@ class MlflowServer:
             return None
         target = folder / model_id
         root = location.removeprefix(SCHEME).strip("/")
-        for path in self._files(root):
-            if not self._download(f"{root}/{path}", target / _inside(path)):
-                return None
+        paths = self._files(root)
+        if paths is None or not all(
+            self._download(f"{root}/{path}", target / _inside(path)) for path in paths
+        ):
+            return None
         tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
         return str(version["version"]), tags, target
 
-    def _files(self, root: str, below: str = "") -> Iterator[str]:
-        """The paths of all files below a folder of the server, relative to `root`."""
-        path = f"{root}/{below}".rstrip("/")
-        response = self._get(ARTIFACTS, path=path)
-        for entry in response.json().get("files", []) if response else []:
+    def _files(self, root: str, below: str = "") -> list[str] | None:
+        """The paths of all files below a folder of the server, relative to `root`.
+
+        None when a listing does not come: fewer files would look like a changed model.
+        """
+        listing = self._content(ARTIFACTS, path=f"{root}/{below}".rstrip("/"))
+        if listing is None:
+            return None
+        found: list[str] = []
+        for entry in listing.get("files", []):
             name = f"{below}/{entry['path']}".lstrip("/")
-            if entry["is_dir"]:
-                yield from self._files(root, name)
-            else:
-                yield name
+            inner = self._files(root, name) if entry["is_dir"] else [name]
+            if inner is None:
+                return None
+            found += inner
+        return found
 
     def _download(self, path: str, target: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)

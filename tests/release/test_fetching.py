@@ -158,7 +158,7 @@ def test_what_the_server_does_not_have_is_one_line(server: Settings, tmp_path: P
 def test_a_path_out_of_the_models_folder_is_refused(
     server: Settings, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MlflowServer, "_files", lambda *_: iter([path]))
+    monkeypatch.setattr(MlflowServer, "_files", lambda *_: [path])
 
     with (
         MlflowServer(server.tracking_uri) as api,
@@ -168,10 +168,11 @@ def test_a_path_out_of_the_models_folder_is_refused(
     assert list(tmp_path.rglob("evil*")) == []
 
 
+@pytest.mark.parametrize(("name", "silence"), [("_download", False), ("_files", None)])
 def test_a_server_that_hands_out_no_files_leaves_it_to_mlflows_client(
-    server: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, silence: object
 ) -> None:
-    monkeypatch.setattr(MlflowServer, "_download", lambda *_: False)
+    monkeypatch.setattr(MlflowServer, name, lambda *_: silence)
 
     found = fetch_release(server, f"models:/{server.model_name}@champion", tmp_path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from pipeline.search.search_report import BestReport
 from pipeline.search.space import Search, parse_search
 from pipeline.search.trials import give_values, run_search_task, run_trial, search_settings
 from pipeline.settings import Settings
-from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import RUN_TAG, RunRecord, open_record
 from pipeline.workspace.workspace import RunRequest
-from tests.conftest import PROJECT, git
+from tests.conftest import PROJECT, git, give_store
 
 DATA = {"outs": [{"md5": "0123abcd.dir", "size": 9, "nfiles": 4, "hash": "md5", "path": "data"}]}
 REQUEST = RunRequest("s1", overrides=("train.epochs=2", "augment.image_size=32"))
@@ -45,15 +43,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Se
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message=first")
     settings = Settings(repo=str(project), home=tmp_path / "home", local=True)
-    (settings.home / "local").mkdir(parents=True)
-    shutil.copy(store, settings.home / "local/mlflow.db")
+    give_store(settings, store)
     return settings
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[MlflowClient]:
-    with connect(settings) as connected:
-        yield connected
 
 
 def search(goal: str = "best_val_dice", **space: Any) -> Search:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from pipeline.tracking.rest import MlflowServer, Progress
 
@@ -52,3 +54,30 @@ def test_page_of_a_run_names_its_experiment() -> None:
 def test_unknown_run_and_store_without_a_server_have_neither() -> None:
     assert MlflowServer("sqlite:////nowhere.db").page("abc") is None
     assert server(404)[0].progress("abc") is None
+
+
+@pytest.mark.parametrize("silent", ["root", "root/code"])
+def test_a_listing_that_does_not_come_is_no_empty_folder(silent: str, tmp_path: Path) -> None:
+    answers: dict[str, Any] = {
+        "registered-models/alias": {"model_version": {"version": "1", "source": "models:/m-1"}},
+        "logged-models/m-1": {"model": {"info": {"artifact_uri": "mlflow-artifacts:/root"}}},
+        "root": {"files": [{"path": "MLmodel", "is_dir": False}, {"path": "code", "is_dir": True}]},
+        "root/code": {"files": [{"path": "a.py", "is_dir": False}]},
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        listed = request.url.params.get("path", "")
+        question = request.url.path.removeprefix("/api/2.0/mlflow/")
+        if broken and listed == silent:
+            return httpx.Response(503)
+        return httpx.Response(200, json=answers.get(listed or question, {}))
+
+    broken = False
+    server = MlflowServer("http://127.0.0.1:5000", httpx.MockTransport(answer))
+    found = server.fetch_model("lungs", "champion", None, tmp_path)
+    broken = True
+
+    assert found
+    assert (found[2] / "MLmodel").is_file()
+    assert (found[2] / "code/a.py").is_file()
+    assert server.fetch_model("lungs", "champion", None, tmp_path) is None
