@@ -15,10 +15,14 @@ from pipeline.errors import StageError
 from pipeline.files import write_json
 
 
-class Artifact(BaseModel):
-    """A JSON file with the fields of its subclass, no others, and of just these types."""
+class StrictModel(BaseModel):
+    """Frozen content with the fields of its subclass, no others, and of just these types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Artifact(StrictModel):
+    """A JSON file."""
 
     made_by: ClassVar[str] = ""
     """The stage or task that writes it."""

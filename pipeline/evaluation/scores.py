@@ -21,13 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from pipeline.artifacts import StrictModel
 
 
-class Scores(BaseModel):
+class Scores(StrictModel):
     """How well masks agree, each score from 0 (worst) to 1 (best)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     accuracy: float
     dice: float

@@ -5,20 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, StrictModel
 
 REPORT_FILE = Path("artifacts/report/report.json")
 REPORT_PAGE = Path("artifacts/report/index.html")
 """Both below the project's root."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ReportHashes(_Part):
+class ReportHashes(StrictModel):
     """What a report is about; SHA-256 in hexadecimal digits."""
 
     model_sha256: str
@@ -31,7 +25,7 @@ class ReportHashes(_Part):
     per_image_sha256: str
 
 
-class ShownCase(_Part):
+class ShownCase(StrictModel):
     """A test radiograph that the report shows."""
 
     image_id: str

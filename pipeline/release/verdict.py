@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, computed_field, field_validator
+from pydantic import ConfigDict, computed_field, field_validator
 
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, StrictModel
 
 VERDICT = "gate/verdict.json"
 """Where it is among the artifacts of the MLflow run."""
 
 
-class Check(BaseModel):
+class Check(StrictModel):
     """One condition of the gate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
     value: float | str | None
@@ -42,10 +40,8 @@ class Check(BaseModel):
         return f"{self.name} {self.found}, required {self.bound}"
 
 
-class Candidate(BaseModel):
+class Candidate(StrictModel):
     """What a verdict is about: MLflow's model and the hashes of what was judged."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     model_id: str
     model_sha256: str

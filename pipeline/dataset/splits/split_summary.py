@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, StrictModel
 from pipeline.dataset.splits.table import SPLITS
 from pipeline.params import SplitParams
 
@@ -17,11 +16,7 @@ SPLIT_SUMMARY_FILE = Path("artifacts/split/split.json")
 """Below the project's root."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SplitCounts(_Part):
+class SplitCounts(StrictModel):
     """Radiographs in each split, their share, and how far it is from the share wanted."""
 
     train: int
@@ -35,14 +30,14 @@ class SplitCounts(_Part):
     test_deviation: float
 
 
-class GroupSize(_Part):
+class GroupSize(StrictModel):
     """How many groups have so many radiographs."""
 
     radiographs: int
     groups: int
 
 
-class MixedGroup(_Part):
+class MixedGroup(StrictModel):
     """A group with more than one class or patient."""
 
     group: str

@@ -21,9 +21,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, StrictModel
 from pipeline.files import write_json
 from pipeline.params import ValidateParams
 from pipeline.table_files import columns_of, table_of
@@ -65,10 +65,8 @@ QUANTITIES = {
 }
 
 
-class Distribution(BaseModel):
+class Distribution(StrictModel):
     """Of one quantity of some pairs: lung area as a share of the mask, intensity 0..255."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     mean: float
     median: float
@@ -78,10 +76,8 @@ class Distribution(BaseModel):
     """Those of QUANTILES; none without pairs."""
 
 
-class Population(BaseModel):
+class Population(StrictModel):
     """Some pairs, all or those of a class."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     n: int
     """Pairs."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
+from pipeline.artifacts import StrictModel
 from pipeline.dataset.layout import IMAGES, MASKS
 from pipeline.dataset.versions.findings import version_findings
 from pipeline.dataset.versions.versions import (
@@ -22,11 +22,7 @@ from pipeline.dataset.versions.versions import (
 from pipeline.settings import Settings
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class VersionResults(_Part):
+class VersionResults(StrictModel):
     """What validation says of a version."""
 
     good_pairs: int
@@ -40,7 +36,7 @@ class VersionResults(_Part):
     """Of each class, the mean grey value, 0..255."""
 
 
-class _VersionName(_Part):
+class _VersionName(StrictModel):
     commit: str
     date: str
     md5: str
@@ -52,7 +48,7 @@ class VersionSummary(VersionResults, _VersionName):
     """Which version it is, and what validation says of it."""
 
 
-class DifferenceSummary(_Part):
+class DifferenceSummary(StrictModel):
     """A difference for machines; the fields are those of Difference."""
 
     before: VersionSummary

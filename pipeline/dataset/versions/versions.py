@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict
-
+from pipeline.artifacts import StrictModel
 from pipeline.dataset.layout import IMAGES, Pair
 from pipeline.errors import DatasetError
 from pipeline.files import link_file
@@ -125,10 +124,8 @@ def count_classes(image_ids: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(image_id.split("/")[0] for image_id in image_ids).items()))
 
 
-class VersionRow(BaseModel):
+class VersionRow(StrictModel):
     """A version for people and machines."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     commit: str
     """Short hash, or WORKING_TREE."""
