@@ -273,13 +273,17 @@ def test_a_verb_whose_extra_is_not_installed_says_so(
     assert "error: filelock: not installed; " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "extra"), [("pipeline.gone", None), ("filelock", "the spec of dvc")]
+)
 def test_a_module_that_should_be_there_is_a_defect_and_keeps_its_traceback(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str, extra: str | None
 ) -> None:
     def missing(*_: object) -> None:
-        raise ModuleNotFoundError("No module named 'pipeline.gone'", name="pipeline.gone")
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(cli, "app", missing)
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda _: extra)
 
     with pytest.raises(ModuleNotFoundError):
         cli.main()
