@@ -59,11 +59,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @contextmanager
 def kept_environment() -> Iterator[None]:
-    """Undo what happens to the environment within."""
+    """Undo what happens to the environment within, the umask included."""
     before = dict(os.environ)
+    umask = os.umask(0o022)
+    os.umask(umask)
     try:
         yield
     finally:
+        os.umask(umask)
         os.environ.clear()
         os.environ.update(before)
 
@@ -161,6 +164,22 @@ def git(folder: Path, *arguments: str) -> str:
     command = ["git", *identity, *arguments]
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def mode_of(path: Path) -> int:
+    """Who may do what with it: the permission bits."""
+    return path.stat().st_mode & 0o777
+
+
+def open_to_others(folder: Path) -> list[str]:
+    """What lies in `folder`, itself included, and has a bit for other users than its owner.
+
+    Links are not looked at: a file that is also in DVC's cache, in git's objects or among uv's
+    packages has the bits that it has there.
+    """
+    files = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+    own = [path for path in files if path.is_dir() or path.stat().st_nlink == 1]
+    return sorted(str(path) for path in own if mode_of(path) & 0o077)
 
 
 @contextmanager

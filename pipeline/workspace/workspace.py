@@ -17,7 +17,7 @@ from configobj import ConfigObj
 from filelock import FileLock
 
 from pipeline.errors import WorkspaceError
-from pipeline.files import read_json, sha256_file, write_json
+from pipeline.files import atomic_path, read_json, sha256_file, write_json
 from pipeline.params import override
 from pipeline.settings import Settings, child_environment
 
@@ -161,7 +161,10 @@ def refuse_uncommitted(repo: str) -> None:
 
 
 def join_cache(settings: Settings, folder: Path) -> None:
-    """Write .dvc/config.local: the deployment's own settings, and the cache that all runs share."""
+    """Write .dvc/config.local: the deployment's own settings, and the cache that all runs share.
+
+    It may hold secrets of a remote, so nobody else may read it, from its first byte.
+    """
     source = Path(settings.repo, ".dvc")
     config = ConfigObj(str(source / "config.local")) if source.is_dir() else ConfigObj()
     for section in config.values():
@@ -173,8 +176,10 @@ def join_cache(settings: Settings, folder: Path) -> None:
         "dir": str(shared_cache(settings)),
         "type": "reflink,hardlink,symlink,copy",
     }
-    config.filename = str(folder / ".dvc" / "config.local")
-    config.write()
+    with atomic_path(folder / ".dvc" / "config.local") as partial:
+        partial.touch(mode=0o600)
+        with partial.open("wb") as file:
+            config.write(file)
 
 
 def shared_cache(settings: Settings) -> Path:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import yaml
+from configobj import ConfigObj
 
 from pipeline.errors import ParamsError, WorkspaceError
 from pipeline.settings import Settings
+from pipeline.workspace import workspace as module
 from pipeline.workspace.workspace import (
     RunRequest,
     find_workspace,
@@ -16,7 +20,7 @@ from pipeline.workspace.workspace import (
     shared_cache,
     workspace_folder,
 )
-from tests.conftest import PROJECT, git
+from tests.conftest import PROJECT, git, mode_of
 
 
 @pytest.fixture
@@ -137,6 +141,35 @@ def test_workspaces_share_the_cache_and_the_deployments_own_remote(
     written = (workspace.folder / ".dvc/config.local").read_text()
     assert f"dir = {project}/.dvc/cache" in written
     assert f"url = {project.parent}/store" in written
+
+
+def test_secrets_of_a_remote_are_for_no_other_users_eyes_from_the_first_byte(
+    settings: Settings, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = project / ".dvc/config.local"
+    local.write_text("")
+    git(project, "add", "--force", ".dvc/config.local")  # a checkout begins with one of 0666
+    git(project, "commit", "--quiet", "--message=no secrets")
+    local.write_text("['remote \"site\"']\n    url = s3://site\n    password = hush\n")
+    modes: list[int] = []
+
+    class Watched(ConfigObj):  # type: ignore[misc]
+        def write(self, *files: IO[bytes], **options: Any) -> Any:
+            answer = super().write(*files, **options)
+            for file in files:
+                file.flush()
+            lying = [path for path in settings.home.rglob(".dvc/*") if path.is_file()]
+            modes.extend(mode_of(path) for path in lying if "hush" in path.read_text())
+            return answer
+
+    monkeypatch.setattr(module, "ConfigObj", Watched)
+    os.umask(0)
+
+    workspace = make_workspace(settings, RunRequest("one"), None)
+
+    assert set(modes) == {0o600}
+    assert "password = hush" in (workspace.folder / ".dvc/config.local").read_text()
+    assert mode_of(workspace.folder / ".dvc/config.local") == 0o600
 
 
 def test_the_cache_follows_dvcs_own_setting(settings: Settings, project: Path) -> None:
