@@ -5,7 +5,9 @@ What a run computes is in params.yaml; nothing here may change a result.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +77,35 @@ class Settings:
     def live_run(self) -> str | None:
         """The MLflow run that a training logs its epochs into; None when run by hand."""
         return os.environ.get("MLFLOW_RUN_ID")
+
+
+def private_home(settings: Settings) -> None:
+    """Make the home; it, and what this process and its children write from now on, is the user's.
+
+    For the verbs that write there. One that also writes folders of the user's own calls
+    `make_home`, and leaves the umask as it is.
+    """
+    os.umask(0o077)
+    make_home(settings)
+
+
+def make_home(settings: Settings) -> None:
+    """Make the home unless there is one, and let nobody but the user into it.
+
+    Raises ParamsError when it cannot be made, or is not the user's to close.
+    """
+    home = settings.home
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = home.stat().st_mode
+        if mode & 0o077:
+            if mode & stat.S_ISVTX:  # like /tmp, which root would close to everybody else
+                raise PermissionError(errno.EPERM, "a folder that users share")
+            home.chmod(0o700)
+    except OSError as error:
+        raise ParamsError(
+            f"LUNGSEG_HOME={home}: {error.strerror}; set it to a folder that is yours alone"
+        ) from None
 
 
 def error_file() -> Path | None:

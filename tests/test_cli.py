@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,14 +19,17 @@ from pipeline.search import trials
 from pipeline.search.space import parse_search
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
-from tests.conftest import PROJECT, git
+from tests.conftest import PROJECT, git, mode_of, open_to_others
 
 Run = Callable[..., int]
+GRID = {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1, 2]}}
 
 
 @pytest.fixture
-def lungseg(monkeypatch: pytest.MonkeyPatch) -> Run:
+def lungseg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run the command line in this process; returns its exit code."""
+
+    monkeypatch.setenv("LUNGSEG_HOME", str(tmp_path / "home"))
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["lungseg", *arguments])
@@ -147,6 +151,92 @@ def test_a_task_takes_its_request_from_the_environment_and_prints_json(
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        (["up"], "pipeline.services.control.up"),
+        (["down"], "pipeline.services.control.down"),
+        (["task", "train", "--run-id=a"], "pipeline.run.task.run_task"),
+        (
+            ["task", "plan", "--run-id=a", f"--search={json.dumps(GRID)}"],
+            "pipeline.search.trials.run_search_task",
+        ),
+        (
+            ["retrain", "--local", "--revision=main"],
+            "pipeline.run.standalone.retrain_standalone",
+        ),
+        (
+            ["search", "presets/search.yaml", "--local", "--revision=main"],
+            "pipeline.search.launch.search_standalone",
+        ),
+        (["track"], "pipeline.run.standalone.track"),
+        (["data", "diff", "HEAD"], "pipeline.dataset.versions.difference.compare_versions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_a_verb_writes_below_the_home_is_the_users_alone(
+    lungseg: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    work: str,
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+
+    def write(*_: object) -> None:
+        (home / "runs").mkdir()
+        (home / "runs/mlflow.db").touch()
+        raise WorkspaceError("enough")
+
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setattr(work, write)
+    os.umask(0)
+
+    assert lungseg(*arguments) == 1
+    assert (home / "runs/mlflow.db").exists()
+    assert open_to_others(home) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        (["predict", "a.png", "--out=b"], "pipeline.serving.masks.predict_files"),
+        (["stage", "train"], "pipeline.stages.train.run"),
+        (["data", "import", "a"], "pipeline.dataset.delivery.importing.import_dataset"),
+        (["data", "phantom", "a", "--pairs=1"], "pipeline.dataset.synthetic.phantom.write_dataset"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_verb_that_writes_a_persons_own_folders_follows_their_umask(
+    lungseg: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    work: str,
+) -> None:
+    def write(*_: object) -> None:
+        (tmp_path / "own").touch()
+        raise WorkspaceError("enough")
+
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setattr(work, write)
+    os.umask(0o022)
+
+    assert lungseg(*arguments) == 1
+    assert mode_of(tmp_path / "own") == 0o644
+
+
+def test_a_home_that_a_stage_makes_is_closed(
+    lungseg: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setattr("pipeline.stages.train.run", lambda *_: "trained")
+
+    assert lungseg("stage", "train") == 0
+    assert mode_of(tmp_path / "home") == 0o700
+
+
 def test_a_wrong_parameter_is_refused_before_a_run_starts(
     lungseg: Run,
     capsys: pytest.CaptureFixture[str],
@@ -195,13 +285,12 @@ def test_a_task_of_a_search_takes_search_and_number_from_the_environment(
         return TaskReport(stage="trial", status="ran")
 
     monkeypatch.setattr(trials, "run_search_task", run_search_task)
-    content = {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1, 2]}}
     monkeypatch.setenv("LUNGSEG_RUN_ID", "manual:1")
     monkeypatch.setenv("LUNGSEG_TRIAL", "1")
-    monkeypatch.setenv("LUNGSEG_SEARCH", json.dumps(content))
+    monkeypatch.setenv("LUNGSEG_SEARCH", json.dumps(GRID))
 
     assert lungseg("task", "trial") == 0
-    assert seen == [RunRequest("manual:1"), parse_search(content, "test"), "trial", 1]
+    assert seen == [RunRequest("manual:1"), parse_search(GRID, "test"), "trial", 1]
     monkeypatch.setenv("LUNGSEG_SEARCH", "{")
     assert lungseg("task", "trial") == 1
     assert "error: search: method: found None" in capsys.readouterr().err

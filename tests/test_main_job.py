@@ -22,7 +22,7 @@ from PIL import Image
 from pipeline.params import check_override, read_assignments
 from pipeline.services import airflow
 from pipeline.settings import Settings, child_environment
-from tests.conftest import git
+from tests.conftest import git, open_to_others
 from tests.projects import make_project
 
 pytestmark = pytest.mark.slow
@@ -349,3 +349,15 @@ def test_a_search_ends_with_its_trials_below_one_run_and_a_preset(
     content = check_override(site.folder / "params.yaml", read_assignments(preset))
     assert content["train"]["epochs"] == 1
     assert 0.001 <= content["train"]["learning_rate"] <= 0.1
+
+
+def test_all_that_services_and_runs_left_is_the_users_alone(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    home = site.settings.home
+    radiograph = next(home.glob("runs/*/data/COVID/images/*.png"))
+
+    assert open_to_others(home) == []
+    assert radiograph.stat().st_nlink > 1  # a link into DVC's cache, not a copy
+    assert {path.name for path in home.rglob("*.db")} == {"mlflow.db", "airflow.db"}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, private_home
 
 app = typer.Typer(no_args_is_help=True, help="The dataset: synthetic, imported, fetched.")
 
@@ -71,6 +71,7 @@ def diff(
     from pipeline.dataset.versions.difference import compare_versions
     from pipeline.dataset.versions.version_tables import difference_view
 
+    private_home(Settings())
     difference = compare_versions(Path.cwd(), before, after)
     _show(difference.summary.model_dump(), as_json, lambda: difference_view(difference))
 

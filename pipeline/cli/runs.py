@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import FORCE, LOCAL, PARAMS, REVISION, SET
-from pipeline.settings import Settings
+from pipeline.settings import Settings, private_home
 
 app = typer.Typer()
 
@@ -35,6 +35,7 @@ def retrain(
     if local:
         from pipeline.run.standalone import retrain_standalone
 
+        private_home(settings)
         raise SystemExit(retrain_standalone(settings, request))
     from pipeline.run.follow import follow, start
 
@@ -73,6 +74,7 @@ def search(
     from pipeline.search.launch import follow_search, search_standalone
 
     if local:
+        private_home(settings)
         request = RunRequest("", revision, overrides)
         raise SystemExit(search_standalone(settings, request, asked, out))
     raise SystemExit(follow_search(settings, revision, overrides, asked, out))
@@ -83,4 +85,6 @@ def track() -> None:
     """Record results made by hand with `dvc repro` as an MLflow run."""
     from pipeline.run.standalone import track as track_results
 
-    typer.echo(track_results(Settings(), Path.cwd()))
+    settings = Settings()
+    private_home(settings)
+    typer.echo(track_results(settings, Path.cwd()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, private_home
 
 if TYPE_CHECKING:
     from pipeline.services.control import Status
@@ -20,7 +20,9 @@ def up() -> None:
     """Start the local MLflow and Airflow, or use what already runs."""
     from pipeline.services.control import up as start_services
 
-    _show_services(start_services(Settings()))
+    settings = Settings()
+    private_home(settings)
+    _show_services(settings, start_services(settings))
 
 
 @app.command()
@@ -28,7 +30,9 @@ def down() -> None:
     """Stop the local MLflow and Airflow, and every task they run."""
     from pipeline.services.control import down as stop_services
 
-    typer.echo(f"stopped {stop_services(Settings())} processes")
+    settings = Settings()
+    private_home(settings)
+    typer.echo(f"stopped {stop_services(settings)} processes")
 
 
 @app.command()
@@ -36,13 +40,14 @@ def status() -> None:
     """Show the local services."""
     from pipeline.services.control import status as service_status
 
-    _show_services(service_status(Settings()))
+    settings = Settings()
+    _show_services(settings, service_status(settings))
 
 
-def _show_services(services: Sequence[Status]) -> None:
+def _show_services(settings: Settings, services: Sequence[Status]) -> None:
     from rich.console import Console
 
     from pipeline.services.service_table import service_table
 
     Console().print(service_table(services))
-    typer.echo(f"logs: {Settings().home / 'logs'}")
+    typer.echo(f"logs: {settings.home / 'logs'}")

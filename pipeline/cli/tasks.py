@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.options import FORCE, REVISION, RUN_ID, parse_json
 from pipeline.errors import ParamsError
-from pipeline.settings import Settings
+from pipeline.settings import Settings, make_home, private_home
 
 app = typer.Typer()
 
@@ -26,7 +26,9 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
         stages = Path(__file__).parents[1] / "stages"
         known = sorted(path.stem for path in stages.glob("[a-z]*.py"))
         raise ParamsError(f"stage {name!r}: unknown, expected one of {', '.join(known)}") from None
-    typer.echo(module.run(load_params(Path("params.yaml")), Path()))
+    params = load_params(Path("params.yaml"))
+    make_home(Settings())  # for checkpoints
+    typer.echo(module.run(params, Path()))
 
 
 @app.command()
@@ -55,16 +57,18 @@ def task(
     from pipeline.workspace.workspace import RunRequest
 
     request = RunRequest(run_id, revision, _parse_overrides(overrides), force)
+    settings = Settings()
+    private_home(settings)
     if search:
         from pipeline.search.space import parse_search
         from pipeline.search.trials import run_search_task
 
         asked = parse_search(parse_json(search), "search")
-        report = run_search_task(Settings(), request, asked, name, number)
+        report = run_search_task(settings, request, asked, name, number)
     else:
         from pipeline.run.task import run_task
 
-        report = run_task(Settings(), request, name)
+        report = run_task(settings, request, name)
     typer.echo(report.line)
 
 

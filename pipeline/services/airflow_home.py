@@ -97,7 +97,12 @@ def _configuration(settings: Settings) -> dict[str, dict[str, str]]:
             "execution_api_retries": "10",
             "execution_api_retry_wait_max": "15",
         },
-        "logging": {"colored_console_log": "False"},
+        "logging": {
+            "colored_console_log": "False",
+            # Some logs get these bits whatever the umask is, by default more than the user's.
+            "file_task_handler_new_folder_permissions": "0o700",
+            "file_task_handler_new_file_permissions": "0o600",
+        },
         "scheduler": {
             # A task whose processes died with nobody to tell is retried within this time.
             "task_instance_heartbeat_timeout": "45",

@@ -20,7 +20,7 @@ from pipeline.services import airflow_home
 from pipeline.services.airflow import log_in
 from pipeline.services.daemon import alive, descendants, end
 from pipeline.services.local import Service, environment, is_local, services
-from pipeline.settings import Settings
+from pipeline.settings import Settings, make_home
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _row(service: Service) -> Status:
 @contextmanager
 def _lock(settings: Settings) -> Iterator[None]:
     """One `up` or `down` at a time; the second waits for the first."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings)
     lock = filelock.FileLock(settings.home / "services.lock")
     if not _acquired(lock, 0):
         logger.info("another `lungseg up` or `down` is at work; waiting for it")

@@ -79,6 +79,10 @@ class RunRecord:
             self.client.log_artifacts(self.run_id, str(path), target)
         else:
             self.client.log_artifact(self.run_id, str(path), folder)
+        if self.settings.artifact_location:  # copies here keep the bits that DVC gives: for all
+            for copy in Path(self.settings.artifact_location, self.run_id).rglob("*"):
+                if copy.is_file():
+                    copy.chmod(0o600)
 
     def _log_model(self, project: Path, network: Path) -> str:
         model = find_model(self.client, self.run)

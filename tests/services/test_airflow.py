@@ -274,6 +274,8 @@ def test_configuration_keeps_its_secrets_and_follows_the_settings(settings: Sett
     assert read() == first
     assert first["api"]["port"] == "8123"
     assert first["api"]["host"] == "127.0.0.1"
+    assert first["logging"]["file_task_handler_new_file_permissions"] == "0o600"
+    assert first["logging"]["file_task_handler_new_folder_permissions"] == "0o700"
     assert first["database"]["sql_alchemy_conn"].startswith(f"sqlite:///{settings.home}")
     assert len(first["api_auth"]["jwt_secret"]) >= 64
 

@@ -15,6 +15,7 @@ from pipeline.services import control, local
 from pipeline.services.daemon import Daemon, end
 from pipeline.services.local import Service, read_variables
 from pipeline.settings import Settings
+from tests.conftest import mode_of
 
 SERVE = "import time; time.sleep(60)"
 
@@ -76,6 +77,16 @@ def test_two_ups_at_the_same_moment_start_one_service(
     assert len(pids) == 2
     assert len(set(pids)) == 1
     control.down(settings)
+
+
+def test_home_that_the_lock_makes_is_closed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_services(monkeypatch, stand_in(settings))
+
+    control.down(settings)
+
+    assert mode_of(settings.home) == 0o700
 
 
 def test_lock_that_is_never_given_back_is_named(

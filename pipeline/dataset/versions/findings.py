@@ -14,7 +14,7 @@ from pipeline.dataset.versions.versions import Version, link_files
 from pipeline.errors import StageError
 from pipeline.fingerprints import code_sha256
 from pipeline.params import ValidateParams, load_params
-from pipeline.settings import Settings
+from pipeline.settings import Settings, make_home
 
 
 def find_findings(settings: Settings, md5: str, data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -27,6 +27,7 @@ def find_findings(settings: Settings, md5: str, data: Path) -> tuple[pd.DataFram
     if known:
         return known
     manifest, quarantine = inspect_dataset(data, _limits(settings))
+    make_home(settings)
     target = _target(settings, md5)
     QUARANTINE.write(target.with_suffix(".quarantine.parquet"), quarantine)
     MANIFEST.write(target, manifest)
@@ -67,7 +68,7 @@ def version_findings(settings: Settings, version: Version) -> tuple[pd.DataFrame
     known = load_findings(settings, version.pointer.md5)
     if known:
         return known
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings)
     # Below the home, where links into the cache are most likely to be possible.
     with tempfile.TemporaryDirectory(dir=settings.home, suffix=".partial") as temporary:
         folder = Path(temporary, "data")

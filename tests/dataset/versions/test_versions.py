@@ -29,7 +29,7 @@ from pipeline.dataset.versions.versions import (
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
 from pipeline.workspace.objects import DataPointer, object_path, parse_pointer
-from tests.conftest import PROJECT, write_dataset
+from tests.conftest import PROJECT, mode_of, write_dataset
 from tests.dataset.delivery.deliveries import shell, snapshot
 
 DVC = f"{sys.executable} -m dvc"
@@ -207,6 +207,7 @@ def test_what_validation_found_is_kept_and_asked_for_once(project: Path, tmp_pat
 
     again = find_findings(settings, "a.dir", tmp_path / "nowhere")
 
+    assert mode_of(settings.home) == 0o700
     pd.testing.assert_frame_equal(again[0], manifest)
     pd.testing.assert_frame_equal(again[1], quarantine)
     assert set(manifest["flags"]) == {""}

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ParamsError
+from pipeline.settings import Settings, make_home, private_home
+from tests.conftest import mode_of, open_to_others
+
+
+@pytest.fixture(autouse=True)
+def _lax_umask() -> None:
+    os.umask(0)
+
+
+def test_a_home_is_made_for_the_user_alone(tmp_path: Path) -> None:
+    home = tmp_path / "disk/home"
+
+    make_home(Settings(home=home))
+
+    assert mode_of(home) == 0o700
+    assert os.umask(0) == 0
+
+
+def test_a_home_that_others_may_enter_is_closed_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    home, link = tmp_path / "home", tmp_path / "link"
+    home.mkdir(mode=0o2777)
+    (home / "mlflow.db").write_text("tables")
+    link.symlink_to(home)
+
+    make_home(Settings(home=link))
+
+    assert mode_of(home) == 0o700
+    assert (home / "mlflow.db").read_text() == "tables"
+
+
+def test_what_this_process_and_its_children_write_is_the_users_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+
+    private_home(Settings(home=home))
+    (home / "runs").mkdir()
+    (home / "runs/a").touch()
+    subprocess.run("mkdir logs && touch logs/b", shell=True, cwd=home, check=True)  # noqa: S602
+
+    assert {path.name for path in home.rglob("*")} == {"runs", "a", "logs", "b"}
+    assert open_to_others(home) == []
+
+
+def test_a_folder_that_users_share_is_no_home(tmp_path: Path) -> None:
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+
+    with pytest.raises(ParamsError, match=f"LUNGSEG_HOME={shared}: a folder that users share; set"):
+        make_home(Settings(home=shared))
+
+    assert mode_of(shared) == 0o777
+
+
+def test_a_home_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "home").mkdir(mode=0o770)
+    monkeypatch.setattr(Path, "chmod", refuse)
+
+    with pytest.raises(ParamsError, match="Operation not permitted; set it to a folder that is"):
+        make_home(Settings(home=tmp_path / "home"))
+
+
+def test_a_file_is_no_home(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+
+    with pytest.raises(ParamsError, match="File exists"):
+        make_home(Settings(home=tmp_path / "home"))
