@@ -237,6 +237,21 @@ def test_a_home_that_a_stage_makes_is_closed(
     assert mode_of(tmp_path / "home") == 0o700
 
 
+def test_up_and_status_name_the_file_of_the_password(
+    lungseg: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("LUNGSEG_AIRFLOW_PASSWORD", raising=False)
+    where = tmp_path / "home/airflow/passwords.json"
+    for verb in ("up", "status"):
+        monkeypatch.setattr(f"pipeline.services.control.{verb}", lambda _: [])
+
+        assert lungseg(verb) == 0
+        assert f"Airflow: log in as admin, password in {where}\n" in capsys.readouterr().out
+
+
 def test_a_wrong_parameter_is_refused_before_a_run_starts(
     lungseg: Run,
     capsys: pytest.CaptureFixture[str],

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from pipeline.params import check_override, read_assignments
-from pipeline.services import airflow
+from pipeline.services import airflow, airflow_home
 from pipeline.settings import Settings, child_environment
 from tests.conftest import git, open_to_others
 from tests.projects import make_project
@@ -102,6 +102,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = Site(folder, settings, environment)
     started = made.lungseg("up")
     assert started.returncode == 0, started.stderr
+    assert airflow_home.password(settings) not in started.stdout + started.stderr
     yield made
     made.lungseg("down")
 
@@ -361,3 +362,17 @@ def test_all_that_services_and_runs_left_is_the_users_alone(
     assert open_to_others(home) == []
     assert radiograph.stat().st_nlink > 1  # a link into DVC's cache, not a copy
     assert {path.name for path in home.rglob("*.db")} == {"mlflow.db", "airflow.db"}
+
+
+def test_the_password_is_in_its_file_and_nowhere_else(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    password = airflow_home.password(site.settings)
+    where = airflow_home.folder(site.settings) / "passwords.json"
+    shown = [first, site.lungseg("up"), site.lungseg("status")]
+    files = [path for path in site.settings.home.rglob("*") if path.is_file()]
+
+    assert all(f"password in {where}" in done.stdout for done in shown)
+    assert not [done for done in shown if password in done.stdout + done.stderr]
+    assert [path for path in files if password.encode() in path.read_bytes()] == [where]

@@ -47,7 +47,9 @@ def status() -> None:
 def _show_services(settings: Settings, services: Sequence[Status]) -> None:
     from rich.console import Console
 
+    from pipeline.services.airflow_home import account
     from pipeline.services.service_table import service_table
 
     Console().print(service_table(services))
+    typer.echo(f"Airflow: {account(settings)}")
     typer.echo(f"logs: {settings.home / 'logs'}")

@@ -266,10 +266,7 @@ def failure(run: Run, settings: Settings) -> str:
 
 
 def _addresses(run: Run, page: str, settings: Settings) -> Iterator[str]:
-    log_in = f"log in as {settings.airflow_user}"
-    if settings.airflow_password is None:
-        log_in += f", password {airflow_home.password(settings)}"
-    yield f"Airflow  {page}  ({log_in})"
+    yield f"Airflow  {page}  ({airflow_home.account(settings)})"
     mlflow_id = run.mlflow_id()
     mlflow = run.tracking.page(mlflow_id) if mlflow_id else None
     yield f"MLflow   {mlflow or run.tracking.uri}"

@@ -16,6 +16,8 @@ from pipeline.files import atomic_path, read_json
 from pipeline.services.daemon import Daemon, end
 from pipeline.settings import Settings
 
+PASSWORDS = "passwords.json"
+
 
 def program(name: str) -> str:
     """A command of this environment, beside its Python."""
@@ -78,7 +80,7 @@ def _configuration(settings: Settings) -> dict[str, dict[str, str]]:
             "parallelism": "8",
             "hostname_callable": "socket.gethostname",  # the default asks a name server
             "simple_auth_manager_users": f"{settings.airflow_user}:admin",
-            "simple_auth_manager_passwords_file": f"{home}/passwords.json",
+            "simple_auth_manager_passwords_file": f"{home}/{PASSWORDS}",
         },
         "database": {
             "sql_alchemy_conn": f"sqlite:///{home}/airflow.db",
@@ -118,20 +120,29 @@ def _configuration(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def _write_password(settings: Settings) -> None:
-    path = folder(settings) / "passwords.json"
+    """Write the user's password, generated if there is none, and then show it once."""
+    path = folder(settings) / PASSWORDS
     passwords: dict[str, str] = read_json(path) if path.exists() else {}
-    generated = passwords.get(settings.airflow_user) or secrets.token_urlsafe(12)
-    passwords[settings.airflow_user] = settings.airflow_password or generated
+    user, generated = settings.airflow_user, secrets.token_urlsafe(12)
+    passwords[user] = settings.airflow_password or passwords.get(user) or generated
     with atomic_path(path) as partial:
         partial.touch(mode=0o600)
         partial.write_text(json.dumps(passwords) + "\n", encoding="utf-8")
+    if passwords[user] == generated and sys.stdout.isatty():  # anything else may be kept as a log
+        sys.stdout.write(f"Airflow's password of {user}, shown this once: {generated}\n")
+
+
+def account(settings: Settings) -> str:
+    """How a person logs in, in words: the user, and the file of a password not set by hand."""
+    where = "" if settings.airflow_password else f", password in {folder(settings) / PASSWORDS}"
+    return f"log in as {settings.airflow_user}{where}"
 
 
 def password(settings: Settings) -> str:
     """LUNGSEG_AIRFLOW_PASSWORD, else the one of the local Airflow. Raises ServiceError."""
     if settings.airflow_password:
         return settings.airflow_password
-    path = folder(settings) / "passwords.json"
+    path = folder(settings) / PASSWORDS
     try:
         return str(read_json(path)[settings.airflow_user])
     except (FileNotFoundError, KeyError, ValueError):

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.errors import ServiceError
+from pipeline.files import write_json
 from pipeline.run import follow as module
 from pipeline.run.follow import follow, start
 from pipeline.services.airflow import TaskState
@@ -160,6 +161,21 @@ def test_end_names_the_pages_of_the_run_and_its_report(
     assert "http://airflow/dags/retrain/runs/r1  (log in as admin)" in text
     assert "http://mlflow/#/experiments/7/runs/m1/artifacts/report/index.html" in text
     assert "secret" not in text
+
+
+def test_end_names_the_file_of_the_generated_password_and_never_shows_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("LUNGSEG_AIRFLOW_PASSWORD")
+    passwords = tmp_path / "airflow/passwords.json"
+    write_json(passwords, {"admin": "generated"})
+
+    for terminal in (False, True):
+        airflow = FakeAirflow([("success", ENDED)], {"promote": RELEASED})
+        _, text = show(monkeypatch, airflow, tmp_path, terminal=terminal)
+
+        assert f"(log in as admin, password in {passwords})" in text
+        assert "generated" not in text
 
 
 @pytest.mark.parametrize(

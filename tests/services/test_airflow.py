@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -246,10 +248,56 @@ def test_password_is_made_once_and_only_its_owner_may_read_it(settings: Settings
         assert (airflow_home.folder(settings) / name).stat().st_mode & 0o077 == 0
 
 
+class Stream(io.StringIO):
+    """Output that goes to a terminal, or not."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_generated_password_is_shown_once_and_only_on_a_terminal(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    terminal: bool,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes anything for a terminal then
+    caplog.set_level(logging.DEBUG)
+    shown, errors = Stream(terminal=terminal), Stream(terminal=True)
+    monkeypatch.setattr("sys.stdout", shown)
+    monkeypatch.setattr("sys.stderr", errors)
+
+    for _ in range(2):
+        airflow_home.prepare(settings, {})
+
+    password = airflow_home.password(settings)
+    line = f"Airflow's password of admin, shown this once: {password}\n"
+    assert shown.getvalue() == (line if terminal else "")
+    assert password not in errors.getvalue() + caplog.text
+
+
+def test_account_names_the_file_of_a_generated_password_only(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = airflow_home.folder(settings) / "passwords.json"
+
+    assert airflow_home.account(settings) == f"log in as admin, password in {where}"
+    monkeypatch.setenv("LUNGSEG_AIRFLOW_PASSWORD", "mine")
+    assert airflow_home.account(settings) == "log in as admin"
+
+
 def test_password_of_the_settings_wins(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNGSEG_AIRFLOW_PASSWORD", "mine")
+    shown = Stream(terminal=True)
+    monkeypatch.setattr("sys.stdout", shown)
     airflow_home.prepare(settings, {})
 
+    assert shown.getvalue() == ""
     passwords = json.loads((airflow_home.folder(settings) / "passwords.json").read_text())
     assert airflow_home.password(settings) == passwords["admin"] == "mine"
 
