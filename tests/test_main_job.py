@@ -180,9 +180,8 @@ def test_dvc_repro_by_hand_finds_every_stage_cached(
 
     def repro() -> str:
         command = ["dvc", "repro", "--pull"]
-        done = subprocess.run(
-            command, cwd=clone, env=site.environment, capture_output=True, text=True
-        )
+        env = {**site.environment, "LUNGSEG_HOME": str(clone / ".lungseg")}  # as without it
+        done = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
