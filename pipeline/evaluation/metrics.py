@@ -18,7 +18,10 @@ PER_IMAGE_FILE = Path("artifacts/evaluate/per_image.parquet")
 PER_CLASS_FILE = Path("artifacts/evaluate/per_class.csv")
 """All below the project's root."""
 
-IDENTITY = ("image_id", "class_name", "pixel_sha256")
+IDENTITY = ("image_id", "class_name", "pixel_sha256", "group")
+FAILURE = 0.90
+"""A radiograph whose Dice is below this is a failure."""
+
 PER_IMAGE = TableFile(
     {
         **dict.fromkeys(IDENTITY, TEXT),
@@ -39,6 +42,8 @@ class ImageScores:
     image_id: str
     class_name: str
     pixel_sha256: str
+    group: str
+    """As in split.csv: radiographs of one group are of one patient, or near-duplicates."""
     counts: Counts
     scores: Scores
 

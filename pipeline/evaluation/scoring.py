@@ -52,6 +52,10 @@ class LabelledPair(Protocol):
     def pixel_sha256(self) -> str:
         """Of the radiograph's pixels."""
 
+    @property
+    def group(self) -> str:
+        """Its group in split.csv."""
+
 
 def score_images(
     predictor: Segmenter,
@@ -90,7 +94,9 @@ def _score_batch(
         if predictions:
             _write_mask(predictions / f"{pair.image_id}.png", mask)
         counts = confusion(mask, truth)
-        yield ImageScores(pair.image_id, pair.class_name, pair.pixel_sha256, counts, score(counts))
+        yield ImageScores(
+            pair.image_id, pair.class_name, pair.pixel_sha256, pair.group, counts, score(counts)
+        )
 
 
 def _binarise(lung: NDArray[np.float32], threshold: float, image_id: str) -> NDArray[np.uint8]:

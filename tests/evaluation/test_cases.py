@@ -65,7 +65,7 @@ def test_no_worst_case_is_better_than_a_median_one_and_none_of_those_than_a_best
 def test_missed_and_extra_area_are_shares_of_the_reference_lung(
     counts: Counts, missed: float | None, extra: float | None
 ) -> None:
-    image = ImageScores("N/1", "N", "", counts, score(counts))
+    image = ImageScores("N/1", "N", "", "N/1", counts, score(counts))
     case = Case("worst", 1, image, b"", b"")
 
     assert (case.missed, case.extra) == (missed, extra)

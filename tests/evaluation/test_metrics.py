@@ -20,7 +20,9 @@ from pipeline.evaluation.scores import Counts, score
 
 def images_of(*images: tuple[str, Counts]) -> list[ImageScores]:
     return [
-        ImageScores(f"{name}/{number}", name, f"{number}", counts, score(counts))
+        ImageScores(
+            f"{name}/{number}", name, f"{number}", f"{name}/{number}", counts, score(counts)
+        )
         for number, (name, counts) in enumerate(images)
     ]
 

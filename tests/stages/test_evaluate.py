@@ -39,7 +39,7 @@ def test_the_stage_scores_every_test_radiograph_and_only_those(
     assert table["image_id"].tolist() == split[split["split"] == "test"]["image_id"].tolist()
     assert line.startswith("evaluate: 10 test radiographs, mean Dice 0.")
     assert table.columns.tolist() == [
-        *("image_id", "class_name", "pixel_sha256", "tp", "fp", "fn", "tn"),
+        *("image_id", "class_name", "pixel_sha256", "group", "tp", "fp", "fn", "tn"),
         *SCORES,
     ]
 

@@ -1,0 +1,114 @@
+"""What a person decides about a candidate before it may be released."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import ValidationError
+
+from pipeline.errors import ReleaseError
+from pipeline.evaluation.visual_report import REPORT_FILE, Report, ShownCase
+from pipeline.files import read_json
+from pipeline.release.release_record import Approval
+from pipeline.release.signing import Signer
+from pipeline.release.verdict import Candidate, Verdict
+from pipeline.tracking.run_record import RunRecord, find_artifact
+
+log = logging.getLogger(__name__)
+
+APPROVAL = "gate/approval.json"
+"""Where it is among the artifacts of the MLflow run."""
+
+PICTURES = 6
+"""Of the worst cases, in the text for the person who decides."""
+
+
+def keep_decision(
+    record: RunRecord, signer: Signer, verdict: Verdict | None, approval: Approval
+) -> None:
+    """Sign and keep a decision in the run record; a later one replaces it.
+
+    Raises ReleaseError when there is no verdict to decide about, or the candidate is refused.
+    """
+    if verdict is None:
+        raise ReleaseError(
+            f"run {record.run_id}: has no verdict of its gate that can be believed, so there is "
+            "nothing to decide yet; let the gate run first",
+        )
+    if approval.decision == "approve" and not verdict.passed:
+        raise ReleaseError(
+            f"run {record.run_id}: the gate refused it ({verdict.reasons[0]}), so approving it "
+            "changes nothing; train a better model",
+        )
+    record.client.log_dict(record.run_id, signer.sign(approval.model_dump()), APPROVAL)
+    record.client.set_tag(record.run_id, "approval", f"{approval.decision} by {approval.by}")
+
+
+def read_approval(record: RunRecord, signer: Signer, candidate: Candidate) -> Approval | None:
+    """The decision about this very candidate and report; None when there is none to believe."""
+    with TemporaryDirectory() as temporary:
+        path = find_artifact(record.client, record.run_id, APPROVAL, Path(temporary))
+        if path is None:
+            return None
+        try:
+            document = read_json(path)
+            problem = signer.problem(document) if isinstance(document, dict) else "is none"
+            approval = Approval.model_validate(document)
+        except (ValueError, ValidationError):
+            log.warning("run %s: its approval cannot be read, and does not count", record.run_id)
+            return None
+    about = (candidate.release_sha256, candidate.report_sha256)
+    if (approval.release_sha256, approval.report_sha256) != about:
+        problem = "is about another candidate or report"
+    if problem:
+        log.warning("run %s: its approval %s, and does not count", record.run_id, problem)
+        return None
+    return approval
+
+
+def approval_text(record: RunRecord, verdict: Verdict) -> str:
+    """What a person needs for the decision, as Markdown: scores, changes, worst cases, the report.
+
+    The pictures are addresses of the MLflow server, which the reader's browser must reach.
+    """
+    return "\n".join(_lines(record, verdict))
+
+
+def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
+    uri = record.settings.tracking_uri
+    champion = verdict.champion_version
+    yield f"The gate let this model pass{f', against version {champion}' if champion else ''}."
+    yield ""
+    yield "| score | value | 95 % interval |"
+    yield "|---|---|---|"
+    for name, one in verdict.metrics.items():
+        yield f"| {name} | {one.value:.4f} | {one.interval[0]:.4f} to {one.interval[1]:.4f} |"
+    yield ""
+    against = [check for check in verdict.checks if check.name.startswith("dice_vs_")]
+    if against:
+        yield "| change of Dice | found | required |"
+        yield "|---|---|---|"
+        for check in against:
+            yield f"| {check.name.removeprefix('dice_vs_')} | {check.found} | {check.bound} |"
+        yield ""
+    if verdict.bounds.note:
+        yield f"**Bounds {verdict.bounds.note}.**"
+        yield ""
+    for case in _worst(record):
+        picture = f"{uri}/get-artifact?path=report/{case.overlay}&run_uuid={record.run_id}"
+        yield f"![{case.image_id}, Dice {case.dice:.3f}]({picture})"
+        yield ""
+        yield f"{case.image_id}: Dice {case.dice:.3f}"
+        yield ""
+    yield f"[The whole report]({record.url}/artifacts/report/index.html)"
+
+
+def _worst(record: RunRecord) -> list[ShownCase]:
+    with TemporaryDirectory() as temporary:
+        where = f"report/{REPORT_FILE.name}"
+        path = find_artifact(record.client, record.run_id, where, Path(temporary))
+        cases = Report.read(path).cases if path else ()
+    return sorted(cases, key=lambda case: case.dice)[:PICTURES]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.intervals import lower_bound, resampled_means, score_intervals
+from pipeline.evaluation.metrics import ImageScores, per_image_table
+from pipeline.evaluation.scores import Counts, score
+
+
+def test_the_spread_is_that_of_the_mean_of_independent_patients() -> None:
+    values = np.random.default_rng(0).normal(0.95, 0.03, 200)
+
+    means = resampled_means(values[:, np.newaxis], [str(n) for n in range(200)])[:, 0]
+
+    assert means.mean() == pytest.approx(values.mean(), abs=1e-3)
+    assert means.std() == pytest.approx(values.std() / np.sqrt(200), rel=0.1)
+
+
+def test_radiographs_of_one_patient_tell_no_more_than_one() -> None:
+    patients = np.random.default_rng(0).normal(0.95, 0.03, 50)
+    values = np.repeat(patients, 4)
+    names = np.repeat([str(n) for n in range(50)], 4)
+
+    together = resampled_means(values[:, np.newaxis], names)[:, 0].std()
+    apart = resampled_means(values[:, np.newaxis], [str(n) for n in range(200)])[:, 0].std()
+
+    assert together == pytest.approx(2 * apart, rel=0.15)
+
+
+def test_a_better_table_never_has_a_lower_bound() -> None:
+    rng = np.random.default_rng(1)
+    groups = [str(n // 2) for n in range(80)]
+    for _ in range(50):
+        values = rng.uniform(0, 1, 80)
+        better = values + rng.uniform(0, 0.1, 80)
+        assert lower_bound(better, groups, 0.05) >= lower_bound(values, groups, 0.05)
+
+
+def test_one_patient_alone_has_no_spread() -> None:
+    assert lower_bound(np.array([0.2, 0.4]), ["a", "a"], 0.05) == pytest.approx(0.3)
+
+
+def test_scores_and_the_worst_class_get_an_interval_that_holds_their_value() -> None:
+    rng = np.random.default_rng(2)
+    images = []
+    for number in range(60):
+        counts = Counts(90 - int(rng.integers(0, 9)), 5, 10, 900)
+        name = "COVID" if number % 2 else "Normal"
+        images.append(
+            ImageScores(f"{number}", name, f"{number}", f"{number}", counts, score(counts))
+        )
+    table = per_image_table(images)
+
+    intervals = score_intervals(table, ("accuracy", "dice"))
+
+    worst = table.groupby("class_name")["dice"].mean().min()
+    for name, value in (
+        ("accuracy", table["accuracy"].mean()),
+        ("dice", table["dice"].mean()),
+        ("worst_class_dice", worst),
+    ):
+        low, high = intervals[name]
+        assert low < value < high
+        assert high - low < 0.02
+
+
+def test_no_radiographs_are_an_error() -> None:
+    with pytest.raises(ValueError, match="no radiographs to resample"):
+        resampled_means(np.empty((0, 1)), [])
