@@ -7,7 +7,7 @@
     ├── StageError              a stage refuses its input
     ├── WorkspaceError          git, DVC or the checkout a run works in
     ├── ReleaseError            the registry, a gate's evidence, a rollback
-    │   └── RefusedError        exit code 2: the gate refused the candidate
+    │   └── OvertakenError      exit code 75: another promotion came first; worth a retry
     ├── SearchError             a search without a result
     ├── ServiceError            exit code 75: a service does not answer; worth a retry
     └── CrashedError            exit code 70: a child died without a reason; worth a retry
@@ -52,10 +52,10 @@ class ReleaseError(LungsegError):
     """The model registry or the evidence for a release is not as it must be."""
 
 
-class RefusedError(ReleaseError):
-    """The gate refused the candidate."""
+class OvertakenError(ReleaseError):
+    """Another promotion or rollback wrote to the log of releases at the same time."""
 
-    exit_code = 2
+    exit_code = 75
 
 
 class SearchError(LungsegError):

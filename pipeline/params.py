@@ -151,14 +151,22 @@ class ReportParams(Section):
 
 
 class GateParams(Section):
-    """What a candidate must reach to be released."""
+    """What a candidate must reach to be released: bounds of the deployed project."""
 
+    mode: Literal["enforce", "dry_run"]
+    """`dry_run` judges and records, and releases nothing."""
+    approval: Literal["none", "required"]
+    """Whether a person must approve each release."""
     min_accuracy: Share
     min_dice: Share
     min_worst_class_dice: Share
+    max_failures: Share
+    """Largest share of test radiographs with a Dice below 0.90."""
     max_drop: Share
-    """Largest loss of mean Dice against the champion on the same radiographs, overall and in
-    any class."""
+    """Margin of non-inferiority: largest loss of mean Dice against the champion on the same
+    radiographs, overall and in any class."""
+    max_drift: Share
+    """The same against the best release so far, so that small losses do not add up."""
     min_report_cases: Count
     """Cases whose overlays the visual report must show."""
     min_test_cases_per_class: Count
@@ -210,9 +218,18 @@ def load_params(path: Path) -> Params:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file whose top level is a mapping; raises ParamsError otherwise."""
     try:
-        content = _parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the project's root") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: not readable as YAML: {error}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """The mapping that the text of `path` holds; raises ParamsError when it holds none."""
+    try:
+        content = _parse(text)
     except (yaml.YAMLError, ValueError) as error:
         detail = " ".join(str(error).split())
         raise ParamsError(f"{path}: not readable as YAML: {detail}") from None

@@ -19,6 +19,11 @@ def _text(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
+def _path(name: str) -> Path | None:
+    value = os.environ.get(name)
+    return Path(value) if value else None
+
+
 def _port(name: str, default: int) -> int:
     value = _text(name, str(default))
     if not value.isdigit() or not 1 <= int(value) <= 65535:
@@ -67,6 +72,16 @@ class Settings:
     def airflow_password(self) -> str | None:
         """LUNGSEG_AIRFLOW_PASSWORD; None means the one the local Airflow generated."""
         return os.environ.get("LUNGSEG_AIRFLOW_PASSWORD")
+
+    @property
+    def signing_key(self) -> Path | None:
+        """LUNGSEG_SIGNING_KEY, a key that a team shares; None means the one of this host."""
+        return _path("LUNGSEG_SIGNING_KEY")
+
+    @property
+    def trusted_keys(self) -> Path | None:
+        """LUNGSEG_TRUSTED_KEYS, a file of public keys that are believed besides this host's."""
+        return _path("LUNGSEG_TRUSTED_KEYS")
 
     @property
     def checkpoints(self) -> Path:

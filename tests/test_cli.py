@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.cli import app as cli
 from pipeline.errors import DatasetError, ServiceError, WorkspaceError
-from pipeline.run import standalone, task
+from pipeline.run import decision, standalone, task
 from pipeline.run.task_report import TaskReport
 from pipeline.search import trials
 from pipeline.search.space import parse_search
@@ -311,6 +311,67 @@ def test_a_task_of_a_search_takes_search_and_number_from_the_environment(
     assert "error: search: method: found None" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("released", 0), ("unchanged", 0), ("refused", 2), ("needs approval", 3), ("cached", 0)],
+)
+def test_a_task_ends_with_the_exit_code_of_its_status(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    code: int,
+) -> None:
+    seen: list[RunRequest] = []
+
+    def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
+        seen.append(request)
+        return TaskReport(stage=name, status=status)
+
+    monkeypatch.setattr(task, "run_task", run_task)
+    monkeypatch.setenv("LUNGSEG_ALLOW_LOWERED", "Ada")
+    monkeypatch.setenv("LUNGSEG_TRIGGERED_BY", "admin")
+
+    assert lungseg("task", "promote", "--run-id", "r") == code
+    assert json.loads(capsys.readouterr().out)["status"] == status
+    assert seen[0].allow_lowered == "Ada (run started by admin)"
+
+
+def test_the_task_approve_keeps_the_answer_of_a_person(
+    lungseg: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def decide(*given: Any) -> TaskReport:
+        seen.extend(given[1:])
+        return TaskReport(stage="approve", status="approved")
+
+    monkeypatch.setattr(decision, "decide", decide)
+    answer = {
+        "decision": "approve",
+        "by": "Dr Ada",
+        "comment": "good",
+        "at": "2026-11-28T00:00:00Z",
+    }
+    monkeypatch.setenv("LUNGSEG_ANSWER", json.dumps(answer))
+
+    assert lungseg("task", "approve", "--run-id", "r") == 0
+    assert seen == ["r", "approve", "Dr Ada", "good", "2026-11-28T00:00:00Z"]
+
+
+@pytest.mark.parametrize("answer", ["", "[]", "{}", '{"decision": "approve"}'])
+def test_an_answer_that_is_none_is_one_line(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+) -> None:
+    monkeypatch.setenv("LUNGSEG_ANSWER", answer)
+
+    assert lungseg("task", "approve", "--run-id", "r") == 1
+    assert "expected JSON of decision, by, comment and at" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_a_preset_is_valid(name: str) -> None:
     from pipeline.params import check_override, read_assignments
@@ -336,19 +397,63 @@ def test_uncommitted_changes_are_named(tmp_path: Path) -> None:
         refuse_uncommitted(str(tmp_path))
 
 
+@pytest.fixture
+def tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose results DVC finds up to date."""
+    found = standalone._output
+    monkeypatch.setattr(
+        standalone,
+        "_output",
+        lambda command, folder: "" if command[0] == "dvc" else found(command, folder),
+    )
+    folder = tmp_path / "project"
+    (folder / "pipeline").mkdir(parents=True)
+    (folder / "dvc.yaml").write_text(
+        "stages:\n  split:\n    cmd: x\n    deps: [pipeline/split.py, data]\n"
+    )
+    for name in ("params.yaml", "pipeline/split.py"):
+        (folder / name).write_text("a: 1\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=first")
+    return folder
+
+
 def test_results_that_are_not_up_to_date_are_not_recorded(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {"dvc": None, "git": "c0ffee"}
-    monkeypatch.setattr(standalone, "_output", lambda command, _: answers[command[0]])
+    monkeypatch.setattr(standalone, "_output", lambda *_: None)
 
     with pytest.raises(WorkspaceError, match="results are not up to date; run `dvc repro` first"):
         standalone.track(Settings(local=True), tmp_path)
 
-    answers.update(dvc="", git=None)  # type: ignore[dict-item]
+
+@pytest.mark.parametrize("name", ["params.yaml", "pipeline/split.py", "pipeline/new one.py"])
+def test_results_of_changes_that_are_no_commit_are_not_recorded(tracked: Path, name: str) -> None:
+    (tracked / name).write_text("a: 2\n")
+
+    with pytest.raises(WorkspaceError, match=f"^{name}: changed and not committed, so the results"):
+        standalone.track(Settings(local=True), tracked)
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", "notes.txt", "data/x.png"])
+def test_results_and_strangers_in_the_folder_do_not_keep_them_from_being_recorded(
+    tracked: Path, name: str
+) -> None:
+    (tracked / name).parent.mkdir(exist_ok=True)
+    (tracked / name).write_text("x")
+
+    assert standalone._committed(tracked) == git(tracked, "rev-parse", "HEAD")
+
+
+def test_results_outside_of_a_repository_are_not_recorded(
+    tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tracked / ".git").rename(tmp_path / "gone")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+
     with pytest.raises(WorkspaceError, match="not a git repository with a commit"):
-        standalone.track(Settings(local=True), tmp_path)
+        standalone.track(Settings(local=True), tracked)
 
 
 @pytest.mark.parametrize("port", ["0", "http", "65536"])

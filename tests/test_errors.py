@@ -5,7 +5,13 @@ import inspect
 import pytest
 
 from pipeline import errors
-from pipeline.errors import CrashedError, LungsegError, RefusedError, ServiceError, UnreadableError
+from pipeline.errors import (
+    CrashedError,
+    LungsegError,
+    OvertakenError,
+    ServiceError,
+    UnreadableError,
+)
 
 TREE = [
     kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)
@@ -19,10 +25,10 @@ def test_every_error_is_one_a_person_can_mend(kind: type[Exception]) -> None:
     assert kind.__name__ in str(errors.__doc__)
 
 
-def test_exit_codes_tell_refusal_and_retry_apart() -> None:
+def test_exit_codes_tell_what_is_worth_a_retry() -> None:
     codes = {kind.__name__: getattr(kind, "exit_code", 0) for kind in TREE}
 
-    assert codes.pop("RefusedError") == RefusedError.exit_code == 2
+    assert codes.pop("OvertakenError") == OvertakenError.exit_code == 75
     assert codes.pop("ServiceError") == ServiceError.exit_code == 75
     assert codes.pop("CrashedError") == CrashedError.exit_code == 70
     assert set(codes.values()) == {1}

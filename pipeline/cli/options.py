@@ -12,6 +12,11 @@ REVISION = typer.Option(envvar="LUNGSEG_REVISION", help="Commit, branch or tag t
 SET = typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a parameter for this run.")
 PARAMS = typer.Option("--params", help="A YAML file of parameters to change for this run.")
 FORCE = typer.Option(envvar="LUNGSEG_FORCE", help="Run every stage again, cached or not.")
+ALLOW_LOWERED = typer.Option(
+    envvar="LUNGSEG_ALLOW_LOWERED",
+    metavar="NAME",
+    help="Who answers for bounds of the gate that this run lowers; without: they refuse.",
+)
 LOCAL = typer.Option("--local", help="In this process, no services.")
 
 

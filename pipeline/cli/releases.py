@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.errors import DatasetError
-from pipeline.settings import Settings
+from pipeline.errors import DatasetError, ReleaseError
+from pipeline.settings import Settings, private_home
 
 app = typer.Typer()
 
@@ -34,9 +35,21 @@ def predict(
         )
 
 
-@app.command()
-def releases() -> None:
+releases = typer.Typer(
+    invoke_without_command=True,
+    help="Show the released versions and every move of the champion.",
+)
+app.add_typer(releases, name="releases")
+
+BY = typer.Option("--by", help="Your name; default: this account's.")
+RUN = typer.Argument(help="The run's id, the pipeline's or MLflow's.")
+
+
+@releases.callback()
+def show(context: typer.Context) -> None:
     """Show the released versions and every move of the champion."""
+    if context.invoked_subcommand:
+        return
     from rich.console import Console
 
     from pipeline.release.history import list_releases
@@ -44,22 +57,92 @@ def releases() -> None:
     from pipeline.tracking.client import connect
 
     settings = Settings()
+    private_home(settings)  # the first look makes the key of this host
     with connect(settings) as client:
         for table in release_tables(settings.model_name, *list_releases(settings, client)):
             Console().print(table)
 
 
+@releases.command()
+def verify() -> None:
+    """Compare the registry and its files with the signed log of releases."""
+    from rich.console import Console
+
+    from pipeline.release.release_tables import findings_table
+    from pipeline.release.verification import verify_releases
+    from pipeline.tracking.client import connect
+
+    settings = Settings()
+    private_home(settings)
+    with connect(settings) as client:
+        found = verify_releases(settings, client)
+    looked = f"{found.entries} entries and {found.versions} signed versions"
+    if found.findings:
+        Console().print(findings_table(found.findings))
+        raise ReleaseError(
+            f"{settings.model_name}: found {len(found.findings)} differences in {looked}, expected "
+            "what was released; restore MLflow from a backup, or `lungseg rollback --to VERSION`",
+        )
+    typer.echo(f"{settings.model_name}: {looked} are as they were released")
+
+
+@releases.command()
+def key() -> None:
+    """Print the public key that this host signs with, for LUNGSEG_TRUSTED_KEYS elsewhere."""
+    from pipeline.release.signing import open_signer
+
+    settings = Settings()
+    private_home(settings)
+    typer.echo(open_signer(settings).key)
+
+
 @app.command()
 def rollback(
     to: Annotated[str | None, typer.Option(help="The version to go back to.")] = None,
+    by: Annotated[str, BY] = "",
 ) -> None:
     """Make the version before the champion, or another one, the champion again."""
     from pipeline.release.history import rollback as roll_back
     from pipeline.tracking.client import connect
 
     settings = Settings()
+    private_home(settings)
     with connect(settings) as client:
-        move = roll_back(settings, client, to)
+        move = roll_back(settings, client, to, by or getpass.getuser())
     typer.echo(
         f"{settings.model_name}: champion is version {move.to_version}, was {move.from_version}",
     )
+
+
+@app.command()
+def approve(
+    run: Annotated[str, RUN],
+    comment: Annotated[str, typer.Option(help="What you looked at.")] = "",
+    by: Annotated[str, BY] = "",
+) -> None:
+    """Approve the candidate of a run that waits for it, and release it."""
+    from pipeline.run.decision import decide, promote_decided
+    from pipeline.run.task_report import PromotionReport
+
+    settings = Settings()
+    private_home(settings)
+    decide(settings, run, "approve", by or getpass.getuser(), comment)
+    report = PromotionReport.of(promote_decided(settings, run))
+    typer.echo(f"{report.status}: {report.reason}")
+    raise SystemExit(report.exit_code)
+
+
+@app.command()
+def reject(
+    run: Annotated[str, RUN],
+    reason: Annotated[str, typer.Option(help="Why it must not be released.")],
+    by: Annotated[str, BY] = "",
+) -> None:
+    """Reject the candidate of a run that waits for approval."""
+    from pipeline.run.decision import decide, promote_decided
+
+    settings = Settings()
+    private_home(settings)
+    decide(settings, run, "reject", by or getpass.getuser(), reason)
+    outcome = promote_decided(settings, run)
+    typer.echo(f"{outcome.status}: {outcome.reason}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import FORCE, LOCAL, PARAMS, REVISION, SET
+from pipeline.cli.options import ALLOW_LOWERED, FORCE, LOCAL, PARAMS, REVISION, SET
 from pipeline.settings import Settings, private_home
 
 app = typer.Typer()
@@ -21,6 +21,7 @@ def retrain(
     assignments: Annotated[list[str] | None, SET] = None,
     params: Annotated[Path | None, PARAMS] = None,
     *,
+    allow_lowered: Annotated[str, ALLOW_LOWERED] = "",
     force: Annotated[bool, FORCE] = False,
     local: Annotated[bool, LOCAL] = False,
 ) -> None:
@@ -31,7 +32,7 @@ def retrain(
     if revision == "HEAD":
         refuse_uncommitted(settings.repo)
     overrides = _overrides(params, assignments)
-    request = RunRequest("", revision, overrides, force)
+    request = RunRequest("", revision, overrides, force, allow_lowered=allow_lowered)
     if local:
         from pipeline.run.standalone import retrain_standalone
 
@@ -39,7 +40,7 @@ def retrain(
         raise SystemExit(retrain_standalone(settings, request))
     from pipeline.run.follow import follow, start
 
-    raise SystemExit(follow(settings, start(settings, revision, overrides, force)))
+    raise SystemExit(follow(settings, start(settings, request)))
 
 
 def _overrides(params: Path | None, assignments: list[str] | None) -> tuple[str, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import FORCE, REVISION, RUN_ID, parse_json
+from pipeline.cli.options import ALLOW_LOWERED, FORCE, REVISION, RUN_ID, parse_json
 from pipeline.errors import ParamsError
 from pipeline.settings import Settings, make_home, private_home
+
+if TYPE_CHECKING:
+    from pipeline.run.task_report import TaskReport
 
 app = typer.Typer()
 
@@ -35,7 +38,10 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
 def task(
     name: Annotated[
         str,
-        typer.Argument(help="A stage, `gate`, `promote`; of a search `plan`, `trial`, `best`."),
+        typer.Argument(
+            help="A stage, `gate`, `approve`, `promote`, `close`; of a search `plan`, `trial`, "
+            "`best`."
+        ),
     ],
     run_id: Annotated[str, RUN_ID],
     revision: Annotated[str, REVISION] = "HEAD",
@@ -50,16 +56,40 @@ def task(
     number: Annotated[
         int, typer.Option("--trial", envvar="LUNGSEG_TRIAL", help="Which trial of a search.")
     ] = 0,
+    allow_lowered: Annotated[str, ALLOW_LOWERED] = "",
+    triggered_by: Annotated[
+        str, typer.Option(envvar="LUNGSEG_TRIGGERED_BY", help="Who started the run in Airflow.")
+    ] = "",
+    answer: Annotated[
+        str,
+        typer.Option(
+            envvar="LUNGSEG_ANSWER", help="What a person decided, as JSON, for `approve`."
+        ),
+    ] = "",
     *,
     force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Do one task of a run in the run's own workspace (what Airflow calls)."""
     from pipeline.workspace.workspace import RunRequest
 
-    request = RunRequest(run_id, revision, _parse_overrides(overrides), force)
     settings = Settings()
     private_home(settings)
-    if search:
+    started_by = f" (run started by {triggered_by})" if allow_lowered and triggered_by else ""
+    request = RunRequest(
+        run_id,
+        revision,
+        _parse_overrides(overrides),
+        force,
+        allow_lowered=f"{allow_lowered}{started_by}",
+    )
+    report: TaskReport
+    if name == "approve":
+        report = _decide(settings, run_id, answer)
+    elif name == "close":
+        from pipeline.run.task import close_run
+
+        report = close_run(settings, run_id)
+    elif search:
         from pipeline.search.space import parse_search
         from pipeline.search.trials import run_search_task
 
@@ -70,6 +100,23 @@ def task(
 
         report = run_task(settings, request, name)
     typer.echo(report.line)
+    if report.exit_code:
+        raise SystemExit(report.exit_code)
+
+
+def _decide(settings: Settings, run_id: str, answer: str) -> TaskReport:
+    from pipeline.run.decision import decide
+
+    said = parse_json(answer)
+    try:
+        decision, by, comment, at = (str(said[key]) for key in ("decision", "by", "comment", "at"))
+    except (TypeError, KeyError):
+        decision = ""
+    if decision not in ("approve", "reject"):
+        raise ParamsError(f"answer {answer!r}: expected JSON of decision, by, comment and at")
+    return decide(
+        settings, run_id, "approve" if decision == "approve" else "reject", by, comment, at
+    )
 
 
 def _parse_overrides(text: str) -> tuple[str, ...]:

@@ -105,11 +105,7 @@ def verify_model(folder: Path, tags: Mapping[str, str], name: str) -> ReleasedMo
     Raises ReleaseError, before anything of the model is opened, when a file was changed, added or
     removed, or when no hash was recorded.
     """
-    for leftover in [file for pattern in LEFTOVERS for file in folder.rglob(pattern)]:
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink(missing_ok=True)  # it may have lain in another one
+    remove_leftovers(folder)
     if expected := tags.get(RELEASE_SHA256):
         _compare(sha256_folder(folder), expected, "model folder is", name)
         _demand_network(folder, name)
@@ -122,6 +118,15 @@ def verify_model(folder: Path, tags: Mapping[str, str], name: str) -> ReleasedMo
         )
     _compare(model_sha256(_network(folder)), expected, "model files are", name)
     return ReleasedModel(folder, whole=False)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what MLflow's client and Python wrote into a downloaded model."""
+    for leftover in [file for pattern in LEFTOVERS for file in folder.rglob(pattern)]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)  # it may have lain in another one
 
 
 def _compare(found: str, expected: str, what: str, name: str) -> None:

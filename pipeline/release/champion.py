@@ -1,88 +1,137 @@
-"""The released model that a candidate is measured against."""
+"""The releases that a candidate is measured against: the champion, and the best one so far."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipeline.dataset.splits.table import select_split, split_rows
-from pipeline.errors import ReleaseError
-from pipeline.evaluation.metrics import PER_IMAGE, per_image_table
+from pipeline.dataset.splits.table import split_rows, test_split_sha256
+from pipeline.errors import ReleaseError, StageError
+from pipeline.evaluation.metrics import PER_IMAGE_FILE, per_image_table
 from pipeline.evaluation.scoring import score_images
 from pipeline.files import sha256_file
 from pipeline.release.evidence import Evidence
-from pipeline.release.registry import CHAMPION, aliased_version, fetch_version
-from pipeline.tracking.run_record import RunRecord, download
+from pipeline.release.registry import fetch_version
+from pipeline.release.release_log import ReleaseLog
+from pipeline.tracking.run_record import RunRecord, find_artifact
 from pipeline.workspace.reproduce import materialise
 from pipeline.workspace.workspace import Workspace
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
 log = logging.getLogger(__name__)
+
+SCORED = ["image_id", "pixel_sha256", "dice"]
 
 
 @dataclass(frozen=True)
-class ChampionScores:
-    """The champion's score on every test radiograph of a candidate."""
+class Reference:
+    """A release's score on every test radiograph of a candidate."""
 
     version: str
     per_image: pd.DataFrame
+    """With the columns SCORED."""
 
 
 def score_champion(
     record: RunRecord,
     workspace: Workspace,
     evidence: Evidence,
+    releases: ReleaseLog,
     folder: Path,
-) -> ChampionScores | None:
-    """Score the champion on the candidate's test radiographs; None when nothing is released.
+) -> Reference | None:
+    """Score the champion on the candidate's test radiographs; None when nothing was released.
 
-    Its recorded scores serve when they are of the same radiographs; otherwise it predicts them
-    anew. A radiograph's split follows from its content, so the champion trained on none of them.
+    A deleted champion still counts by its recorded scores. Raises ReleaseError when those are of
+    other radiographs.
     """
-    champion = aliased_version(record.client, record.settings.model_name, CHAMPION)
-    if champion is None:
+    if releases.champion is None:
         return None
-    if champion.tags.get("test_split_sha256") == evidence.test_split_sha256:
-        recorded = _recorded_scores(record, champion, folder)
-        if recorded is not None:
-            return ChampionScores(str(champion.version), recorded)
-    log.info("scoring champion version %s on the candidate's test radiographs", champion.version)
-    return ChampionScores(
-        str(champion.version),
-        _score(record, workspace, evidence, champion, folder),
-    )
+    return _score(record, workspace, evidence, releases, releases.champion, folder)
 
 
-def _recorded_scores(
-    record: RunRecord, champion: ModelVersion, folder: Path
-) -> pd.DataFrame | None:
-    run = record.client.get_run(champion.run_id)
-    target = folder / "champion"
-    target.mkdir()
-    try:
-        path = download(
-            RunRecord(record.settings, record.client, run), "evaluate/per_image.parquet", target
-        )
-    except ReleaseError:
-        return None
-    return PER_IMAGE.read(path) if sha256_file(path) == champion.tags["per_image_sha256"] else None
+def score_best(
+    record: RunRecord,
+    workspace: Workspace,
+    evidence: Evidence,
+    releases: ReleaseLog,
+    folder: Path,
+) -> Reference | None:
+    """Score the release with the highest recorded mean Dice, among those that nobody left again.
+
+    None when no release has a signed record. One that can be scored no more is passed over.
+    """
+    left = {one.former for one in releases.entries if one.action == "rollback"}
+    back = {one.version for one in releases.entries if one.action == "rollback"}
+    dice = {}
+    for version in releases.released - (left - back):
+        facts = releases.facts(version)
+        if facts and "dice" in facts.metrics:
+            dice[version] = facts.metrics["dice"].value
+    for version in sorted(dice, key=lambda one: (-dice[one], int(one))):
+        try:
+            return _score(record, workspace, evidence, releases, version, folder)
+        except (ReleaseError, StageError) as error:
+            log.warning("version %s counts no more as the best release: %s", version, error)
+    return None
 
 
 def _score(
     record: RunRecord,
     workspace: Workspace,
     evidence: Evidence,
-    champion: ModelVersion,
+    releases: ReleaseLog,
+    version: str,
     folder: Path,
+) -> Reference:
+    """A release's scores: as recorded when they are of the same radiographs, else predicted anew.
+
+    A radiograph's split follows from its content, so a release trained on none of them.
+    """
+    kept = folder / f"scores-{version}.parquet"
+    if not kept.is_file():
+        recorded = _recorded_scores(record, releases, version, folder)
+        if recorded is not None and test_split_sha256(recorded) == evidence.test_split_sha256:
+            scores = recorded
+        elif version in releases.versions:
+            log.info("scoring version %s on the candidate's test radiographs", version)
+            scores = _predicted(workspace, evidence, releases, version, folder)
+        else:
+            raise ReleaseError(
+                f"{releases.name}: version {version} was deleted and has no scores of these test "
+                "radiographs; go to another release with `lungseg rollback --to VERSION`",
+            )
+        scores[SCORED].to_parquet(kept)
+    return Reference(version, pd.read_parquet(kept))
+
+
+def _recorded_scores(
+    record: RunRecord, releases: ReleaseLog, version: str, folder: Path
+) -> pd.DataFrame | None:
+    """The per-image scores of a release, if they still are those that were recorded of it."""
+    facts, found = releases.facts(version), releases.versions.get(version)
+    if facts:
+        run_id, sha256 = facts.run_id, facts.per_image_sha256
+    elif found:
+        run_id, sha256 = found.run_id, found.tags.get("per_image_sha256", "")
+    else:
+        return None
+    target = folder / f"version-{version}"
+    target.mkdir()
+    path = find_artifact(record.client, run_id, f"evaluate/{PER_IMAGE_FILE.name}", target)
+    if path is None or sha256_file(path) != sha256:
+        return None
+    return pd.read_parquet(path, columns=SCORED)  # an earlier version has fewer columns
+
+
+def _predicted(
+    workspace: Workspace, evidence: Evidence, releases: ReleaseLog, version: str, folder: Path
 ) -> pd.DataFrame:
-    released = fetch_version(champion, folder)
+    facts = releases.facts(version)
+    recorded = facts.tags if facts else None
+    released = fetch_version(releases.versions[version], folder, recorded)
     materialise(workspace, "data")
-    params = evidence.params.evaluate.model_copy(update={"threshold": released.threshold})
-    pairs, data = split_rows(select_split(evidence.split, "test")), workspace.folder / "data"
+    params = evidence.evaluate.model_copy(update={"threshold": released.threshold})
+    pairs, data = split_rows(evidence.test), workspace.folder / "data"
     return per_image_table(score_images(released.model.segmenter(), pairs, data, params, None))

@@ -1,198 +1,246 @@
 """The gate, which says whether a candidate may be released.
 
-It acts on what MLflow recorded of the run, checks that the evidence belongs together by hash, and
-compares with the champion on the same test radiographs.
+It acts on what MLflow recorded of the run, believes nothing that it can check, and compares with
+the releases so far on the same test radiographs.
 """
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-import pandas as pd
-from PIL import Image
+from pydantic import ValidationError
 
-from pipeline.dataset.splits.table import select_split
-from pipeline.evaluation.metrics import Metrics
-from pipeline.evaluation.visual_report import ShownCase
-from pipeline.files import sha256_file
-from pipeline.params import GateParams, flatten
-from pipeline.release.champion import ChampionScores, score_champion
+from pipeline.artifacts import first_problem
+from pipeline.evaluation.intervals import score_intervals
+from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.scores import SCORES
+from pipeline.files import read_json
+from pipeline.params import GateParams, check_params, parse_yaml
+from pipeline.release.bounds import Bounds, find_bounds
+from pipeline.release.champion import Reference, score_best, score_champion
 from pipeline.release.evidence import Evidence, load_evidence
-from pipeline.release.verdict import VERDICT, Check, Verdict
-from pipeline.tracking.run_record import RunRecord
-from pipeline.workspace.workspace import Workspace
+from pipeline.release.evidence_checks import (
+    consistency_checks,
+    prediction_check,
+    report_checks,
+    table_checks,
+)
+from pipeline.release.non_inferiority import non_inferiority_checks
+from pipeline.release.prediction import predict_again
+from pipeline.release.release_log import ChampionState, ReleaseLog, champion_state, read_log
+from pipeline.release.signing import Signer, open_signer
+from pipeline.release.verdict import VERDICT, Check, Estimate, Prediction, Verdict
+from pipeline.settings import Settings
+from pipeline.tracking.run_record import RunRecord, find_artifact
+from pipeline.workspace.workspace import Workspace, deployed_file
+
+log = logging.getLogger(__name__)
 
 
-def run_gate(record: RunRecord, workspace: Workspace) -> Verdict:
-    """Judge the run's candidate and keep the verdict in its run record."""
-    with tempfile.TemporaryDirectory() as temporary:
-        evidence = load_evidence(record, Path(temporary))
-        champion = score_champion(record, workspace, evidence, Path(temporary))
-        verdict = Verdict(
-            checks=tuple(judge(evidence, champion, evidence.params.gate)),
-            candidate=evidence.candidate,
-            champion_version=champion.version if champion else None,
-        )
-    record.client.log_dict(record.run_id, verdict.model_dump(mode="json"), VERDICT)
+@dataclass(frozen=True)
+class Releases:
+    """What a candidate is measured against."""
+
+    log: ReleaseLog
+    state: ChampionState
+    champion: Reference | None = None
+    best: Reference | None = None
+
+
+def run_gate(record: RunRecord, workspace: Workspace, allowed_by: str = "") -> Verdict:
+    """Judge the run's candidate and keep the verdict in its run record.
+
+    `allowed_by` answers for bounds that the run lowers; empty: nobody does.
+    """
+    signer = open_signer(record.settings)
+    releases = read_log(record.client, record.settings.model_name, signer)
+    with TemporaryDirectory() as temporary:
+        _, verdict = judge_run(record, workspace, releases, signer, allowed_by, Path(temporary))
+    return verdict
+
+
+def judge_run(
+    record: RunRecord,
+    workspace: Workspace,
+    releases: ReleaseLog,
+    signer: Signer,
+    allowed_by: str,
+    folder: Path,
+) -> tuple[Evidence, Verdict]:
+    """Judge a run's candidate by all of its evidence, downloaded to `folder`; keep the verdict.
+
+    Of a verdict before only the prediction is used again, and who allowed lowered bounds: it must
+    be signed, and of the very same files.
+    """
+    evidence = load_evidence(record, folder)
+    before = read_verdict(record, signer)
+    before = before if before and before.candidate == evidence.candidate else None
+    bounds = find_bounds(
+        *deployed_bounds(record.settings, workspace),
+        evidence.asked,
+        allowed_by or (before.bounds.allowed_by if before else ""),
+    )
+    sound = all(check.passed for check in table_checks(evidence))
+    known = Releases(releases, champion_state(releases))
+    prediction = before.prediction if before else None
+    if sound and not releases.problems and known.state.kind != "moved":
+        champion = score_champion(record, workspace, evidence, releases, folder)
+        best = score_best(record, workspace, evidence, releases, folder)
+        known = Releases(releases, known.state, champion, best)
+    if sound and prediction is None:
+        prediction = predict_again(evidence, workspace, folder)
+    verdict = Verdict(
+        checks=tuple(judge(evidence, bounds, known, prediction)),
+        candidate=evidence.candidate,
+        bounds=bounds,
+        champion_version=releases.champion,
+        best_version=known.best.version if known.best else None,
+        released_as=releases.version_of(evidence.model_sha256),
+        prediction=prediction,
+        metrics=_estimates(evidence) if sound else {},
+    )
+    _keep(record, signer, verdict)
+    return evidence, verdict
+
+
+def deployed_bounds(settings: Settings, workspace: Workspace) -> tuple[str, GateParams]:
+    """The commit that the deployed project is at, and the section `gate` of its params.yaml.
+
+    As committed, so that what lies in the folder and is no commit bounds nothing. Raises
+    WorkspaceError when there is no such file, ParamsError when it is not valid.
+    """
+    revision, text = deployed_file(settings, workspace, "params.yaml")
+    where = Path(f"params.yaml of the deployed project at {revision[:10]}")
+    return revision, check_params(parse_yaml(text, where), where).gate
+
+
+def read_verdict(record: RunRecord, signer: Signer) -> Verdict | None:
+    """The verdict in the run record; None when there is none that can be believed."""
+    with TemporaryDirectory() as temporary:
+        path = find_artifact(record.client, record.run_id, VERDICT, Path(temporary))
+        if path is None:
+            return None
+        try:
+            document = read_json(path)
+            problem = signer.problem(document) if isinstance(document, dict) else "is no verdict"
+            verdict = None if problem else Verdict.model_validate_json(path.read_bytes())
+        except (ValueError, ValidationError) as error:
+            verdict = None
+            problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+    if verdict is None:
+        log.warning("run %s: its verdict %s, so all is judged anew", record.run_id, problem)
+    return verdict
+
+
+def _keep(record: RunRecord, signer: Signer, verdict: Verdict) -> None:
+    record.client.log_dict(record.run_id, signer.sign(verdict.content), VERDICT)
     for key, value in {
         "gate": verdict.status,
         "gate.reasons": "; ".join(verdict.reasons)[:5000],
+        "gate.bounds": verdict.bounds.note,
         "mlflow.note.content": verdict.markdown,
     }.items():
         record.client.set_tag(record.run_id, key, value)
-    return verdict
+
+
+def _estimates(evidence: Evidence) -> dict[str, Estimate]:
+    intervals = score_intervals(evidence.per_image, SCORES)
+    return {
+        name: Estimate(value=getattr(evidence.metrics, name), interval=interval)
+        for name, interval in intervals.items()
+    }
 
 
 def judge(
     evidence: Evidence,
-    champion: ChampionScores | None,
-    bounds: GateParams,
+    bounds: Bounds,
+    releases: Releases,
+    prediction: Prediction | None,
 ) -> list[Check]:
-    """Return every check of the gate, in the order a person reads them."""
+    """Return every check of the gate, in the order a person reads them.
+
+    Where the table of scores is not sound only that is said, for nothing else would mean anything.
+    """
+    tables = table_checks(evidence)
+    if not all(check.passed for check in tables):
+        return tables
+    used = bounds.used
     return [
-        *_thresholds(evidence.metrics, bounds),
-        *_consistency(evidence),
-        *_report(evidence, bounds),
-        *(_against(champion, evidence.per_image, bounds.max_drop) if champion else ()),
+        *_floors(evidence, used),
+        *_against(releases, evidence, used),
+        *tables,
+        *consistency_checks(evidence),
+        prediction_check(prediction),
+        *report_checks(evidence, used),
+        *_bounds_check(bounds),
     ]
 
 
-def _thresholds(metrics: Metrics, bounds: GateParams) -> Iterable[Check]:
+def _floors(evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
+    metrics = evidence.metrics
     for name, value, bound in (
         ("accuracy", metrics.accuracy, bounds.min_accuracy),
         ("dice", metrics.dice, bounds.min_dice),
         ("worst_class_dice", metrics.worst_class_dice, bounds.min_worst_class_dice),
     ):
         yield Check(name=name, value=value, bound=f">= {bound}", passed=value >= bound)
-    cases = {name: float(one.cases) for name, one in metrics.classes.items()}
-    fewest = min(cases, key=lambda name: cases[name], default="no class")
-    value = cases.get(fewest, 0.0)
+    failed = evidence.per_image["dice"] < FAILURE
+    share = float(failed.mean())
+    yield Check(
+        name="failures",
+        value=share,
+        bound=f"<= {bounds.max_failures}",
+        passed=share <= bounds.max_failures,
+        detail=f"{failed.sum()} of {len(failed)} have a Dice below {FAILURE}",
+    )
+    tested = evidence.test["class_name"].value_counts()
+    cases = {name: int(tested.get(name, 0)) for name in sorted(set(evidence.split["class_name"]))}
+    fewest = min(cases, key=lambda name: cases[name])
     yield Check(
         name="test_cases_per_class",
-        value=value,
+        value=float(cases[fewest]),
         bound=f">= {bounds.min_test_cases_per_class}",
-        passed=value >= bounds.min_test_cases_per_class,
+        passed=cases[fewest] >= max(1, bounds.min_test_cases_per_class),
         detail=fewest,
     )
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _consistency(evidence: Evidence) -> Iterable[Check]:
-    numbers = flatten(evidence.metrics.model_dump())
-    odd = [name for name, value in numbers.items() if not math.isfinite(_number(value))]
-    yield Check(
-        name="finite_metrics", value=", ".join(odd) or "all", bound="all finite", passed=not odd
-    )
-    recomputed = flatten(Metrics.of(evidence.per_image).model_dump())
-    differing = [
-        name
-        for name, value in recomputed.items()
-        if not math.isclose(_number(numbers.get(name)), value, abs_tol=1e-6)
-    ]
-    yield Check(
-        name="metrics_match_cases",
-        value=", ".join(differing[:3]) or "all",
-        bound="metrics.json agrees with per_image.parquet",
-        passed=not differing,
-    )
-    scored = set(
-        zip(evidence.per_image["image_id"], evidence.per_image["pixel_sha256"], strict=True)
-    )
-    test = select_split(evidence.split, "test")
-    expected = set(zip(test["image_id"], test["pixel_sha256"], strict=True))
-    yield Check(
-        name="test_split_scored",
-        value=f"{len(scored & expected)} of {len(expected)}",
-        bound="exactly the test split",
-        passed=scored == expected,
-    )
-    yield _not_trained_on(test, evidence.split[evidence.split["split"] != "test"])
-
-
-def _not_trained_on(test: pd.DataFrame, others: pd.DataFrame) -> Check:
-    """Whether no test radiograph, nor its patient or a near-duplicate, is in another split."""
-    bound = "no picture and no group in another split"
-    leaked = test["pixel_sha256"].isin(others["pixel_sha256"])
-    leaked |= test["group"].isin(others["group"])
-    return Check(
-        name="test_not_trained_on",
-        value=f"{leaked.sum()} leaked",
-        bound=bound,
-        passed=not leaked.any(),
-    )
-
-
-def _report(evidence: Evidence, bounds: GateParams) -> Iterable[Check]:
-    report = evidence.report
-    if report is None:
-        yield Check(name="report", value="missing", bound="rendered", passed=False)
-        return
-    for name, expected in (
-        ("model_sha256", evidence.model_sha256),
-        ("test_split_sha256", evidence.test_split_sha256),
-        ("metrics_sha256", evidence.metrics_sha256),
-    ):
-        found = str(getattr(report, name))
+def _against(releases: Releases, evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
+    problems, state = releases.log.problems, releases.state
+    if problems:
         yield Check(
-            name=f"report_{name}",
-            value=found[:12],
-            bound=f"== {expected[:12]}",
-            passed=found == expected,
+            name="release_log",
+            value=problems[0],
+            bound="intact; see `lungseg releases verify`",
+            passed=False,
         )
-    broken = [case.overlay for case in report.cases if not _decodes(evidence, case)]
+        return
     yield Check(
-        name="report_overlays",
-        value=", ".join(broken[:3]) or "all",
-        bound="every overlay decodes and is unchanged",
-        passed=not broken,
+        name="champion",
+        value=state.sentence,
+        bound="as the log of releases says",
+        passed=state.kind != "moved",
     )
-    index = evidence.report_folder / "index.html"
-    intact = index.exists() and sha256_file(index) == report.index_sha256
-    yield Check(
-        name="report_page",
-        value="intact" if intact else "missing or changed",
-        bound="intact",
-        passed=intact,
-    )
-    required = min(bounds.min_report_cases, len(evidence.per_image))
-    shown = float(len({case.image_id for case in report.cases}))
-    yield Check(name="report_cases", value=shown, bound=f">= {required}", passed=shown >= required)
+    if releases.champion:
+        yield from non_inferiority_checks(
+            "champion", releases.champion, evidence.per_image, bounds.max_drop, "resampled"
+        )
+    if releases.best:
+        yield from non_inferiority_checks(
+            "best", releases.best, evidence.per_image, bounds.max_drift, "point"
+        )
 
 
-def _decodes(evidence: Evidence, case: ShownCase) -> bool:
-    overlay = evidence.report_folder / case.overlay
-    if not overlay.is_file() or sha256_file(overlay) != case.sha256:
-        return False
-    try:
-        with Image.open(overlay) as image:
-            image.load()
-    except (OSError, SyntaxError):
-        return False
-    return True
-
-
-def _against(
-    champion: ChampionScores,
-    candidate: pd.DataFrame,
-    max_drop: float,
-) -> Iterable[Check]:
-    reference = champion.per_image[["image_id", "dice"]]
-    both = candidate.merge(reference, on="image_id", suffixes=("", "_champion"))
-    both["gain"] = both["dice"] - both["dice_champion"]
-    groups = [("", both), *((f"_{name}", rows) for name, rows in both.groupby("class_name"))]
-    for suffix, rows in groups:
-        gain = float(rows["gain"].mean())
+def _bounds_check(bounds: Bounds) -> Iterator[Check]:
+    if bounds.lowered:
         yield Check(
-            name=f"dice_vs_champion{suffix}",
-            value=gain,
-            bound=f">= -{max_drop}",
-            passed=gain >= -max_drop and len(both) == len(candidate),
-            detail=f"version {champion.version}, {len(rows)} same radiographs",
+            name="bounds",
+            value=f"lowered: {', '.join(bounds.lowered)}",
+            bound="those of the deployed project, or --allow-lowered NAME",
+            passed=bool(bounds.allowed_by),
+            detail=f"allowed by {bounds.allowed_by}" if bounds.allowed_by else "allowed by nobody",
         )

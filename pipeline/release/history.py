@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
-from pipeline.release.registry import (
-    CHAMPION,
-    EVENT_TAG,
-    PREVIOUS,
-    aliased_version,
-    move_champion,
+from pipeline.release.registry import CHAMPION, fetch_version
+from pipeline.release.release_log import (
+    ChampionState,
+    EarlierMove,
+    LogEntry,
+    ReleaseLog,
+    append,
+    champion_state,
+    read_log,
+    release_lock,
+    settle,
 )
+from pipeline.release.release_record import ReleaseRecord, now
+from pipeline.release.signing import open_signer
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,56 +45,106 @@ class Move:
     action: str
     from_version: str | None
     to_version: str
+    by: str
+    """Who approved a release, answers for its lowered bounds, or went back."""
+    note: str
+    """What is unusual about it; empty when nothing is."""
 
 
 def list_releases(
     settings: Settings, client: MlflowClient
-) -> tuple[list[ReleasedVersion], list[Move]]:
-    """Return the versions, newest first, and the moves of `champion`, oldest first."""
-    models = client.search_registered_models(f"name = '{settings.model_name}'")
-    if not models:
-        return [], []
-    versions = client.search_model_versions(f"name = '{settings.model_name}'")
-    releases = [
+) -> tuple[list[ReleasedVersion], list[Move], ChampionState]:
+    """Return the versions, newest first, the moves of `champion`, oldest first, and its state."""
+    log = read_log(client, settings.model_name, open_signer(settings))
+    versions = [
         ReleasedVersion(
-            str(one.version),
-            sorted(
-                a for a, version in models[0].aliases.items() if str(version) == str(one.version)
-            ),
-            dict(one.tags),
+            number,
+            sorted(alias for alias, version in log.aliases.items() if version == number),
+            dict(found.tags),
         )
-        for one in sorted(versions, key=lambda one: int(one.version), reverse=True)
+        for number, found in sorted(log.versions.items(), key=lambda one: int(one[0]), reverse=True)
     ]
-    return releases, [
-        _move(key, value)
-        for key, value in sorted(models[0].tags.items())
-        if key.startswith(EVENT_TAG)
-    ]
+    moves = [_earlier_move(one) for one in log.earlier] + [_move(one) for one in log.entries]
+    return versions, moves, champion_state(log)
 
 
-def _move(key: str, value: str) -> Move:
-    event = json.loads(value)
-    return Move(key.removeprefix(EVENT_TAG), event["action"], event["from"], event["to"])
+def _earlier_move(move: EarlierMove) -> Move:
+    return Move(move.time, move.action, move.former, move.version, "", "not signed")
 
 
-def rollback(settings: Settings, client: MlflowClient, to: str | None) -> Move:
-    """Make `previous`, or the version `to`, the champion again; raises ReleaseError."""
-    name = settings.model_name
-    champion = aliased_version(client, name, CHAMPION)
-    target = to or _previous(client, name)
+def _move(entry: LogEntry) -> Move:
+    record = entry.record
+    facts = record.facts if record else None
+    people = [record.by] if record and record.by else []
+    if record and record.action == "promote" and facts:
+        people += [facts.approval.by] if facts.approval else []
+        people += [facts.bounds.allowed_by] if facts.bounds.allowed_by else []
+    promoted = facts and record and record.action == "promote"
+    note = entry.problem or (facts.bounds.note if promoted and facts else "")
+    return Move(
+        record.time if record else "",
+        entry.action,
+        entry.former,
+        entry.version,
+        ", ".join(dict.fromkeys(people)),
+        note,
+    )
+
+
+def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) -> Move:
+    """Make the champion before, or the version `to`, the champion again, in the name of `by`.
+
+    Its files are verified first. Raises ReleaseError when it was never released, was deleted or
+    is not what was released.
+    """
+    name, signer = settings.model_name, open_signer(settings)
+    with release_lock(settings):
+        log = settle(client, name, signer)
+        if log.problems:
+            raise ReleaseError(f"{log.problems[0]}; see `lungseg releases verify`")
+        target = to or _previous(log)
+        _check_target(log, target)
+        facts, found = log.facts(target), log.versions[target]
+        recorded = facts.tags if facts else {}
+        changed = [key for key, value in recorded.items() if found.tags.get(key) != value]
+        if changed:
+            raise ReleaseError(
+                f"{name} version {target}: its tag {changed[0]} is not that of its release; see "
+                "`lungseg releases verify`",
+            )
+        with TemporaryDirectory() as temporary:
+            fetch_version(found, Path(temporary), recorded)
+        record = ReleaseRecord(
+            number=len(log.entries) + 1,
+            action="rollback",
+            time=now(),
+            model=name,
+            version=target,
+            former=log.champion,
+            before=log.head.sha256 if log.head else "",
+            by=by,
+            facts=facts,
+        )
+        return _move(append(settings, client, signer, log, record).entries[-1])
+
+
+def _check_target(log: ReleaseLog, target: str) -> None:
     if not target.isdigit():
         raise ReleaseError(f"--to {target}: expected the number of a version")
-    if not client.search_model_versions(f"name = '{name}' and version_number = {int(target)}"):
-        raise ReleaseError(f"{name}: has no version {target}; see `lungseg releases`")
-    current = str(champion.version) if champion else None
-    if current == target:
-        raise ReleaseError(f"{name}: version {target} is the champion already")
-    move_champion(client, name, target, current, "rollback")
-    return list_releases(settings, client)[1][-1]
+    if target not in log.versions:
+        gone = "was deleted" if target in log.released else "is not there"
+        raise ReleaseError(f"{log.name}: version {target} {gone}; see `lungseg releases`")
+    if target not in log.released:
+        raise ReleaseError(
+            f"{log.name}: version {target} was never released; see `lungseg releases`"
+        )
+    if target == log.champion and log.aliases.get(CHAMPION) == target:
+        raise ReleaseError(f"{log.name}: version {target} is the champion already")
 
 
-def _previous(client: MlflowClient, name: str) -> str:
-    version = aliased_version(client, name, PREVIOUS)
-    if version is None:
-        raise ReleaseError(f"{name}: has no version before the champion; see `lungseg releases`")
-    return str(version.version)
+def _previous(log: ReleaseLog) -> str:
+    if log.previous is None:
+        raise ReleaseError(
+            f"{log.name}: has no version before the champion; see `lungseg releases`"
+        )
+    return log.previous

@@ -1,105 +1,218 @@
-"""Release of a candidate that passed: a new version, its evidence, and the alias `champion`."""
+"""Release of a candidate that passed: judged again, recorded in the log, and made the champion."""
 
 from __future__ import annotations
 
-import tempfile
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
-from pipeline.release.gate import run_gate
-from pipeline.release.registry import CHAMPION, aliased_version, move_champion
-from pipeline.release.verdict import VERDICT, Verdict
-from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord, download
+from pipeline.errors import OvertakenError
+from pipeline.files import sha256_file
+from pipeline.release.approval import read_approval
+from pipeline.release.evidence import Evidence
+from pipeline.release.gate import judge_run
+from pipeline.release.model_card import model_card
+from pipeline.release.release_log import (
+    LOGGED_TAG,
+    LogEntry,
+    ReleaseLog,
+    append,
+    release_lock,
+    settle,
+)
+from pipeline.release.release_record import Approval, ReleaseFacts, ReleaseRecord, now
+from pipeline.release.signing import Signer, open_signer
+from pipeline.release.verdict import Verdict
+from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord
 from pipeline.workspace.workspace import Workspace
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+log = logging.getLogger(__name__)
 
 SHOWN = ("accuracy", "dice", "worst_class_dice")
+TRIES = 3
+"""Of a promotion that another one overtakes."""
+
+Status = Literal["released", "unchanged", "refused", "needs approval"]
 
 
 @dataclass(frozen=True)
 class Promotion:
     """What came of a promotion."""
 
-    status: Literal["released", "skipped"]
+    status: Status
     reason: str
     version: str | None = None
     """Of the registered model: the new one, or the one that is this very model."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    event: Mapping[str, Any] | None = None
+    """The newest entry of the log of releases, to be announced once; None when there is none."""
 
 
-def run_promotion(record: RunRecord, workspace: Workspace) -> Promotion:
-    """Release the run's candidate if its gate passed; return the outcome.
+def run_promotion(record: RunRecord, workspace: Workspace, allowed_by: str = "") -> Promotion:
+    """Release the run's candidate if it passes now; return the outcome, which the run keeps.
 
-    A refused candidate and a model that is a version already change nothing in the registry.
+    What another promotion left unfinished is finished or undone first. All evidence is judged
+    again, against the champion of this moment. Only "released" changes the champion.
     """
-    client, name = record.client, record.settings.model_name
-    with tempfile.TemporaryDirectory() as temporary:
-        verdict = Verdict.read(download(record, VERDICT, Path(temporary)))
-    champion = aliased_version(client, name, CHAMPION)
-    if verdict.champion_version != (str(champion.version) if champion else None):
-        # Another run released since: this verdict compared with a model that is not in use.
-        verdict = run_gate(record, workspace)
-    if not verdict.passed:
-        failed = [check.name for check in verdict.checks if not check.passed]
-        return _close(record, Promotion("skipped", f"refused: {', '.join(failed)}"))
-    released = find_release(client, name, verdict.candidate.model_sha256)
-    if released:
-        reason = f"version {released} is this very model"
-        return _close(record, Promotion("skipped", reason, released))
-    return _close(record, _release(record, verdict))
+    settings, signer = record.settings, open_signer(record.settings)
+    with release_lock(settings):
+        for tries in range(1, TRIES + 1):
+            releases = settle(record.client, settings.model_name, signer)
+            try:
+                outcome, releases = _promote(record, workspace, releases, signer, allowed_by)
+                break
+            except OvertakenError:
+                if tries == TRIES:
+                    raise
+                log.info("another promotion came first; judging against its champion")
+    return _close(record, outcome, releases)
 
 
-def find_release(client: MlflowClient, name: str, model_sha256: str) -> str | None:
-    """Return the version that already holds this model, or None."""
-    query = f"name = '{name}' and tags.model_sha256 = '{model_sha256}'"
-    found = client.search_model_versions(query)
-    return str(found[0].version) if found else None
-
-
-def _release(record: RunRecord, verdict: Verdict) -> Promotion:
-    import mlflow
-
-    client, name = record.client, record.settings.model_name
-    metrics = {
-        check.name: check.value
-        for check in verdict.checks
-        if check.name in SHOWN and isinstance(check.value, float)
-    }
-    version = mlflow.register_model(
-        f"models:/{verdict.candidate.model_id}",
-        name,
-        tags=_evidence_tags(record, verdict, metrics),
-    )
-    note = client.get_run(record.run_id).data.tags.get("mlflow.note.content", "")
-    client.update_model_version(name, version.version, description=note)
-    move_champion(client, name, str(version.version), verdict.champion_version, "promote")
-    return Promotion("released", f"version {version.version}", str(version.version), metrics)
-
-
-def _evidence_tags(
+def _promote(
     record: RunRecord,
+    workspace: Workspace,
+    releases: ReleaseLog,
+    signer: Signer,
+    allowed_by: str,
+) -> tuple[Promotion, ReleaseLog]:
+    own = _entry_of(releases, record.run_id)
+    if own and not releases.problems:
+        return _released_before(releases, own), releases
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        evidence, verdict = judge_run(record, workspace, releases, signer, allowed_by, folder)
+        if not verdict.passed:
+            failed = [check.name for check in verdict.checks if not check.passed]
+            return Promotion("refused", f"refused: {', '.join(failed)}"), releases
+        if verdict.released_as:
+            reason = _same(releases, verdict.released_as)
+            return Promotion("unchanged", reason, verdict.released_as), releases
+        if verdict.bounds.used.mode == "dry_run":
+            reason = "dry run: it would be released (gate.mode)"
+            return Promotion("unchanged", reason), releases
+        approval = None
+        if verdict.bounds.used.approval == "required":
+            approval = read_approval(record, signer, verdict.candidate)
+            if approval is None:
+                reason = f"waits for a person: `lungseg approve {record.run_id}`, or reject"
+                return Promotion("needs approval", reason), releases
+            if approval.decision == "reject":
+                said = f": {approval.comment}" if approval.comment else ""
+                return Promotion("refused", f"rejected by {approval.by}{said}"), releases
+        return _release(record, releases, signer, evidence, verdict, approval)
+
+
+def _entry_of(releases: ReleaseLog, run_id: str) -> LogEntry | None:
+    """The entry that this run wrote, before it was killed or its task was repeated."""
+    found = [one for one in releases.entries if one.action == "promote" and one.run_id == run_id]
+    return found[-1] if found else None
+
+
+def _released_before(releases: ReleaseLog, own: LogEntry) -> Promotion:
+    metrics = _shown(own)
+    if own == releases.head:
+        return Promotion("released", f"version {own.version}", own.version, metrics)
+    reason = (
+        f"version {own.version} was released by this run, and version {releases.champion} since"
+    )
+    return Promotion("unchanged", reason, own.version, metrics)
+
+
+def _shown(entry: LogEntry) -> dict[str, float]:
+    if entry.record is None or entry.record.facts is None:
+        return {}
+    return {name: one.value for name, one in entry.record.facts.metrics.items() if name in SHOWN}
+
+
+def _same(releases: ReleaseLog, version: str) -> str:
+    if version == releases.champion:
+        return f"version {version} is this very model"
+    if version not in releases.versions:
+        return f"version {version} was this very model, and was deleted"
+    return (
+        f"version {version} is this very model, and is not the champion; "
+        f"`lungseg rollback --to {version}` makes it that again"
+    )
+
+
+def _release(
+    record: RunRecord,
+    releases: ReleaseLog,
+    signer: Signer,
+    evidence: Evidence,
     verdict: Verdict,
-    metrics: Mapping[str, float],
-) -> dict[str, str]:
-    tags, params = record.run.data.tags, record.client.get_run(record.run_id).data.params
-    inputs = record.run.inputs.dataset_inputs
-    return {
+    approval: Approval | None,
+) -> tuple[Promotion, ReleaseLog]:
+    client, name = record.client, releases.name
+    facts = _facts(record, evidence, verdict, approval)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    version = client.create_model_version(
+        name,
+        source=f"models:/{verdict.candidate.model_id}",
+        run_id=record.run_id,
+        tags={LOGGED_TAG: record.run_id, **facts.tags},
+        description=model_card(facts, evidence, name),
+        model_id=verdict.candidate.model_id,
+    )
+    number = str(version.version)
+    entry = ReleaseRecord(
+        number=len(releases.entries) + 1,
+        action="promote",
+        time=now(),
+        model=name,
+        version=number,
+        former=releases.champion,
+        before=releases.head.sha256 if releases.head else "",
+        by="",
+        facts=facts,
+    )
+    appended = append(record.settings, client, signer, releases, entry)
+    metrics = {key: one.value for key, one in facts.metrics.items() if key in SHOWN}
+    return Promotion("released", f"version {number}", number, metrics), appended
+
+
+def _facts(
+    record: RunRecord, evidence: Evidence, verdict: Verdict, approval: Approval | None
+) -> ReleaseFacts:
+    tags, inputs = record.run.data.tags, record.run.inputs.dataset_inputs
+    folder = evidence.model.folder
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return ReleaseFacts(
+        run_id=record.run_id,
+        run=tags[RUN_TAG],
+        revision=tags[REVISION_TAG],
+        data_md5=inputs[0].dataset.digest if inputs else "",
+        manifest_md5=evidence.manifest_md5,
+        files={file.relative_to(folder).as_posix(): sha256_file(file) for file in files},
         **verdict.candidate.hashes,
-        **{key: f"{value:.6f}" for key, value in metrics.items()},
-        "run": tags[RUN_TAG],
-        "revision": tags[REVISION_TAG],
-        "data_md5": inputs[0].dataset.digest if inputs else "",
-        "threshold": params["evaluate.threshold"],
-        "gate": "passed",
-    }
+        threshold=evidence.evaluate.threshold,
+        metrics=verdict.metrics,
+        bounds=verdict.bounds,
+        checks=verdict.checks,
+        approval=approval,
+    )
 
 
-def _close(record: RunRecord, outcome: Promotion) -> Promotion:
+def _close(record: RunRecord, outcome: Promotion, releases: ReleaseLog) -> Promotion:
     record.client.set_tag(record.run_id, "release", outcome.status)
     record.client.set_tag(record.run_id, "release.reason", outcome.reason)
-    record.client.set_terminated(record.run_id, "FINISHED")
-    return outcome
+    if outcome.status == "needs approval":
+        record.client.update_run(record.run_id, status="SCHEDULED")
+    else:
+        record.client.set_terminated(record.run_id, "FINISHED")
+    head = releases.head
+    event = (
+        {
+            "record": head.number,
+            "version": head.version,
+            "run_id": head.run_id,
+            "metrics": _shown(head),
+        }
+        if head
+        else None
+    )
+    return Promotion(outcome.status, outcome.reason, outcome.version, outcome.metrics, event)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 
 CHAMPION, PREVIOUS = "champion", "previous"
 EVENT_TAG = "release."
+"""Of the registered model: a move of the champion, by its number, before 0.3 by its time."""
 
 
 def aliased_version(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
@@ -42,31 +41,13 @@ def aliased_version(client: MlflowClient, name: str, alias: str) -> ModelVersion
     return found[0]
 
 
-def move_champion(
-    client: MlflowClient,
-    name: str,
-    version: str,
-    expected: str | None,
-    action: str,
-) -> None:
-    """Point `champion` at a version if it still points at `expected`, and keep `previous`.
+def download_model(uri: str, folder: Path) -> Path:
+    """Download the model behind an MLflow address to a folder of its own below `folder`."""
+    import mlflow
 
-    Aliases keep no history, so each move is also a tag of the registered model that is never
-    changed. Raises ReleaseError when another release came between.
-    """
-    current = aliased_version(client, name, CHAMPION)
-    found = str(current.version) if current else None
-    if found != expected:
-        raise ReleaseError(
-            f"{name}: champion became version {found} meanwhile, expected {expected}; run the gate "
-            "again",
-        )
-    moved = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    event = json.dumps({"action": action, "from": expected, "to": version})
-    client.set_registered_model_tag(name, f"{EVENT_TAG}{moved}", event)
-    if expected:
-        client.set_registered_model_alias(name, PREVIOUS, expected)
-    client.set_registered_model_alias(name, CHAMPION, version)
+    target = folder / uri.partition(":/")[2].replace("/", "_")
+    target.mkdir()
+    return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
 
 
 def fetch_model(uri: str, tags: Mapping[str, str], folder: Path, name: str = "") -> ReleasedModel:
@@ -75,12 +56,7 @@ def fetch_model(uri: str, tags: Mapping[str, str], folder: Path, name: str = "")
     `name` is what an error calls it, by default the address. Raises ReleaseError, before anything
     of the model is opened, when it is not what was recorded.
     """
-    import mlflow
-
-    target = folder / uri.partition(":/")[2].replace("/", "_")
-    target.mkdir()
-    downloaded = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
-    return verify_model(downloaded, tags, name or uri)
+    return verify_model(download_model(uri, folder), tags, name or uri)
 
 
 @dataclass(frozen=True)
@@ -135,11 +111,14 @@ def _find_version(
     return found[0] if found else None
 
 
-def fetch_version(version: ModelVersion, folder: Path) -> Release:
-    """Download a version of a registered model and verify it against the tags of its release.
+def fetch_version(
+    version: ModelVersion, folder: Path, recorded: Mapping[str, str] | None = None
+) -> Release:
+    """Download a version of a registered model and verify it against what was recorded of it.
 
-    Raises ReleaseError before anything of a changed model is opened.
+    That is `recorded`, by default the version's tags. Raises ReleaseError before anything of a
+    changed model is opened.
     """
-    called = f"{version.name} version {version.version}"
-    model = fetch_model(f"models:/{version.name}/{version.version}", version.tags, folder, called)
-    return Release(model, _threshold(version.tags, called))
+    called, tags = f"{version.name} version {version.version}", recorded or version.tags
+    model = fetch_model(f"models:/{version.name}/{version.version}", tags, folder, called)
+    return Release(model, _threshold(tags, called))

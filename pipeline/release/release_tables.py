@@ -1,4 +1,4 @@
-"""Verdicts and the history of releases as tables for a terminal."""
+"""Verdicts, the history of releases and what is wrong with it as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.release.history import Move, ReleasedVersion
+from pipeline.release.release_log import ChampionState
 from pipeline.release.verdict import Check
+from pipeline.release.verification import Finding
 
 
 def release_tables(
-    name: str, releases: Sequence[ReleasedVersion], moves: Sequence[Move]
+    name: str, releases: Sequence[ReleasedVersion], moves: Sequence[Move], state: ChampionState
 ) -> list[Table]:
-    """Return a table of the versions and one of the champion's moves."""
+    """Return a table of the versions and one of the champion's moves, which says its state."""
     versions = Table(title=f"{name}: versions")
     for heading in (
         "version",
@@ -29,11 +31,13 @@ def release_tables(
         versions.add_column(heading, overflow="fold")
     for release in releases:
         versions.add_row(release.version, ", ".join(release.aliases), *_facts(release.tags))
-    history = Table(title="moves of the champion")
-    for heading in ("time (UTC)", "what", "from", "to"):
-        history.add_column(heading)
+    caption = f"champion: {state.sentence}"
+    history = Table(title="moves of the champion", caption=caption, caption_justify="left")
+    for heading in ("time (UTC)", "what", "from", "to", "by", "note"):
+        history.add_column(heading, overflow="fold")
     for move in moves:
-        history.add_row(move.time[:19], move.action, move.from_version or "-", move.to_version)
+        when = (move.time[:19], move.action, move.from_version or "-", move.to_version)
+        history.add_row(*when, escape(move.by), escape(move.note))
     return [versions, history]
 
 
@@ -55,4 +59,14 @@ def verdict_table(checks: Iterable[Check]) -> Table:
     for check in checks:
         mark = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
         table.add_row(mark, check.name, escape(check.found), escape(check.bound))
+    return table
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """Return a row per thing that is not as it was released."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("where", "what is wrong"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.where, escape(finding.problem))
     return table

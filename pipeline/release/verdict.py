@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, computed_field, field_validator
 
 from pipeline.artifacts import Artifact, StrictModel
+from pipeline.evaluation.intervals import Interval
+from pipeline.release.bounds import Bounds
 
 VERDICT = "gate/verdict.json"
 """Where it is among the artifacts of the MLflow run."""
@@ -51,11 +53,31 @@ class Candidate(StrictModel):
     test_split_sha256: str
     metrics_sha256: str
     per_image_sha256: str
+    report_sha256: str
+    """Of every file of the report; empty when there is none."""
+    dvc_lock_sha256: str
 
     @property
     def hashes(self) -> dict[str, str]:
         """All but MLflow's name for it."""
         return self.model_dump(exclude={"model_id"})
+
+
+class Prediction(StrictModel):
+    """A tenth of the test radiographs, predicted again from the file that would be released."""
+
+    seed: int
+    """Of the choice: the same seed chooses the same radiographs."""
+    radiographs: int
+    differing: tuple[str, ...]
+    """Those whose pixels are not counted as the table has them, at most ten."""
+
+
+class Estimate(StrictModel):
+    """A score over the test radiographs, with its 95 % interval over resampled groups."""
+
+    value: float
+    interval: Interval
 
 
 class Verdict(Artifact):
@@ -67,7 +89,15 @@ class Verdict(Artifact):
 
     checks: tuple[Check, ...]
     candidate: Candidate
+    bounds: Bounds
     champion_version: str | None
+    best_version: str | None = None
+    """The best release so far on these test radiographs."""
+    released_as: str | None = None
+    """The version that is this very network already."""
+    prediction: Prediction | None = None
+    metrics: dict[str, Estimate]
+    """Empty when the evidence was not good enough to say."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -81,9 +111,19 @@ class Verdict(Artifact):
         return "passed" if self.passed else "refused"
 
     @property
+    def needs_approval(self) -> bool:
+        """Whether a person must decide before it is released."""
+        return self.passed and not self.released_as and self.bounds.used.approval == "required"
+
+    @property
     def reasons(self) -> list[str]:
         """The failed checks, each in one line."""
         return [check.line for check in self.checks if not check.passed]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return self.model_dump(mode="json")
 
     @property
     def markdown(self) -> str:
@@ -93,6 +133,6 @@ class Verdict(Artifact):
             for one in self.checks
         ]
         head = "passed" if self.passed else "**refused**"
-        return "\n".join(
-            [f"Gate: {head}", "", "| | check | found | required |", "|---|---|---|---|", *rows]
-        )
+        notes = [f"Bounds {self.bounds.note}.", ""] if self.bounds.note else []
+        lines = [f"Gate: {head}", "", *notes, "| | check | found | required |", "|---|---|---|---|"]
+        return "\n".join([*lines, *rows])

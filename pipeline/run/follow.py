@@ -20,6 +20,7 @@ from pipeline.services import airflow_home
 from pipeline.services.airflow import Airflow, TaskState, log_in
 from pipeline.settings import Settings
 from pipeline.tracking.rest import MlflowServer
+from pipeline.workspace.workspace import RunRequest
 
 logger = logging.getLogger(__name__)
 
@@ -133,11 +134,14 @@ def summary(report: TaskReport | None) -> str:
     return ", ".join([f"version {report.version}", *numbers])
 
 
-def start(
-    settings: Settings, revision: str = "HEAD", overrides: Iterable[str] = (), force: bool = False
-) -> str:
+def start(settings: Settings, request: RunRequest) -> str:
     """Trigger a run and return its id. Raises ServiceError, and ParamsError for a wrong value."""
-    conf = {"revision": revision, "overrides": list(overrides), "force": force}
+    conf = {
+        "revision": request.revision,
+        "overrides": list(request.overrides),
+        "force": request.force,
+        "allow_lowered": request.allow_lowered,
+    }
     with log_in(settings) as airflow:
         return airflow.trigger(DAG, conf)
 

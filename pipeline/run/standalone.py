@@ -15,10 +15,10 @@ from pipeline.evaluation.visual_report import REPORT_PAGE
 from pipeline.release.release_tables import verdict_table
 from pipeline.release.verdict import Check
 from pipeline.run.recording import record_stage, start_record
-from pipeline.run.task import open_workspace, run_task, task_names
+from pipeline.run.task import close_run, open_workspace, run_task, task_names
 from pipeline.run.task_report import GateReport
 from pipeline.settings import Settings
-from pipeline.stage_graph import stage_names
+from pipeline.stage_graph import stage_definitions, stage_names
 from pipeline.tracking.client import connect
 from pipeline.workspace.workspace import RunRequest, Workspace
 
@@ -29,37 +29,34 @@ def new_run_id(kind: str) -> str:
 
 
 def retrain_standalone(settings: Settings, request: RunRequest) -> int:
-    """Do every task of a run one after the other.
-
-    Returns the exit code: 0 released or unchanged, 2 refused by the gate.
-    """
+    """Do every task of a run one after the other; returns the exit code of the promotion."""
     request = replace(request, run_id=new_run_id("local"))
     console = Console()
     workspace = open_workspace(settings, request)
     checks: tuple[Check, ...] = ()
-    passed = False
-    for name in task_names(workspace.folder):
-        done = run_task(settings, request, name)
-        console.print(f"{name}: {done.status} {done.seconds} s {done.reason}")
-        if isinstance(done, GateReport):
-            checks, passed = done.checks, done.passed
+    try:
+        for name in task_names(workspace.folder):
+            done = run_task(settings, request, name)
+            console.print(f"{name}: {done.status} {done.seconds} s {done.reason}", markup=False)
+            checks = done.checks if isinstance(done, GateReport) else checks
+    finally:
+        close_run(settings, request.run_id)
     console.print(verdict_table(checks))
     console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
     console.print(f"report: {workspace.folder / REPORT_PAGE}", soft_wrap=True)
-    return 0 if passed else 2
+    return done.exit_code
 
 
 def track(settings: Settings, project: Path) -> str:
     """Record the project's present results, made with `dvc repro`, as an MLflow run.
 
-    Returns the run's address. Raises WorkspaceError when they are not up to date.
+    Returns the run's address. Raises WorkspaceError when they are not up to date, or are not of
+    the commit that they would be recorded as.
     """
     outdated = _output(["dvc", "status", "--quiet"], project)
     if outdated is None:
         raise WorkspaceError(f"{project}: results are not up to date; run `dvc repro` first")
-    revision = _output(["git", "rev-parse", "HEAD"], project)
-    if revision is None:
-        raise WorkspaceError(f"{project}: not a git repository with a commit")
+    revision = _committed(project)
     workspace = Workspace(project, revision, Path(sys.executable))
     with connect(settings) as client:
         request = RunRequest(new_run_id("track"), revision="working tree")
@@ -71,6 +68,26 @@ def track(settings: Settings, project: Path) -> str:
         return record.url
 
 
+def _committed(project: Path) -> str:
+    """The commit that the results are of; what made them must be in it, dvc.lock is a result."""
+    revision = _output(["git", "rev-parse", "HEAD"], project)
+    listed = _output(["git", "status", "--porcelain", "--untracked-files=all"], project)
+    if revision is None or listed is None:
+        raise WorkspaceError(f"{project}: not a git repository with a commit")
+    code = {path.parts[0] for one in stage_definitions(project).values() for path in one.code}
+    changed = []
+    for line in listed.splitlines():
+        state, path = line[:2], line[3:].strip('"')
+        if path != "dvc.lock" and (state != "??" or path.partition("/")[0] in code):
+            changed.append(path)
+    if changed:
+        raise WorkspaceError(
+            f"{', '.join(changed)}: changed and not committed, so the results are not those of a "
+            "commit; commit, run `dvc repro` and track again",
+        )
+    return revision
+
+
 def _output(command: list[str], folder: Path) -> str | None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout.rstrip() if done.returncode == 0 else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import LungsegError, ServiceError
+from pipeline.release.approval import approval_text
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import run_promotion
 from pipeline.run.recording import record_cached, record_stage, start_record
@@ -19,7 +20,6 @@ from pipeline.stage_graph import stage_names
 from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import (
     REVISION_TAG,
-    RunRecord,
     find_record,
     latest_lock,
     open_record,
@@ -30,17 +30,50 @@ from pipeline.workspace.workspace import RunRequest, Workspace, find_workspace, 
 log = logging.getLogger(__name__)
 
 AFTER_STAGES = ("gate", "promote")
+FAILURE_TAG = "lungseg.failure"
+"""Of the run record: why the run failed."""
 
 
 def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
     """Do one task; return what a scheduler shows of it."""
     started = time.monotonic()
     workspace = open_workspace(settings, request)
-    if name in AFTER_STAGES:
-        report = _after_stages(settings, request, workspace, name)
-    else:
-        report = TaskReport(stage=name, status=_stage(settings, request, workspace, name))
+    try:
+        if name in AFTER_STAGES:
+            report = _after_stages(settings, request, workspace, name)
+        else:
+            report = TaskReport(stage=name, status=_stage(settings, request, workspace, name))
+    except LungsegError as error:
+        _record_failure(settings, request, workspace, name, error)
+        raise
     return finished(report, workspace.mlflow_run_id, started)
+
+
+def _record_failure(
+    settings: Settings, request: RunRequest, workspace: Workspace, name: str, error: LungsegError
+) -> None:
+    """Record why the task failed, and what a refused dataset looked like."""
+    try:
+        with connect(settings) as client:
+            record = open_record(settings, client, request.run_id)
+            client.set_tag(record.run_id, FAILURE_TAG, str(error)[:5000])
+            refused = workspace.folder / "artifacts" / f"{name}-refused"
+            if refused.exists():
+                record.log_artifact(refused, name)
+            client.set_terminated(record.run_id, "FAILED")
+    except ServiceError as silent:
+        log.warning("the failure could not be recorded: %s", silent)
+
+
+def close_run(settings: Settings, run_id: str) -> TaskReport:
+    """End the run record as failed if no task has ended it: one was killed, or never began."""
+    with connect(settings) as client:
+        record = find_record(settings, client, run_id)
+        if record and record.run.info.status == "RUNNING":
+            if FAILURE_TAG not in record.run.data.tags:
+                client.set_tag(record.run_id, FAILURE_TAG, "a task was killed or never began")
+            client.set_terminated(record.run_id, "FAILED")
+    return TaskReport(stage="close", status="closed", run_id=record.run_id if record else None)
 
 
 def finished(report: TaskReport, run_id: str | None, started: float) -> TaskReport:
@@ -88,9 +121,8 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
             MLFLOW_TRACKING_URI=settings.tracking_uri,
             MLFLOW_RUN_ID=workspace.mlflow_run_id or "",
         )
-    except LungsegError as error:
-        recording.fail(error)
-        raise
+    finally:
+        recording.stop()
     # A cached stage is recorded by the next task that starts MLflow's client anyway: that takes
     # longer than everything else such a task does.
     if status == "ran":
@@ -104,10 +136,13 @@ def _after_stages(
 ) -> TaskReport:
     with connect(settings) as client:
         record = open_record(settings, client, request.run_id)
+        if name == "promote":
+            return PromotionReport.of(run_promotion(record, workspace, request.allow_lowered))
         record_cached(record, workspace)
-        if name == "gate":
-            return GateReport.of(run_gate(record, workspace))
-        return PromotionReport.of(run_promotion(record, workspace))
+        record.log_artifact(workspace.folder / "dvc.lock", "")
+        verdict = run_gate(record, workspace, request.allow_lowered)
+        summary = approval_text(record, verdict) if verdict.needs_approval else ""
+        return GateReport.of(verdict, summary)
 
 
 class _Recording:
@@ -128,30 +163,13 @@ class _Recording:
 
     def finish(self) -> None:
         """Record the stage, and those before it that came from the cache."""
-        self._stop()
         with connect(self.settings) as client:
             record = open_record(self.settings, client, self.run_id)
             record_cached(record, self.workspace, before=self.name)
             record_stage(record, self.workspace, self.name, "ran")
             record.log_artifact(self.workspace.folder / "dvc.lock", "")
 
-    def fail(self, error: LungsegError) -> None:
-        """Record why the stage failed, and what a refused dataset looked like."""
-        self._stop()
-        try:
-            with connect(self.settings) as client:
-                record = open_record(self.settings, client, self.run_id)
-                self._log_failure(record, error)
-        except ServiceError as silent:
-            log.warning("the failure could not be recorded: %s", silent)
-
-    def _log_failure(self, record: RunRecord, error: LungsegError) -> None:
-        record.client.set_tag(record.run_id, "lungseg.failure", str(error)[:5000])
-        refused = self.workspace.folder / "artifacts" / f"{self.name}-refused"
-        if refused.exists():
-            record.log_artifact(refused, self.name)
-        record.client.set_terminated(record.run_id, "FAILED")
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Sample the machine no more."""
         if self.monitor:
             self.monitor.finish()

@@ -12,6 +12,9 @@ from pipeline.errors import ServiceError
 from pipeline.release.promotion import Promotion
 from pipeline.release.verdict import Candidate, Check, Verdict
 
+EXIT_CODES = {"refused": 2, "needs approval": 3}
+"""By status."""
+
 
 class TaskReport(BaseModel):
     """The report of every task."""
@@ -21,7 +24,8 @@ class TaskReport(BaseModel):
     stage: str
     """The stage, or the task of a run or of a search."""
     status: str
-    """ran, cached, passed, refused, released or skipped; of a search planned or found."""
+    """ran, cached, passed, refused, approved, rejected, released, unchanged, needs approval or
+    closed; of a search planned or found."""
     seconds: float = 0.0
     run_id: str | None = None
     """Of MLflow."""
@@ -41,6 +45,11 @@ class TaskReport(BaseModel):
             ) from None
 
     @property
+    def exit_code(self) -> int:
+        """Of the command that did the task: 0 unless somebody refused or must still approve."""
+        return EXIT_CODES.get(self.status, 0)
+
+    @property
     def line(self) -> str:
         """The report as one line of JSON, without what it has nothing to say of."""
         named = self.model_dump(mode="json", exclude_defaults=True)
@@ -54,9 +63,15 @@ class GateReport(TaskReport):
     checks: tuple[Check, ...] = ()
     candidate: Candidate | None = None
     champion_version: str | None = None
+    bounds: str = ""
+    """How they differ from the deployed ones; empty when they do not."""
+    needs_approval: bool = False
+    """Whether a person must approve the release."""
+    summary: str = ""
+    """What that person is shown, as Markdown."""
 
     @classmethod
-    def of(cls, verdict: Verdict) -> Self:
+    def of(cls, verdict: Verdict, summary: str) -> Self:
         """The report of a gate that came to a verdict."""
         return cls(
             stage="gate",
@@ -66,6 +81,9 @@ class GateReport(TaskReport):
             checks=verdict.checks,
             candidate=verdict.candidate,
             champion_version=verdict.champion_version,
+            bounds=verdict.bounds.note,
+            needs_approval=verdict.needs_approval,
+            summary=summary,
         )
 
 
@@ -74,6 +92,8 @@ class PromotionReport(TaskReport):
 
     version: str | None = None
     metrics: dict[str, float] = {}
+    event: dict[str, Any] | None = None
+    """The newest entry of the log of releases, which Airflow announces once."""
 
     @classmethod
     def of(cls, promotion: Promotion) -> Self:
@@ -84,4 +104,5 @@ class PromotionReport(TaskReport):
             reason=promotion.reason,
             version=promotion.version,
             metrics=dict(promotion.metrics),
+            event=dict(promotion.event) if promotion.event else None,
         )

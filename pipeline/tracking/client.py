@@ -32,6 +32,12 @@ def connect(settings: Settings) -> Iterator[MlflowClient]:
         code = getattr(error, "error_code", "INTERNAL_ERROR")
         if code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
             raise ReleaseError(f"MLflow at {settings.tracking_uri}: {error}") from error
+        if "failed with error code" in str(error):  # it answers, and cannot do what it should
+            said = " ".join(str(error).split())[:300]
+            raise ServiceError(
+                f"MLflow at {settings.tracking_uri} failed: {said}; see its log, and that its disk "
+                "is not full",
+            ) from error
         raise ServiceError(
             f"MLflow at {settings.tracking_uri} does not answer ({type(error).__name__}); start it "
             "with `lungseg up`, or set MLFLOW_TRACKING_URI to where it runs",

@@ -86,7 +86,11 @@ class RunRecord:
 
     def _log_model(self, project: Path, network: Path) -> str:
         model = find_model(self.client, self.run)
-        return model.model_id if model else log_model(self.client, self.run, network, project)
+        if model:
+            return str(model.model_id)
+        for rest in _unfinished(self.client, self.run):
+            self.client.finalize_logged_model(rest.model_id, "FAILED")
+        return log_model(self.client, self.run, network, project)
 
     def _log_metrics(
         self, metrics: Mapping[str, float], step: int = 0, model_id: str | None = None
@@ -111,14 +115,21 @@ class RunRecord:
 
 def find_model(client: MlflowClient, run: Run) -> LoggedModel | None:
     """Return the logged model of a run, or None; one whose upload never ended does not count."""
-    from mlflow.entities import LoggedModelStatus
+    whole = _models(client, run, "READY")
+    return whole[0] if whole else None
 
+
+def _unfinished(client: MlflowClient, run: Run) -> list[LoggedModel]:
+    """The logged models of a run whose upload was interrupted."""
+    return _models(client, run, "PENDING")
+
+
+def _models(client: MlflowClient, run: Run, status: str) -> list[LoggedModel]:
     models = client.search_logged_models(
         [run.info.experiment_id],
         filter_string=f"source_run_id = '{run.info.run_id}'",
     )
-    whole = [model for model in models if model.status == LoggedModelStatus.READY]
-    return whole[0] if whole else None
+    return [model for model in models if str(model.status) == status]
 
 
 def name_metrics(content: Mapping[str, Any], prefix: str) -> dict[str, float]:
@@ -228,10 +239,17 @@ def _log_dataset(client: MlflowClient, run: Run, folder: Path) -> None:
 
 
 def download(record: RunRecord, path: str, folder: Path) -> Path:
-    """Download an artifact of the run; raises ReleaseError when it is not there."""
-    from mlflow.exceptions import MlflowException
+    """Download an artifact of the run; raises ReleaseError when there is none of this path."""
+    found = find_artifact(record.client, record.run_id, path, folder)
+    if found is None:
+        raise ReleaseError(f"run {record.run_id}: has no artifact {path}; start a new run")
+    return found
 
-    try:
-        return Path(record.client.download_artifacts(record.run_id, path, str(folder)))
-    except (MlflowException, OSError) as error:
-        raise ReleaseError(f"run {record.run_id}: has no artifact {path} ({error})") from None
+
+def find_artifact(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path | None:
+    """Download an artifact of an MLflow run, a file or a folder; None when there is none."""
+    parent = path.rpartition("/")[0]
+    listed = client.list_artifacts(run_id, parent or None)
+    if path not in [file.path for file in listed]:
+        return None
+    return Path(client.download_artifacts(run_id, path, str(folder)))

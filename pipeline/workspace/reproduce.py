@@ -12,12 +12,18 @@ from typing import Any, Literal
 
 from configobj import ConfigObj
 
-from pipeline.errors import CrashedError, LungsegError, StageError, WorkspaceError
-from pipeline.files import read_json
+from pipeline.errors import (
+    CrashedError,
+    DatasetError,
+    LungsegError,
+    StageError,
+    WorkspaceError,
+)
+from pipeline.files import link_file, read_json
 from pipeline.params import read_yaml
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_definition, stage_names
-from pipeline.workspace.objects import find_damage
+from pipeline.workspace.objects import find_damage, object_path, read_listing
 from pipeline.workspace.workspace import Workspace, shared_cache
 
 log = logging.getLogger(__name__)
@@ -97,6 +103,33 @@ def materialise(workspace: Workspace, name: str) -> None:
         again = "" if name == "data" else "; or run it again with --force"
         causes = "; DVC says: ".join(filter(None, [damage, errors]))
         raise WorkspaceError(f"{name}: cannot be pulled: {causes}{again}")
+
+
+def borrow_data(workspace: Workspace, paths: Sequence[str], folder: Path) -> Path:
+    """A folder in which these files of data/ can be read; they are not to be changed.
+
+    It is data/ where it is checked out. Else only these files are fetched, and linked from DVC's
+    cache into `folder`: a part of data/ in the workspace would pass for all of it. Raises
+    WorkspaceError when they cannot be had.
+    """
+    whole = workspace.folder / "data"
+    if whole.exists():
+        return whole
+    cache = shared_cache(Settings(repo=str(workspace.folder)))
+    code, errors = dvc(workspace, ["fetch", "--quiet", *(f"data/{path}" for path in paths)])
+    try:
+        listing = read_listing(cache, _recorded(workspace.folder)["data"])
+        missing = [path for path in paths if path not in listing]
+        objects = {path: object_path(cache, listing[path]) for path in paths if path in listing}
+        missing += [path for path, found in objects.items() if not found.is_file()]
+    except (DatasetError, KeyError) as error:
+        raise WorkspaceError(f"data: cannot be fetched: {error}; DVC says: {errors}") from None
+    if code or missing:
+        raise WorkspaceError(f"data: cannot be fetched: {', '.join(missing[:3])}; {errors}")
+    for path, found in objects.items():
+        (folder / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        link_file(found, folder / "data" / path)
+    return folder / "data"
 
 
 def _refuse_damaged_data(folder: Path, name: str) -> None:

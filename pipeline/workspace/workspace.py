@@ -40,6 +40,8 @@ class RunRequest:
     """The MLflow run of the search that this run is a trial of."""
     title: str = ""
     """What MLflow calls the run; its id if empty."""
+    allow_lowered: str = ""
+    """Who answers for bounds of the gate that this run lowers; empty: nobody."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,20 @@ def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
     if check and done.returncode:
         raise WorkspaceError(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout.strip()
+
+
+def deployed_file(settings: Settings, workspace: Workspace, name: str) -> tuple[str, str]:
+    """The commit that the deployed project is at, and the text of its file `name` there.
+
+    The deployed project is `settings.repo`, a folder or a git URL. Raises WorkspaceError.
+    """
+    repo, revision = settings.repo, "HEAD"
+    folder = Path(repo)
+    if not folder.is_dir():
+        _git(["fetch", "--quiet", "--depth=1", "--", repo, "HEAD"], workspace.folder)
+        folder, revision = workspace.folder, "FETCH_HEAD"
+    commit = _git(["rev-parse", revision], folder)
+    return commit, _git(["show", f"{commit}:./{name}"], folder)
 
 
 def refuse_uncommitted(repo: str) -> None:

@@ -1,24 +1,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace
-from tests.conftest import PROJECT, give_store
+from tests.conftest import PROJECT, git, give_store
 from tests.release.runs import make_run
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
-    """Settings of a store of its own, without a server."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    settings = Settings(repo=str(PROJECT), home=tmp_path / "home", local=True)
+    """Settings of a store and a deployed project of their own, without a server."""
+    for name in ("MLFLOW_TRACKING_URI", "LUNGSEG_SIGNING_KEY", "LUNGSEG_TRUSTED_KEYS"):
+        monkeypatch.delenv(name, raising=False)
+    deployed = tmp_path / "deployed"
+    deploy(deployed)
+    settings = Settings(repo=str(deployed), home=tmp_path / "home", local=True)
     give_store(settings, store)
     return settings
+
+
+def deploy(folder: Path, **gate: Any) -> None:
+    """Commit the project's params.yaml, with these bounds of the gate, as the deployed project."""
+    if not folder.exists():
+        folder.mkdir()
+        git(folder, "init", "--quiet")
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["gate"] |= gate
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message=deployed")
 
 
 @pytest.fixture

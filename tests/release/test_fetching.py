@@ -25,6 +25,7 @@ from pipeline.release.registry import fetch_release
 from pipeline.settings import Settings
 from pipeline.tracking.client import connect
 from pipeline.tracking.rest import MlflowServer
+from tests.release.conftest import deploy
 from tests.release.runs import NETWORK, make_run, release
 from tests.release.test_released_model import OLD_LUNG, RADIOGRAPH
 from tests.test_main_job import free_port
@@ -42,7 +43,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     program = Path(sys.executable).with_name("mlflow")
     with subprocess.Popen([program, "server", *arguments], cwd=home) as process:
         try:
-            settings = Settings(home=home, mlflow_port=port)
+            deploy(home / "deployed")
+            settings = Settings(repo=str(home / "deployed"), home=home / "home", mlflow_port=port)
             wait_for(f"{settings.tracking_uri}/health")
             with pytest.MonkeyPatch.context() as patch:  # MLflow keeps its address there
                 patch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
@@ -64,20 +66,23 @@ def wait_for(url: str) -> None:
     raise TimeoutError(url)
 
 
-def predict(server: Settings, folder: Path) -> list[str]:
-    """Run `lungseg predict` in a process of its own; the modules that it imported."""
-    Image.fromarray(RADIOGRAPH).save(folder / "radiograph.png")
+def lungseg(server: Settings, folder: Path, *arguments: str) -> list[str]:
+    """Run `lungseg` in a process of its own; the modules that it imported."""
     program = (
         "import atexit, json, sys\n"
         "atexit.register(lambda: print(json.dumps(sorted(sys.modules))))\n"
-        "sys.argv = ['lungseg', 'predict', 'radiograph.png', '--out', 'out']\n"
+        f"sys.argv = ['lungseg', *{arguments!r}]\n"
         "from pipeline.cli.app import main\n"
         "main()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
-        env={**os.environ, "MLFLOW_TRACKING_URI": server.tracking_uri},
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": server.tracking_uri,
+            "LUNGSEG_HOME": str(server.home),
+        },
         capture_output=True,
         text=True,
     )
@@ -89,18 +94,39 @@ def predict(server: Settings, folder: Path) -> list[str]:
 def test_predict_needs_neither_mlflows_client_nor_the_extra_train(
     server: Settings, tmp_path: Path
 ) -> None:
-    modules = predict(server, tmp_path)
+    Image.fromarray(RADIOGRAPH).save(tmp_path / "radiograph.png")
+
+    modules = lungseg(server, tmp_path, "predict", "radiograph.png", "--out", "out")
 
     mask = np.asarray(Image.open(tmp_path / "out/radiograph.png"))
     np.testing.assert_array_equal(mask, 255 * (OLD_LUNG >= 0.5))
     assert {"mlflow", "pandas", "tensorflow", "keras", "pydicom"} & set(modules) == set()
-    provided = importlib.metadata.packages_distributions()
+    assert {"cv2", "numpy", "httpx"} < needed_by(modules)
+    assert distributions(needed_by(modules)) - installed_with("lungseg") == set()
+
+
+@pytest.mark.parametrize("arguments", [(), ("verify",), ("key",)])
+def test_the_releases_are_shown_and_verified_without_the_extra_train(
+    server: Settings, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    modules = lungseg(server, tmp_path, "releases", *arguments)
+
+    assert {"tensorflow", "keras", "dvc"} & set(modules) == set()
+    assert "cryptography" in needed_by(modules)
+    assert distributions(needed_by(modules)) - installed_with("lungseg") == set()
+
+
+def needed_by(modules: list[str]) -> set[str]:
+    """The packages of others that our modules among these import."""
     ours = [name for name in modules if name.partition(".")[0] == "pipeline"]
     needed = {one for name in ours for one in imported_by(name)} - {"pipeline"}
-    needed -= set(sys.stdlib_module_names)
-    assert {"cv2", "numpy", "httpx"} < needed
-    used = {one for name in needed for one in provided[name]}
-    assert used - installed_with("lungseg") == set()
+    return needed - set(sys.stdlib_module_names)
+
+
+def distributions(packages: set[str]) -> set[str]:
+    """What provides these packages here."""
+    provided = importlib.metadata.packages_distributions()
+    return {one for name in packages for one in provided[name]}
 
 
 def imported_by(name: str) -> set[str]:

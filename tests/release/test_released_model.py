@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -27,6 +28,8 @@ from pipeline.release.champion import score_champion
 from pipeline.release.evidence import load_evidence
 from pipeline.release.gate import run_gate
 from pipeline.release.registry import CHAMPION, aliased_version, fetch_release
+from pipeline.release.release_log import read_log
+from pipeline.release.signing import open_signer
 from pipeline.serving.masks import predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
@@ -134,7 +137,8 @@ def test_predict_gate_and_champion_scoring_refuse_any_changed_model(
     record, workspace = champion
     evidence = load_evidence(record, tmp_path)
     elsewhere = evidence.split.assign(pixel_sha256="another test split")
-    differing = type(evidence)(**{**vars(evidence), "split": elsewhere})
+    differing = replace(evidence, split=elsewhere)
+    log = read_log(client, settings.model_name, open_signer(settings))
 
     Image.fromarray(RADIOGRAPH).save(tmp_path / "radiograph.png")
     uri = f"models:/{settings.model_name}@champion"
@@ -146,7 +150,7 @@ def test_predict_gate_and_champion_scoring_refuse_any_changed_model(
             with pytest.raises(ReleaseError, match=r"not what was recorded|has no"):
                 run_gate(record, workspace)
             with pytest.raises(ReleaseError, match=r"not what was recorded|has no"):
-                score_champion(record, workspace, differing, tmp_path / f"{number}")
+                score_champion(record, workspace, differing, log, tmp_path / f"{number}")
             with pytest.raises(ReleaseError, match=r"not what was recorded|has no"):
                 predict_files(settings, [tmp_path / "radiograph.png"], tmp_path / "out", uri)
             refused += 1

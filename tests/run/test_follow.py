@@ -15,6 +15,7 @@ from pipeline.run.follow import follow, start
 from pipeline.services.airflow import TaskState
 from pipeline.settings import Settings
 from pipeline.tracking.rest import Progress
+from pipeline.workspace.workspace import RunRequest
 
 RAN = {"stage": "train", "status": "ran", "run_id": "m1"}
 RELEASED = {"stage": "promote", "status": "released", "version": "3", "metrics": {"dice": 0.95}}
@@ -103,9 +104,12 @@ def test_start_triggers_the_dag_with_its_choices(monkeypatch: pytest.MonkeyPatch
     airflow = FakeAirflow([])
     monkeypatch.setattr(module, "log_in", lambda _: airflow)
 
-    assert start(Settings(), "main", ["train.epochs=2"], force=True) == "r1"
+    request = RunRequest("", "main", ("train.epochs=2",), force=True, allow_lowered="Ada")
+
+    assert start(Settings(), request) == "r1"
 
     expected = {"revision": "main", "overrides": ["train.epochs=2"], "force": True}
+    expected["allow_lowered"] = "Ada"
     assert airflow.conf == {"dag": "retrain", **expected}
 
 

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipeline.errors import ReleaseError
 from pipeline.run import task
 from pipeline.settings import Settings
+from pipeline.tracking.run_record import RUN_TAG
 from pipeline.workspace.workspace import RunRequest, Workspace
+from tests.conftest import give_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def test_a_stage_keeps_its_checkpoints_in_the_home_and_not_in_its_workspace(
@@ -27,3 +33,63 @@ def test_a_stage_keeps_its_checkpoints_in_the_home_and_not_in_its_workspace(
 
     monkeypatch.setenv("LUNGSEG_HOME", given["LUNGSEG_HOME"])
     assert Settings().checkpoints == tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = Settings(home=tmp_path / "home", local=True)
+    give_store(settings, store)
+    return settings
+
+
+def start_run(settings: Settings, client: MlflowClient) -> str:
+    experiment = client.create_experiment(settings.experiment, settings.artifact_location)
+    return str(client.create_run(experiment, tags={RUN_TAG: "a"}).info.run_id)
+
+
+@pytest.mark.parametrize("name", ["gate", "promote", "train"])
+def test_a_task_that_fails_ends_the_run_as_failed_with_its_reason(
+    settings: Settings,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ReleaseError("the model is not what was recorded")
+
+    run_id = start_run(settings, client)
+    workspace = Workspace(tmp_path, "abc", Path(sys.executable), run_id)
+    monkeypatch.setattr(task, "open_workspace", lambda *_: workspace)
+    monkeypatch.setattr(task, "_after_stages", fail)
+    monkeypatch.setattr(task, "_stage", fail)
+
+    with pytest.raises(ReleaseError, match="not what was recorded"):
+        task.run_task(settings, RunRequest("a"), name)
+
+    run = client.get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags[task.FAILURE_TAG] == "the model is not what was recorded"
+
+
+@pytest.mark.parametrize(
+    ("status", "closed"),
+    [("RUNNING", "FAILED"), ("FINISHED", "FINISHED"), ("SCHEDULED", "SCHEDULED")],
+)
+def test_closing_a_run_ends_what_no_task_has_ended(
+    settings: Settings, client: MlflowClient, status: str, closed: str
+) -> None:
+    run_id = start_run(settings, client)
+    client.update_run(run_id, status=status)
+
+    report = task.close_run(settings, "a")
+
+    run = client.get_run(run_id)
+    assert (report.status, report.run_id) == ("closed", run_id)
+    assert run.info.status == closed
+    assert (task.FAILURE_TAG in run.data.tags) == (closed == "FAILED")
+
+
+def test_closing_a_run_that_never_began_is_nothing(settings: Settings) -> None:
+    assert task.close_run(settings, "a").run_id is None
