@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ LONGEST = (
     "tests/search/test_local_search.py",
     "tests/stages/test_faults.py",
     "tests/services/test_local.py",
+    "tests/dags/test_approval.py",
     "tests/workspace/test_reproduce.py",
     "tests/test_heart.py",
     "tests/stages/test_split.py",
@@ -157,6 +159,12 @@ def dataset(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path
 
     return make
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from PIL import Image
 from pipeline.params import check_override, read_assignments
 from pipeline.services import airflow, airflow_home
 from pipeline.settings import Settings, child_environment
-from tests.conftest import git, open_to_others
+from tests.conftest import free_port, git, open_to_others
 from tests.projects import make_project
 
 pytestmark = pytest.mark.slow
@@ -39,12 +38,6 @@ QUICK = {
     "gate.min_report_cases": 3,
     "gate.max_drop": 1.0,
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
