@@ -56,6 +56,8 @@ def up(settings: Settings) -> list[Status]:
             _start(settings, missing)
         else:
             logger.info("everything runs already")
+        if any(service.daemon.name.startswith("airflow") for service in wanted):
+            _make_pools(settings)
     return status(settings)
 
 
@@ -173,8 +175,6 @@ def _start(settings: Settings, missing: Sequence[Service]) -> None:
             if service.needed:
                 begun[service] = service.daemon.start(variables)
         _await(begun)
-        if airflow:
-            _make_pool(settings)
     except BaseException:
         processes = [process for process in begun.values() if alive(process)]
         end([p for process in processes for p in (*process.children(True), process)], patience=5)
@@ -212,9 +212,11 @@ def _obituary(service: Service, process: psutil.Process) -> str:
     )
 
 
-def _make_pool(settings: Settings) -> None:
+def _make_pools(settings: Settings) -> None:
+    """Also where Airflow runs already: a task whose pool is missing waits without a word."""
     with log_in(settings) as airflow:
         airflow.ensure_pool("gpu", _count_gpus(), "One slot per GPU; one where there is none")
+        airflow.ensure_pool("release", 1, "One promotion at a time")
 
 
 def _count_gpus() -> int:

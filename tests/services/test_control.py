@@ -5,7 +5,9 @@ import os
 import socket
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,7 +17,7 @@ from pipeline.services import control, local
 from pipeline.services.daemon import Daemon, end
 from pipeline.services.local import Service, read_variables
 from pipeline.settings import Settings
-from tests.conftest import mode_of
+from tests.conftest import free_port, mode_of
 
 SERVE = "import time; time.sleep(60)"
 
@@ -25,12 +27,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in ("MLFLOW_TRACKING_URI", "LUNGSEG_AIRFLOW_URL", "LUNGSEG_REPO"):
         monkeypatch.delenv(name, raising=False)
     return Settings(home=tmp_path / "home", mlflow_port=free_port(), airflow_port=free_port())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def stand_in(settings: Settings, code: str = SERVE, port: int = 0) -> Service:
@@ -155,10 +151,28 @@ def test_service_that_no_task_needs_is_started_without_waiting_for_it(
     daemon = Daemon("airflow-extra", settings.home, (sys.executable, "-c", SERVE))
     replace_services(monkeypatch, Service("Extra", daemon, lambda _: False, needed=False))
     monkeypatch.setattr(control.airflow_home, "prepare", lambda *_: None)
-    monkeypatch.setattr(control, "_make_pool", lambda _: None)
+    monkeypatch.setattr(control, "_make_pools", lambda _: None)
 
     assert [row.state for row in control.up(settings)] == ["starting"]
 
+    control.down(settings)
+
+
+def test_pools_are_made_also_where_airflow_runs_already(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    airflow = SimpleNamespace(ensure_pool=lambda name, slots, text: made.append(f"{name} {slots}"))
+    daemon = Daemon("airflow-server", settings.home, (sys.executable, "-c", SERVE))
+    replace_services(monkeypatch, Service("Airflow", daemon, lambda _: True))
+    monkeypatch.setattr(control.airflow_home, "prepare", lambda *_: None)
+    monkeypatch.setattr(control, "log_in", lambda _: nullcontext(airflow))
+    monkeypatch.setattr(control, "_count_gpus", lambda: 2)
+
+    control.up(settings)
+    control.up(settings)
+
+    assert made == ["gpu 2", "release 1"] * 2
     control.down(settings)
 
 
