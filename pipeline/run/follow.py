@@ -26,13 +26,20 @@ logger = logging.getLogger(__name__)
 
 DAG = "retrain"
 KINDS: Mapping[str, type[TaskReport]] = {"gate": GateReport, "promote": PromotionReport}
+CLOSE = "close"
+"""The task that only follows the others: it is not shown, and fails when one of them did."""
 INTERVAL = 2.0
 """Seconds between two looks at a run."""
 PATIENCE = 120.0
 """Seconds for which Airflow may be silent while a run is followed."""
 
+ASKING = "waits for approval"
+EXIT_CODES = {"refused": 2, "needs approval": 3}
+"""Of a run by the status of its promotion; 0 for the others."""
 WORDS = {
     None: "waiting",
+    "awaiting_input": ASKING,
+    "deferred": ASKING,  # by an Airflow before 3.3
     "scheduled": "queued",
     "success": "done",
     "up_for_retry": "retry",
@@ -43,6 +50,9 @@ COLOURS = {
     "retry": "yellow",
     "failed": "red",
     "refused": "yellow",
+    "rejected": "yellow",
+    "needs approval": "yellow",
+    ASKING: "yellow",
     "skipped": "magenta",
     "waiting": "dim",
     "queued": "dim",
@@ -95,6 +105,10 @@ class Run:
         found = [one.run_id for one in reports if one and one.run_id]
         return found[-1] if found else None
 
+    def asking(self) -> str | None:
+        """The task that waits for a person's answer, if one does."""
+        return next((t.name for t in self.tasks.values() if WORDS.get(t.state) == ASKING), None)
+
     def rows(self, order: Iterable[str]) -> list[Row]:
         """The tasks as rows, those of a mapped task by their index."""
         found = sorted(self.tasks.values(), key=lambda task: task.index)
@@ -106,7 +120,7 @@ class Run:
         task = self.tasks.get(name, TaskState(name, None, 0, None))
         report = self.report(name)
         state = WORDS.get(task.state, task.state or "waiting")
-        if task.state == "success" and report:
+        if task.state in ("success", "skipped") and report:
             state = report.status
         seconds = task.seconds if task.state in ("success", "failed", "running") else None
         return Row(name, state, seconds, "; ".join(self._notes(task, report)))
@@ -118,7 +132,7 @@ class Run:
         progress = self.tracking.progress(run) if run else None
         if progress:
             yield str(progress)
-        if report and report.status in ("refused", "skipped", "released"):
+        if report and (report.reason or report.status == "released"):
             yield summary(report)
         if report and report.note:
             yield report.note
@@ -153,7 +167,7 @@ Conclusion = Callable[[Run, Settings, Console], tuple[int, str]]
 def conclude_retraining(run: Run, settings: Settings, console: Console) -> tuple[int, str]:
     """Show the checks of the gate.
 
-    The exit code: 0 released or unchanged, 1 failed, 2 refused by the gate.
+    The exit code: 0 released or unchanged, 1 failed, 2 refused, 3 a person has to approve first.
     """
     gate = run.report("gate")
     if isinstance(gate, GateReport) and gate.checks:
@@ -169,7 +183,10 @@ def follow(
     conclude: Conclusion = conclude_retraining,
     kinds: Mapping[str, type[TaskReport]] = KINDS,
 ) -> int:
-    """Show a run until it ends; the exit code is that of its conclusion, or 130 if interrupted."""
+    """Show a run until it ends or asks a person, who may take days.
+
+    The exit code is that of its conclusion, or 130 if interrupted.
+    """
     console = console or Console()
     with log_in(settings) as airflow, MlflowServer(settings.tracking_uri) as tracking:
         page = f"{airflow.url}/dags/{dag}/runs/{run}"
@@ -193,7 +210,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _watch(run: Run, console: Console) -> None:
-    order = run.airflow.order(run.dag)
+    order = [name for name in run.airflow.order(run.dag) if name != CLOSE]
     if not console.is_terminal:
         _watch_lines(run, order, console)
         return
@@ -214,9 +231,9 @@ def _watch_lines(run: Run, order: list[str], console: Console) -> None:
 
 
 def _looks(run: Run) -> Iterator[None]:
-    """Look at the run every INTERVAL seconds until it has ended."""
+    """Look at the run every INTERVAL seconds until it has ended or asks a person."""
     heard = time.monotonic()
-    while run.state not in ("success", "failed"):
+    while run.state not in ("success", "failed") and not run.asking():
         try:
             run.look()
         except ServiceError as error:
@@ -241,20 +258,23 @@ def _table(rows: Iterable[Row]) -> Table:
 
 
 def _verdict(run: Run, settings: Settings) -> tuple[int, str]:
+    asking = run.asking()
+    if asking:
+        page = f"{run.airflow.url}/dags/{run.dag}/runs/{run.id}/tasks/{asking}/required_actions"
+        return 3, f"waits for approval: answer at {page}"
     if run.state == "failed":
         return 1, failure(run, settings)
     gate, promote = run.report("gate"), run.report("promote")
-    if promote and promote.status == "released":
-        return 0, f"released: {summary(promote)}"
-    for report in (gate, promote):
-        if report and report.status == "refused":
-            return 2, f"refused by the gate: {summary(report)}"
-    return 0, f"unchanged: {summary(promote)}"
+    if gate and gate.status == "refused":
+        return 2, f"refused by the gate: {summary(gate)}"
+    status = promote.status if promote else "unchanged"
+    return EXIT_CODES.get(status, 0), f"{status}: {summary(promote)}"
 
 
 def failure(run: Run, settings: Settings) -> str:
     """Why a run failed: its first failed task, that task's last error, and where its log is."""
-    failed = [task for task in run.tasks.values() if task.state == "failed"]
+    tasks = sorted(run.tasks.values(), key=lambda task: task.name == CLOSE)  # a reason comes first
+    failed = [task for task in tasks if task.state == "failed"]
     if not failed:
         return "failed: the run was marked failed or none of its tasks could start"
     task = failed[0]

@@ -24,8 +24,9 @@ class TaskReport(BaseModel):
     stage: str
     """The stage, or the task of a run or of a search."""
     status: str
-    """ran, cached, passed, refused, approved, rejected, released, unchanged, needs approval or
-    closed; of a search planned or found."""
+    """Of a stage ran or cached, of the gate passed or refused, of an approval approved or rejected,
+    of a promotion released, unchanged, refused or needs approval; closed; of a search planned or
+    found."""
     seconds: float = 0.0
     run_id: str | None = None
     """Of MLflow."""
@@ -93,7 +94,7 @@ class PromotionReport(TaskReport):
     version: str | None = None
     metrics: dict[str, float] = {}
     event: dict[str, Any] | None = None
-    """The newest entry of the log of releases, which Airflow announces once."""
+    """The newest entry of the log of releases: what the asset event of the release holds."""
 
     @classmethod
     def of(cls, promotion: Promotion) -> Self:

@@ -191,11 +191,16 @@ def test_end_names_the_file_of_the_generated_password_and_never_shows_it(
             2,
             "refused by the gate: dice 0.8 < 0.9",
         ),
-        ({"promote": {"status": "refused", "reason": "stale"}}, 2, "refused by the gate: stale"),
+        ({"promote": {"status": "refused", "reason": "stale"}}, 2, "refused: stale"),
         (
-            {"gate": {"status": "passed"}, "promote": {"status": "skipped", "reason": "same"}},
+            {"gate": {"status": "passed"}, "promote": {"status": "unchanged", "reason": "same"}},
             0,
             "unchanged: same",
+        ),
+        (
+            {"promote": {"status": "needs approval", "reason": "nobody was asked"}},
+            3,
+            "needs approval: nobody was asked",
         ),
     ],
 )
@@ -212,6 +217,47 @@ def test_reports_decide_verdict_and_exit_code(
 
     assert found == code
     assert verdict in text
+
+
+def test_skipped_promotion_is_shown_with_its_own_status_and_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    same = {"status": "unchanged", "reason": "version 3 is this very model", "event": {"record": 7}}
+    looks: list[Any] = [("success", {**ENDED, "promote": "skipped"})]
+
+    _, text = show(monkeypatch, FakeAirflow(looks, {"promote": same}), tmp_path)
+
+    assert "promote: unchanged version 3 is this very model" in text
+
+
+@pytest.mark.parametrize("state", ["awaiting_input", "deferred"])
+def test_run_that_waits_for_a_person_is_no_longer_followed_and_names_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str
+) -> None:
+    gate = {"status": "passed", "needs_approval": True, "summary": "| dice | 0.9 |"}
+    airflow = FakeAirflow([("running", {"gate": "success", "approve": state})], {"gate": gate})
+    monkeypatch.setattr(airflow, "order", lambda _: ["gate", "approve", "promote", "close"])
+
+    code, text = show(monkeypatch, airflow, tmp_path)
+
+    assert code == 3
+    page = "http://airflow/dags/retrain/runs/r1/tasks/approve/required_actions"
+    assert f"waits for approval: answer at {page}\n" in text
+    assert "approve: waits for approval" in text
+
+
+def test_closing_of_the_run_is_not_shown_and_is_no_reason_when_there_is_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[Any] = [("failed", {"close": "failed", "train": "failed", "promote": "skipped"})]
+    airflow = FakeAirflow(looks, lines=["error: params.yaml: bad"])
+    monkeypatch.setattr(airflow, "order", lambda _: ["train", "promote", "close"])
+
+    code, text = show(monkeypatch, airflow, tmp_path)
+
+    assert code == 1
+    assert "failed: train: error: params.yaml: bad" in text
+    assert "close" not in text
 
 
 @pytest.mark.parametrize(
