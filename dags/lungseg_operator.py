@@ -41,8 +41,10 @@ OPTIONS: dict[str, Any] = {
     "default_args": {"retries": 2, "retry_delay": timedelta(seconds=10)},
 }
 """Of every DAG."""
-GPU = {"pool": "gpu", "queue": "gpu"}
+GPU: dict[str, Any] = {"pool": "gpu", "queue": "gpu"}
 """Of every task that trains."""
+NEWEST = 20
+"""Events of an asset that are looked through for one of the same release, newest first."""
 
 
 class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read without its types
@@ -51,12 +53,12 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     `variables` are more of the child's environment, `number` the trial of a search, and `result`
     the part of the report that is the XCom instead of all of it, for a task to be mapped over.
 
-    The exit code decides: 0 success, 1 failure without a retry, 2 refused by the gate, else a
-    retry. A task with an outlet succeeds, and emits its asset event, only with the status
-    `released`; with any other it is skipped.
+    The exit code decides: 0 success, 1 failure without a retry, 2 refused, 3 needs approval, else a
+    retry. A task with an asset as inlet and outlet emits the event that its report names, once;
+    when there is none, or it was emitted before, the task is skipped.
     """
 
-    template_fields = ("options",)
+    template_fields = ("environment",)
     custom_operator_name = "lungseg task"  # what the graph shows below the task's name
 
     def __init__(
@@ -71,36 +73,50 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         self.child: Popen[str] | None = None
         self.killed = False
         self.result = result
-        self.options = {  # the child's environment; nothing of it is part of a command line
+        self.environment = {  # of the child; nothing of it is part of a command line
             "LUNGSEG_RUN_ID": "{{ run_id }}",
             "LUNGSEG_REVISION": "{{ params.revision }}",
             "LUNGSEG_OVERRIDES": "{{ (params.overrides or []) | tojson }}",
             "LUNGSEG_FORCE": "{{ 'true' if params.get('force') else 'false' }}",
+            "LUNGSEG_ALLOW_LOWERED": "{{ params.get('allow_lowered') or '' }}",
+            "LUNGSEG_TRIGGERED_BY": "{{ dag_run.triggering_user_name or '' }}",
             **(variables or {}),
             **({} if number is None else {"LUNGSEG_TRIAL": str(number)}),
         }
 
     def execute(self, context: Any) -> Any:
-        """The child's report; raises AirflowFailException, AirflowException (retry) or a skip."""
-        code, report, problem = self.run_child()
-        if code == 2 and (report or problem.startswith("error: ")):
-            report = {"stage": self.task_id, "reason": problem, **report, "status": "refused"}
-        elif code in (1, 2) or (code == 0 and not report):
-            raise AirflowFailException(problem or "no output: LUNGSEG_BIN must name `lungseg`")
-        elif code:
-            raise AirflowException(f"{problem or 'no output'} (exit code {code}, worth a retry)")
+        """The report, or the part of it that is asked for; raises as `report` and `announce` do."""
+        report = self.report()
         if self.outlets:
             self.announce(context, report)
         return report[self.result] if self.result else report
 
+    def report(self) -> dict[str, Any]:
+        """The child's report; raises AirflowFailException, or AirflowException for a retry."""
+        code, report, problem = self.run_child()
+        if code == 2 and (report or problem.startswith("error: ")):
+            return {"stage": self.task_id, "reason": problem, **report, "status": "refused"}
+        if code == 3 and report:
+            return {"reason": problem, **report, "status": "needs approval"}
+        if code in (1, 2) or (code == 0 and not report):
+            raise AirflowFailException(problem or "no output: LUNGSEG_BIN must name `lungseg`")
+        if code:
+            raise AirflowException(f"{problem or 'no output'} (exit code {code}, worth a retry)")
+        return report
+
     def announce(self, context: Any, report: dict[str, Any]) -> None:
-        """Put the release into the asset event, or skip the task, which then emits none."""
-        if report["status"] != "released":
+        """Emit the asset event that the report names, or skip the task, which then emits none.
+
+        The events that there are decide, not the status: a promotion that was killed once the
+        model was released is `unchanged` when it is tried again, and its event is still due.
+        """
+        [asset] = self.outlets
+        event = report.get("event")
+        earlier = context["inlet_events"][asset].ascending(False).limit(NEWEST)
+        if not event or event["record"] in [(one.extra or {}).get("record") for one in earlier]:
             context["ti"].xcom_push("return_value", report)
             raise AirflowSkipException(report.get("reason") or f"status {report['status']}")
-        for asset in self.outlets:
-            extra = {key: report.get(key) for key in ("version", "run_id", "metrics")}
-            context["outlet_events"][asset].extra = extra
+        context["outlet_events"][asset].extra = event
 
     def run_child(self) -> tuple[int, dict[str, Any], str]:
         """Exit code, report, and the last `error:` (else last) line; logs lines as they come."""
@@ -124,7 +140,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     def start_child(self) -> Popen[str]:
         """Start `lungseg task` in a process group of its own."""
         program = os.environ.get("LUNGSEG_BIN") or str(Path(sys.executable).with_name("lungseg"))
-        env = {"LUNGSEG_REPO": str(REPO), **os.environ, **self.options, "PYTHONUNBUFFERED": "1"}
+        env = {"LUNGSEG_REPO": str(REPO), **os.environ, **self.environment, "PYTHONUNBUFFERED": "1"}
         streams: Any = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "errors": "replace"}
         command = [program, "task", self.task_id]
         try:

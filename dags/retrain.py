@@ -4,7 +4,11 @@ One task per stage of `dvc.yaml`, with the same edges, then `gate` and `promote`
 the checkout of its run, at the revision asked for; a stage whose code, data and parameters did not
 change comes from the cache in seconds. The gate compares the candidate with the thresholds and the
 champion. A refusal is an answer, not a failure: `promote` is then skipped, with the reason in its
-log. A release emits an event of the asset `lung-segmentation`.
+log. A release emits an event of the asset `lung-segmentation`, once.
+
+Where `params.yaml` says `gate.approval: required`, the task `approve` waits between the two for a
+person, who approves or rejects on the page Required Actions. `close` runs at the end, however the
+run ended, so that no failed run looks as if it were still running; it fails when the run did.
 
 A task that dies or meets a silent service is tried again; one that is wrong in itself (a parameter,
 a dataset) is not.
@@ -17,17 +21,32 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, TriggerRule, chain
 from airflow.sdk.definitions.asset import Model
 from lungseg_operator import GPU, OPTIONS, PARAMS, REPO, LungsegOperator
+from release_operators import ApproveOperator, CloseOperator
 
-STAGES: dict[str, Any] = yaml.safe_load((REPO / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+def section(file: str, name: str) -> dict[str, Any]:
+    """A section of a YAML file of the deployed project."""
+    content: dict[str, Any] = yaml.safe_load((REPO / file).read_text(encoding="utf-8"))[name]
+    return content
+
+
+STAGES = section("dvc.yaml", "stages")
+APPROVAL = section("params.yaml", "gate").get("approval") == "required"
 SCHEDULE = os.environ.get("LUNGSEG_SCHEDULE", "@weekly").strip()
 MODEL = Model(name="lung-segmentation", uri="mlflow://models/lung-segmentation")
+RELEASE: dict[str, Any] = {"pool": "release", "inlets": [MODEL], "outlets": [MODEL]}
+"""Of the promotion: one at a time, which knows the events that there are."""
 TEXTS = {
     "gate": "Compare the candidate with the thresholds and with the champion.",
-    "promote": "Make the candidate the champion; skipped when the gate refused it.",
+    "approve": "Ask a person whether the candidate is released; skipped when nobody needs to.",
+    "promote": "Make the candidate the champion; skipped when nothing is released.",
+    "close": "Close the record of the run, however it ended; fails when the run did.",
     "force": "Run every stage, also one whose result is in the cache.",
+    "allow_lowered": "Name of the person who answers for bounds of the gate that this run lowers; "
+    "empty: lowered bounds refuse.",
 }
 
 
@@ -44,10 +63,12 @@ def feeds(earlier: dict[str, Any], later: dict[str, Any]) -> bool:
     return any(dep.is_relative_to(out) or out.is_relative_to(dep) for dep in deps for out in outs)
 
 
-def task(name: str, **options: Any) -> LungsegOperator:
-    """The task of a stage, of the gate or of the promotion."""
+def task(
+    name: str, operator: type[LungsegOperator] = LungsegOperator, **options: Any
+) -> LungsegOperator:
+    """The task of a stage, or one of those after the stages."""
     text = STAGES.get(name, {}).get("desc") or TEXTS.get(name) or f"Stage `{name}` of dvc.yaml."
-    return LungsegOperator(task_id=name, doc_md=f"{text}\n\n`lungseg task {name}`", **options)
+    return operator(task_id=name, doc_md=f"{text}\n\n`lungseg task {name}`", **options)
 
 
 with DAG(
@@ -56,6 +77,7 @@ with DAG(
     params={
         **PARAMS,
         "force": Param(False, type="boolean", description=TEXTS["force"]),
+        "allow_lowered": Param("", type=["null", "string"], description=TEXTS["allow_lowered"]),
     },
     tags=["lungs", "release"],
     description="Retrain the lung segmentation and release it if the gate lets it pass",
@@ -68,4 +90,8 @@ with DAG(
             if earlier != later and feeds(STAGES[earlier], STAGES[later]):
                 tasks[earlier] >> tasks[later]
     last = [operator for operator in tasks.values() if not operator.downstream_list]
-    last >> task("gate") >> task("promote", outlets=[MODEL])
+    # A gate that asks nobody skips `approve`; a rejection is for `promote` to record.
+    asked = [task("approve", ApproveOperator)] if APPROVAL else []
+    promote = task("promote", **RELEASE, trigger_rule=TriggerRule.NONE_FAILED)
+    close = task("close", CloseOperator).as_teardown(on_failure_fail_dagrun=True)
+    chain(last, task("gate"), *asked, promote, close)

@@ -34,8 +34,6 @@ PATIENCE = 120.0
 """Seconds for which Airflow may be silent while a run is followed."""
 
 ASKING = "waits for approval"
-EXIT_CODES = {"refused": 2, "needs approval": 3}
-"""Of a run by the status of its promotion; 0 for the others."""
 WORDS = {
     None: "waiting",
     "awaiting_input": ASKING,
@@ -267,8 +265,9 @@ def _verdict(run: Run, settings: Settings) -> tuple[int, str]:
     gate, promote = run.report("gate"), run.report("promote")
     if gate and gate.status == "refused":
         return 2, f"refused by the gate: {summary(gate)}"
-    status = promote.status if promote else "unchanged"
-    return EXIT_CODES.get(status, 0), f"{status}: {summary(promote)}"
+    if promote is None:
+        return 0, "unchanged"
+    return promote.exit_code, f"{promote.status}: {summary(promote)}"
 
 
 def failure(run: Run, settings: Settings) -> str:

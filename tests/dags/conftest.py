@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -24,3 +24,26 @@ def operator_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Module
         patch.setattr(ExecutorSafeguard, "test_mode", True)
         yield lungseg_operator
         sys.modules.pop("lungseg_operator", None)
+
+
+@pytest.fixture(scope="session")
+def release_module(operator_module: ModuleType) -> Iterator[ModuleType]:
+    """dags/release_operators.py."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import release_operators
+    yield release_operators
+    sys.modules.pop("release_operators", None)
+
+
+@pytest.fixture
+def lungseg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Replace the command `lungseg` by a shell script."""
+
+    def write(script: str) -> None:
+        path = tmp_path / "lungseg"
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+        monkeypatch.setenv("LUNGSEG_BIN", str(path))
+
+    return write

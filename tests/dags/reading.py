@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 
 READ_DAGS = """
@@ -31,6 +33,12 @@ if dag:
         "edges": {name: sorted(task.upstream_task_ids) for name, task in dag.task_dict.items()},
         "pools": {name: [task.pool, task.queue] for name, task in dag.task_dict.items()},
         "outlets": {name: [a.uri for a in task.outlets] for name, task in dag.task_dict.items()},
+        "inlets": {name: [a.uri for a in task.inlets] for name, task in dag.task_dict.items()},
+        "teardowns": {
+            name: task.on_failure_fail_dagrun
+            for name, task in dag.task_dict.items()
+            if task.is_teardown
+        },
         "rules": {name: task.trigger_rule for name, task in dag.task_dict.items()},
         "mapped": [name for name, task in dag.task_dict.items() if task.is_mapped],
         "schedule": dag.schedule,
@@ -61,3 +69,9 @@ def read_dags(
     assert child.returncode == 0, child.stderr
     answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return answer
+
+
+def write_project(folder: Path, stages: dict[str, Any], **gate: Any) -> None:
+    """A project of these stages, with these parameters of its gate."""
+    for name, content in (("dvc.yaml", {"stages": stages}), ("params.yaml", {"gate": gate})):
+        (folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")

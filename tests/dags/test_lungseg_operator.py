@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -12,24 +13,9 @@ import pytest
 from pipeline.services.daemon import wait
 
 REPORT = '{"stage": "train", "status": "ran", "seconds": 1.5, "run_id": "abc"}'
-RELEASED = (
-    '{"stage": "promote", "status": "released", "seconds": 1, "run_id": "abc", '
-    '"version": "3", "metrics": {"dice": 0.95}}'
-)
-SKIPPED = '{"stage": "promote", "status": "skipped", "reason": "the gate refused it"}'
-
-
-@pytest.fixture
-def lungseg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Replace the command `lungseg` by a shell script."""
-
-    def write(script: str) -> None:
-        path = tmp_path / "lungseg"
-        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-        path.chmod(0o755)
-        monkeypatch.setenv("LUNGSEG_BIN", str(path))
-
-    return write
+EVENT = {"record": 7, "version": "3", "run_id": "abc", "metrics": {"dice": 0.95}}
+SAME = {"stage": "promote", "status": "unchanged", "reason": "version 3 is this very model"}
+REFUSED = {"stage": "promote", "status": "refused", "reason": "the gate refused it"}
 
 
 class Pushed(SimpleNamespace):
@@ -45,7 +31,7 @@ class Pushed(SimpleNamespace):
 def execute(module: ModuleType, task_id: str = "train", **options: Any) -> Any:
     operator = module.LungsegOperator(task_id=task_id, **options)
     context = {"ti": Pushed(), "outlet_events": {a: SimpleNamespace() for a in operator.outlets}}
-    operator.options = {"LUNGSEG_RUN_ID": "run 1", "LUNGSEG_OVERRIDES": '["a.b=$(id)"]'}
+    operator.environment = {"LUNGSEG_RUN_ID": "run 1", "LUNGSEG_OVERRIDES": '["a.b=$(id)"]'}
     return operator, context, lambda: operator.execute(context)
 
 
@@ -54,10 +40,28 @@ def ends(pid: int) -> bool:
     return not wait([one for one in psutil.process_iter() if one.pid == pid], patience=5)
 
 
-def promotion(module: ModuleType) -> Any:
+class Events(list[Any]):
+    """The asset's events as Airflow gives them: oldest first, and all, unless asked otherwise."""
+
+    def ascending(self, upwards: bool) -> Events:
+        return self if upwards else Events(reversed(self))
+
+    def limit(self, count: int) -> Events:
+        return Events(self[:count])
+
+
+def promotion(module: ModuleType, *earlier: dict[str, Any] | None) -> Any:
+    """A promotion after events with these extras."""
     from airflow.sdk.definitions.asset import Model
 
-    return execute(module, "promote", outlets=[Model(name="m", uri="mlflow://models/m")])
+    asset = Model(name="m", uri="mlflow://models/m")
+    _, context, run = execute(module, "promote", inlets=[asset], outlets=[asset])
+    context["inlet_events"] = {asset: Events(SimpleNamespace(extra=extra) for extra in earlier)}
+    return context["outlet_events"][asset], context, run
+
+
+def say(report: dict[str, Any], code: int = 0) -> str:
+    return f"echo '{json.dumps(report)}'; exit {code}"
 
 
 def test_report_of_the_child_is_the_result(operator_module: ModuleType, lungseg: Any) -> None:
@@ -89,6 +93,7 @@ def test_child_gets_its_options_as_environment_and_no_shell_reads_them(
         ("echo 'error: MLflow is silent'; exit 75", "AirflowException", "MLflow is silent"),
         ("echo working; kill -9 $$", "AirflowException", "exit code -9"),
         ("echo crash; exit 134", "AirflowException", "exit code 134"),
+        ("echo 'no report'; exit 3", "AirflowException", "exit code 3"),
     ],
 )
 def test_exit_code_decides_between_failure_and_retry(
@@ -127,38 +132,57 @@ def test_refusal_of_the_gate_is_a_success_with_its_reason(
     assert "dice 0.80" in report["reason"]
 
 
-def test_release_puts_version_run_and_metrics_into_the_asset_event(
-    operator_module: ModuleType, lungseg: Any
+@pytest.mark.parametrize("report", [{**SAME, "status": "released"}, SAME])
+@pytest.mark.parametrize("earlier", [(), (None, {"record": 6}, {"version": "3"})])
+def test_newest_release_is_the_asset_event_while_there_is_none_of_it(
+    operator_module: ModuleType, lungseg: Any, report: dict[str, Any], earlier: Any
 ) -> None:
-    lungseg(f"echo '{RELEASED}'")
-    operator, context, run = promotion(operator_module)
+    lungseg(say({**report, "event": EVENT}))
+    emitted, _, run = promotion(operator_module, *earlier)
 
-    run()
+    assert run() == {**report, "event": EVENT}
 
-    extra = context["outlet_events"][operator.outlets[0]].extra
-    assert extra == {"version": "3", "run_id": "abc", "metrics": {"dice": 0.95}}
+    assert emitted.extra == EVENT
+
+
+@pytest.mark.parametrize("report", [{**SAME, "status": "released"}, SAME])
+def test_release_whose_event_was_emitted_is_skipped_and_keeps_its_report(
+    operator_module: ModuleType, lungseg: Any, report: dict[str, Any]
+) -> None:
+    lungseg(say({**report, "event": EVENT}))
+    earlier = [*({"record": number} for number in range(100)), EVENT, {"record": 8}, None]
+    emitted, context, run = promotion(operator_module, *earlier)
+
+    with pytest.raises(Exception, match="this very model") as caught:
+        run()
+
+    assert type(caught.value).__name__ == "AirflowSkipException"
+    assert context["ti"].values["return_value"] == {**report, "event": EVENT}
+    assert not vars(emitted)
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("script", "status"),
     [
-        f"echo '{SKIPPED}'",
-        f"echo '{SKIPPED}' | sed s/skipped/refused/; exit 2",
-        "echo 'error: the gate refused it'; exit 2",
+        (say({**REFUSED, "status": "unchanged"}), "unchanged"),
+        (say({**REFUSED, "status": "released"}), "released"),
+        (say(REFUSED, 2), "refused"),
+        ("echo 'error: the gate refused it'; exit 2", "refused"),
+        (say(REFUSED, 3), "needs approval"),
     ],
 )
-def test_promotion_without_a_release_is_skipped_and_keeps_its_report(
-    operator_module: ModuleType, lungseg: Any, script: str
+def test_promotion_without_an_event_is_skipped_and_keeps_its_report(
+    operator_module: ModuleType, lungseg: Any, script: str, status: str
 ) -> None:
     lungseg(script)
-    _, context, run = promotion(operator_module)
+    emitted, context, run = promotion(operator_module)
 
     with pytest.raises(Exception, match="the gate refused it") as caught:
         run()
 
     assert type(caught.value).__name__ == "AirflowSkipException"
-    assert context["ti"].values["return_value"]["status"] in ("skipped", "refused")
-    assert not vars(next(iter(context["outlet_events"].values())))
+    assert context["ti"].values["return_value"]["status"] == status
+    assert not vars(emitted)
 
 
 def test_kill_ends_the_whole_process_group_even_if_it_ignores_the_request(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dags.reading import ROOT, read_dags
+from tests.dags.reading import ROOT, read_dags, write_project
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +50,30 @@ def test_gate_follows_the_last_stage_and_promotion_the_gate(dags: dict[str, Any]
     assert dags["edges"]["promote"] == ["gate"]
 
 
-def test_only_training_takes_the_gpu(dags: dict[str, Any]) -> None:
-    assert dags["pools"].pop("train") == ["gpu", "gpu"]
-    assert {tuple(place) for place in dags["pools"].values()} == {("default_pool", "default")}
+def test_training_takes_the_gpu_and_one_promotion_goes_on_at_a_time(dags: dict[str, Any]) -> None:
+    places = {name: tuple(place) for name, place in dags["pools"].items()}
+
+    assert places.pop("train") == ("gpu", "gpu")
+    assert places.pop("promote") == ("release", "default")
+    assert set(places.values()) == {("default_pool", "default")}
+
+
+def test_run_is_closed_however_it_ended(dags: dict[str, Any]) -> None:
+    assert dags["edges"]["close"] == ["promote"]
+    assert dags["teardowns"] == {"close": True}
+    assert dags["rules"]["close"] == "all_done_setup_success"
 
 
 def test_only_promotion_emits_the_model(dags: dict[str, Any]) -> None:
     emitting = {name: uris for name, uris in dags["outlets"].items() if uris}
 
     assert emitting == {"promote": ["mlflow://models/lung-segmentation"]}
+    assert dags["inlets"]["promote"] == emitting["promote"]  # it looks for earlier events
 
 
 def test_form_starts_with_the_revision_at_hand_and_no_changes(dags: dict[str, Any]) -> None:
-    assert dags["params"] == {"revision": "HEAD", "overrides": [], "force": False}
+    expected = {"revision": "HEAD", "overrides": [], "force": False, "allow_lowered": ""}
+    assert dags["params"] == expected
 
 
 def test_reading_the_dags_is_quick_and_imports_nothing_heavy(dags: dict[str, Any]) -> None:
@@ -91,9 +102,23 @@ def test_stages_come_from_the_project_that_lungseg_repo_names(tmp_path: Path) ->
     stages = {"a": {"cmd": "x", "outs": [{"artifacts/a": {"cache": False}}]}}
     stages["b"] = {"cmd": "x", "deps": ["artifacts/a/part.csv"], "outs": ["artifacts/b/one"]}
     stages["c"] = {"cmd": "x", "deps": ["artifacts/b", "artifacts/ab"]}
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
+    write_project(tmp_path, stages)
 
     answer = read_dags(ROOT / "dags", tmp_path, LUNGSEG_REPO=str(tmp_path))
 
     edges = {"a": [], "b": ["a"], "c": ["b"], "gate": ["c"], "promote": ["gate"]}
-    assert answer["edges"] == edges
+    assert answer["edges"] == {**edges, "close": ["promote"]}
+
+
+@pytest.mark.parametrize("approval", ["required", "none"])
+def test_person_stands_between_gate_and_promotion_where_the_project_asks_for_it(
+    tmp_path: Path, approval: str
+) -> None:
+    write_project(tmp_path, {"a": {"cmd": "x"}}, approval=approval)
+
+    answer = read_dags(ROOT / "dags", tmp_path, LUNGSEG_REPO=str(tmp_path))
+
+    asked = {"approve": ["gate"], "promote": ["approve"]}
+    after = asked if approval == "required" else {"promote": ["gate"]}
+    assert answer["edges"] == {"a": [], "gate": ["a"], **after, "close": ["promote"]}
+    assert answer["rules"]["promote"] == "none_failed"  # also when nobody had to be asked

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dags.reading import ROOT, read_dags
+from tests.dags.reading import ROOT, read_dags, write_project
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_reading_the_search_imports_nothing_heavy(dag: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_a_project_without_an_example_still_has_its_search(tmp_path: Path) -> None:
-    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: x}}\n", encoding="utf-8")
+    write_project(tmp_path, {"a": {"cmd": "x"}})
 
     answer = read_dags(ROOT / "dags", tmp_path, "search", LUNGSEG_REPO=str(tmp_path))
 

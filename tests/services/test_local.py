@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from pipeline.services import control as services
 from pipeline.services.airflow import log_in
 from pipeline.services.daemon import descendants
 from pipeline.settings import Settings
+from tests.conftest import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -31,21 +31,16 @@ case "$2" in
 split) [ -z "$refused" ] && once split && kill -9 $$ ;;
 augment) [ -z "$refused" ] && once augment && kill -9 $PPID ;;
 esac
-status=ran; more=
+status=ran; more=; code=0; model='"version": "3", "metrics": {"dice": 0.95, "accuracy": 0.98}'
 case "$2$refused" in
 gate) status=passed ;;
-gate*) status=refused; more=', "reason": "dice 0.8 is below 0.9"' ;;
-promote) status=released; more=', "version": "3", "metrics": {"dice": 0.95, "accuracy": 0.98}' ;;
-promote*) status=skipped; more=', "reason": "refused: dice"' ;;
+gate*) status=refused; code=2; more=', "reason": "dice 0.8 is below 0.9"' ;;
+promote) status=released; more=', '$model', "event": {"record": 1, '$model'}' ;;
+promote*) status=refused; code=2; more=', "reason": "refused: dice"' ;;
 esac
 printf '{"stage": "%s", "status": "%s", "seconds": 0.1, "run_id": null%s}\\n' "$2" $status "$more"
+exit $code
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +110,7 @@ def test_runs_end_in_a_release_and_a_refusal_through_killed_tasks(settings: Sett
         [event] = airflow.asset_events()
     assert event["name"] == "lung-segmentation"
     metrics = {"dice": 0.95, "accuracy": 0.98}
-    assert event["extra"] == {"version": "3", "run_id": None, "metrics": metrics}
+    assert event["extra"] == {"record": 1, "version": "3", "metrics": metrics}
     assert event["source_run_id"] == released
 
 
