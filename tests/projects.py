@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.dataset.layout import class_folders
 from pipeline.dataset.synthetic.phantom import write_dataset
 from pipeline.dataset.validation.whole import inspect_dataset
-from pipeline.params import load_params
+from pipeline.params import load_params, override
 from pipeline.settings import child_environment
 from pipeline.stages.split import assign_splits
 from tests.conftest import PROJECT, git
 
 
-def make_project(folder: Path) -> None:
-    """Commit the project as it lies here, with 18 pairs of each class, to a repository."""
+def make_project(folder: Path, overrides: Iterable[str] = ()) -> None:
+    """Commit the project as it lies here, with 18 pairs of each class, to a repository.
+
+    `overrides` are `section.key=value` changes of its params.yaml.
+    """
     for name in git(PROJECT, "ls-files").splitlines():
         if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT / name, folder / name)
+    override(folder / "params.yaml", overrides)
     write_dataset(folder / "data", 100, seed=7)
     thin_out(folder / "data", {"train": 12, "val": 3, "test": 3})
     git(folder, "init", "--quiet", "--initial-branch=main")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -18,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipeline.params import check_override, read_assignments
+from pipeline.params import check_override, override, read_assignments
 from pipeline.services import airflow, airflow_home
 from pipeline.settings import Settings, child_environment
 from tests.conftest import free_port, git, open_to_others
@@ -36,7 +37,9 @@ QUICK = {
     "gate.min_dice": 0.05,
     "gate.min_worst_class_dice": 0.01,
     "gate.min_report_cases": 3,
+    "gate.max_failures": 1.0,
     "gate.max_drop": 1.0,
+    "gate.max_drift": 1.0,
 }
 
 
@@ -57,10 +60,10 @@ class Site:
             text=True,
         )
 
-    def retrain(self, **overrides: Any) -> subprocess.CompletedProcess[str]:
+    def retrain(self, *flags: str, **overrides: Any) -> subprocess.CompletedProcess[str]:
         assignments = {**QUICK, **{key.replace("__", "."): v for key, v in overrides.items()}}
-        flags = [f"--set={key}={value}" for key, value in assignments.items()]
-        return self.lungseg("retrain", *flags)
+        changes = [f"--set={key}={value}" for key, value in assignments.items()]
+        return self.lungseg("retrain", *changes, *flags)
 
     def mlflow(self, path: str, **body: Any) -> Any:
         url = f"{self.settings.tracking_uri}/api/2.0/mlflow/{path}"
@@ -77,7 +80,8 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site") / "project"
-    make_project(folder)
+    bounds = [f"{key}={value}" for key, value in QUICK.items() if key.startswith("gate.")]
+    make_project(folder, bounds)
     environment = child_environment(
         MLFLOW_TRACKING_URI="",
         LUNGSEG_AIRFLOW_URL="",
@@ -154,6 +158,7 @@ def test_the_release_is_an_asset_event(
 
     assert len(events) == 1
     assert events[0]["extra"]["version"] == "1"
+    assert events[0]["extra"]["record"] == 1
     assert events[0]["extra"]["metrics"]["dice"] > 0.05
     assert events[0]["extra"]["run_id"] == site.newest_run()["info"]["run_id"]
 
@@ -277,19 +282,107 @@ def test_the_champion_predicts_and_a_bad_image_is_reported(
     assert 0.5 <= float(rows[1]["mean_confidence"]) <= 1
 
 
+def test_a_lowered_bound_refuses_and_the_name_of_who_answers_for_it_is_kept(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    refused = site.retrain(gate__min_dice=0.01)
+    allowed = site.retrain("--allow-lowered=Ada Lovelace", gate__min_dice=0.01)
+
+    assert refused.returncode == 2, refused.stdout
+    assert "lowered: min_dice 0.01 instead of 0.05 (allowed by nobody)" in refused.stdout
+    assert allowed.returncode == 0, allowed.stdout + allowed.stderr
+    tags = {tag["key"]: tag["value"] for tag in site.newest_run()["data"]["tags"]}
+    assert "(allowed by Ada Lovelace (run started by admin))" in tags["gate.bounds"]
+
+
+def test_a_run_that_fails_is_failed_in_mlflow_too(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    done = site.retrain(validate__min_pairs_per_class=1000)
+
+    run = site.newest_run()
+    tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+    assert done.returncode == 1
+    assert "failed: validate: error: " in done.stdout
+    assert run["info"]["status"] == "FAILED"
+    assert "1000" in tags["lungseg.failure"]
+
+
+def test_an_alias_moved_by_hand_is_found_stops_releases_and_is_put_back(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    assert site.lungseg("releases", "verify").returncode == 0
+    alias = {"name": "lung-segmentation", "alias": "champion"}
+    url = f"{site.settings.tracking_uri}/api/2.0/mlflow/registered-models/alias"
+    httpx.request("DELETE", url, json=alias).raise_for_status()
+
+    found = site.lungseg("releases", "verify")
+    refused = site.retrain()
+    back = site.lungseg("rollback", "--to", "1", "--by", "Ada")
+
+    assert found.returncode == 1
+    assert "the alias was removed" in found.stdout
+    assert refused.returncode == 2
+    assert back.returncode == 0, back.stderr
+    assert site.lungseg("releases", "verify").returncode == 0
+    assert "Ada" in site.lungseg("releases").stdout
+
+
+def test_a_person_approves_on_a_page_of_airflow(
+    site: Site,
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    override(site.folder / "params.yaml", ["gate.approval=required"])
+    git(site.folder, "commit", "--quiet", "--all", "--message=Ask a person")
+    with airflow.log_in(site.settings) as client:
+        deadline = time.monotonic() + 120
+        while "approve" not in client.order("retrain"):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+
+        waiting = site.retrain(train__seed=9)
+
+        page = next(line for line in waiting.stdout.splitlines() if "/required_actions" in line)
+        run = page.partition("/runs/")[2].partition("/")[0]
+        path = f"dags/retrain/dagRuns/{quote(run)}/taskInstances/approve/-1/hitlDetails"
+        question = client._json("GET", path)
+        time.sleep(3)  # until the scheduler has noted that the task waits
+        answer = {"chosen_options": ["Approve"], "params_input": {"comment": "looked at all"}}
+        client._json("PATCH", path, json=answer)
+        while client.state("retrain", run) not in ("success", "failed"):
+            time.sleep(1)
+        events = client.asset_events()
+
+    assert waiting.returncode == 3, waiting.stdout + waiting.stderr
+    assert "| dice |" in question["body"]
+    picture = question["body"].partition("](")[2].partition(")")[0]
+    assert httpx.get(picture).headers["content-type"] == "image/png"
+    version = site.mlflow("registered-models/alias?name=lung-segmentation&alias=champion")
+    tags = {tag["key"]: tag["value"] for tag in version["model_version"]["tags"]}
+    assert tags["approved_by"] == "admin"
+    assert events[-1]["extra"]["version"] == version["model_version"]["version"]
+    assert site.newest_run()["info"]["status"] == "FINISHED"
+    assert site.lungseg("releases", "verify").returncode == 0
+
+
 def test_releases_and_rollback_tell_what_they_know(
     site: Site,
     first: subprocess.CompletedProcess[str],
 ) -> None:
     listed = site.lungseg("releases")
-    back = site.lungseg("rollback")
+    back = site.lungseg("rollback", "--to", "1", "--by", "Ada")
     same = site.lungseg("rollback", "--to", "1")
+    never = site.lungseg("rollback", "--to", "7")
 
     assert "champion" in listed.stdout
     assert "promote" in listed.stdout
-    assert back.returncode == 1
-    assert "has no version before the champion" in back.stderr
+    assert back.returncode == 0, back.stderr
+    assert back.stdout.startswith("lung-segmentation: champion is version 1, was ")
     assert "version 1 is the champion already" in same.stderr
+    assert "version 7 is not there; see `lungseg releases`" in never.stderr
 
 
 def test_uncommitted_changes_are_not_silently_left_out(

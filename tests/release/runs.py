@@ -229,3 +229,16 @@ def write_lock(folder: Path) -> None:
 def release(run: Run, allowed_by: str = "") -> Promotion:
     run_gate(*run, allowed_by)
     return run_promotion(*run, allowed_by)
+
+
+def restore(kept: Path, home: Path) -> None:
+    """Put everything back; the database keeps its file, which MLflow holds open."""
+    for file in home.rglob("*"):
+        if file.is_file() and not (kept / file.relative_to(home)).exists():
+            file.unlink()
+    for file in kept.rglob("*"):
+        target = home / file.relative_to(kept)
+        if file.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            target.write_bytes(file.read_bytes())

@@ -31,12 +31,17 @@ from pipeline.tracking.run_record import RunRecord
 from tests.conftest import PROJECT
 from tests.release.conftest import deploy
 from tests.release.killing import Counted
-from tests.release.runs import CLASSES, Run, make_run, release
+from tests.release.runs import CLASSES, Run, make_run, release, restore
 
 BETTER = dict.fromkeys(CLASSES, [0.98] * 8)
 SLIGHTLY_WORSE = dict.fromkeys(CLASSES, [0.965] * 8)
 """Than the first run: within the margin."""
 WORSE = dict.fromkeys(CLASSES, [0.955] * 8)
+
+
+def slow(*values: Any) -> list[Any]:
+    """More of the same, which `make check` leaves out."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 class Killed(BaseException):
@@ -119,6 +124,7 @@ def test_a_release_that_another_followed_is_no_release_when_repeated(
     assert again.event["version"] == "2"
 
 
+@pytest.mark.slow
 def test_a_model_that_was_rolled_back_from_is_not_released_again(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
 ) -> None:
@@ -145,19 +151,7 @@ def writes_of_a_promotion(run: Run, home: Path, tmp_path: Path) -> int:
     return counted.count
 
 
-def restore(kept: Path, home: Path) -> None:
-    """Put everything back; the database keeps its file, which MLflow holds open."""
-    for file in home.rglob("*"):
-        if file.is_file() and not (kept / file.relative_to(home)).exists():
-            file.unlink()
-    for file in kept.rglob("*"):
-        target = home / file.relative_to(kept)
-        if file.is_dir():
-            target.mkdir(exist_ok=True)
-        elif target.suffix != ".lock":
-            target.write_bytes(file.read_bytes())
-
-
+@pytest.mark.slow
 def test_a_promotion_that_ends_at_any_write_is_finished_or_undone(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
 ) -> None:
@@ -308,7 +302,7 @@ def overtaking(slow: Run, fast: Run, at: str) -> tuple[Run, list[Promotion]]:
     return (replace(record, client=client), workspace), outcomes
 
 
-@pytest.mark.parametrize("at", ["create_model_version", "log_text", "set_model_version_tag"])
+@pytest.mark.parametrize("at", ["create_model_version", *slow("log_text", "set_model_version_tag")])
 def test_a_promotion_that_another_host_overtakes_is_judged_against_the_winner(
     settings: Settings,
     client: MlflowClient,
@@ -468,7 +462,7 @@ def test_an_overwritten_verdict_is_not_believed(
     assert log_of(settings, client).champion == "1"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"checks": 1}'])
+@pytest.mark.parametrize("text", ['{"checks": 1}', *slow("{", "[]")])
 def test_a_verdict_that_cannot_be_read_is_judged_anew(
     client: MlflowClient, run: Run, text: str
 ) -> None:
@@ -568,6 +562,7 @@ def test_scores_that_the_network_does_not_give_are_refused(
     assert failed["predicted_again"].found.startswith("0 of 5 (")
 
 
+@pytest.mark.slow
 def test_another_input_size_of_the_champion_does_not_matter(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path, params: Any
 ) -> None:
@@ -590,6 +585,7 @@ def test_another_input_size_of_the_champion_does_not_matter(
     assert "16 same radiographs" in checks["dice_vs_champion"].detail
 
 
+@pytest.mark.slow
 def test_small_losses_in_a_row_end_at_the_drift_limit(
     settings: Settings, client: MlflowClient, tmp_path: Path
 ) -> None:
@@ -610,6 +606,7 @@ def test_small_losses_in_a_row_end_at_the_drift_limit(
     assert outcomes[-1].reason.startswith("refused: dice_vs_best")
 
 
+@pytest.mark.slow
 def test_a_release_that_a_person_left_binds_nobody_any_more(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
 ) -> None:
@@ -649,7 +646,7 @@ def test_a_deleted_champion_of_another_test_split_must_be_replaced_by_a_person(
         run_gate(*other)
 
 
-@pytest.mark.parametrize("alias", ["1", "3", None])
+@pytest.mark.parametrize("alias", ["3", *slow("1", None)])
 def test_an_alias_moved_by_hand_stops_releases_until_a_person_decides(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path, alias: str | None
 ) -> None:
@@ -692,6 +689,7 @@ def test_an_alias_set_by_hand_before_any_release_stops_releases(
     assert outcome.reason == "refused: champion"
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_back_does_not_reorder_history(
     settings: Settings,
     client: MlflowClient,

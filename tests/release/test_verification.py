@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -20,7 +22,10 @@ from pipeline.release.release_tables import findings_table
 from pipeline.release.signing import content_sha256, open_signer
 from pipeline.release.verification import Finding, verify_releases
 from pipeline.settings import Settings
-from tests.release.runs import CLASSES, Run, make_run, release
+from pipeline.tracking.client import connect
+from tests.conftest import give_store
+from tests.release.conftest import deploy
+from tests.release.runs import CLASSES, Run, make_run, release, restore
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,30 @@ class Registry:
         return list(verify_releases(self.settings, self.client).findings)
 
 
+@pytest.fixture(scope="module")
+def released(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Made once, for it takes seconds."""
+    folder = tmp_path_factory.mktemp("released")
+    for name in ("MLFLOW_TRACKING_URI", "LUNGSEG_SIGNING_KEY", "LUNGSEG_TRUSTED_KEYS"):
+        os.environ.pop(name, None)
+    deploy(folder / "deployed")
+    settings = Settings(repo=str(folder / "deployed"), home=folder / "home", local=True)
+    give_store(settings, store)
+    with connect(settings) as client:
+        first = make_run(settings, client, folder / "first")
+        release(first)
+        better = dict.fromkeys(CLASSES, [0.98] * 8)
+        second = make_run(settings, client, folder / "second", better, b"second")
+        assert release(second).version == "2"
+        shutil.copytree(settings.home, folder / "kept")
+        yield Registry(settings, client, first, second)
+
+
 @pytest.fixture
-def registry(settings: Settings, client: MlflowClient, run: Run, tmp_path: Path) -> Registry:
-    release(run)
-    better = dict.fromkeys(CLASSES, [0.98] * 8)
-    second = make_run(settings, client, tmp_path / "second", better, b"second")
-    assert release(second).version == "2"
-    return Registry(settings, client, run, second)
+def registry(released: Registry) -> Iterator[Registry]:
+    mlflow.set_tracking_uri(released.settings.tracking_uri)
+    yield released
+    restore(released.settings.home.with_name("kept"), released.settings.home)
 
 
 def edited_record(registry: Registry) -> None:

@@ -18,6 +18,7 @@ from pipeline.services import control as services
 from pipeline.services.airflow import log_in
 from pipeline.services.daemon import descendants
 from pipeline.settings import Settings
+from pipeline.workspace.workspace import RunRequest
 from tests.conftest import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -92,8 +93,8 @@ def test_mlflow_answers_only_to_names_that_it_knows(settings: Settings) -> None:
 
 
 def test_runs_end_in_a_release_and_a_refusal_through_killed_tasks(settings: Settings) -> None:
-    released = follow.start(settings)
-    refused = follow.start(settings, overrides=["gate.min_dice=0.9"])
+    released = follow.start(settings, RunRequest(""))
+    refused = follow.start(settings, RunRequest("", overrides=("gate.min_dice=0.9",)))
     console = Console(file=io.StringIO(), width=200)
 
     assert follow.follow(settings, released, console) == 0
