@@ -14,6 +14,7 @@ from pipeline.errors import CrashedError, LungsegError, ParamsError, StageError,
 from pipeline.settings import child_environment
 from pipeline.stage_graph import stage_definition, stage_names
 from pipeline.workspace.reproduce import (
+    borrow_data,
     materialise,
     push_results,
     reproduce,
@@ -215,6 +216,55 @@ def test_a_result_that_nobody_holds_is_one_line(project: Path) -> None:
     assert "drop the cache entry if there is one and pull again" in message
     assert message.endswith("or run it again with --force")
     assert "\n" not in message
+
+
+def add_file(project: Path) -> None:
+    (project / "data/more").mkdir()
+    (project / "data/more/other.txt").write_text("heart")
+    record_other_data(project)
+
+
+def test_a_part_of_the_data_is_borrowed_without_checking_any_of_it_out(
+    project: Path, tmp_path: Path
+) -> None:
+    add_file(project)
+    workspace = checkout(project, "one")
+
+    folder = borrow_data(workspace, ["more/other.txt"], tmp_path / "borrowed")
+
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert found == ["more/other.txt"]
+    assert (folder / "more/other.txt").read_text() == "heart"
+    assert not (workspace.folder / "data").exists()
+    cache = workspace.folder / ".dvc/cache"
+    assert not stored(cache, md5("lungs and heart")).exists()  # not asked for, not fetched
+
+
+def test_data_that_are_checked_out_are_read_where_they_lie(project: Path, tmp_path: Path) -> None:
+    workspace = checkout(project, "one")
+    materialise(workspace, "data")
+
+    assert borrow_data(workspace, ["text.txt"], tmp_path) == workspace.folder / "data"
+
+
+@pytest.mark.parametrize("name", ["none.txt", "text.txt"])
+def test_a_part_of_the_data_that_cannot_be_had_is_one_line(
+    project: Path, tmp_path: Path, name: str
+) -> None:
+    workspace = checkout(project, "one")
+    stored(project.with_name("store"), md5("lungs")).unlink()
+
+    with pytest.raises(WorkspaceError, match=r"^data: cannot be fetched: ") as refusal:
+        borrow_data(workspace, [name], tmp_path / "borrowed")
+    assert "\n" not in str(refusal.value)
+
+
+def test_data_whose_list_cannot_be_had_are_one_line(project: Path, tmp_path: Path) -> None:
+    workspace = checkout(project, "one")
+    stored(project.with_name("store"), listing(project)).unlink()
+
+    with pytest.raises(WorkspaceError, match=r"^data: cannot be fetched: .* is not in the cache"):
+        borrow_data(workspace, ["text.txt"], tmp_path / "borrowed")
 
 
 def md5(text: str) -> str:
