@@ -359,6 +359,25 @@ def test_the_task_approve_keeps_the_answer_of_a_person(
     assert seen == ["r", "approve", "Dr Ada", "good", "2026-11-28T00:00:00Z"]
 
 
+@pytest.mark.parametrize("verb", [["approve", "r"], ["reject", "r", "--reason=x"], ["rollback"]])
+def test_a_person_without_a_name_is_one_line(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verb: list[str],
+) -> None:
+    def nameless() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setenv("LUNGSEG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr("getpass.getuser", nameless)
+
+    assert lungseg(*verb, "--by", " ") == 1
+    assert "--by: this account has no name, expected yours; give it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("answer", ["", "[]", "{}", '{"decision": "approve"}'])
 def test_an_answer_that_is_none_is_one_line(
     lungseg: Run,

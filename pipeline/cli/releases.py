@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import DatasetError, ReleaseError
+from pipeline.errors import DatasetError, ParamsError, ReleaseError
 from pipeline.settings import Settings, private_home
 
 app = typer.Typer()
@@ -45,6 +45,14 @@ BY = typer.Option("--by", help="Your name; default: this account's.")
 RUN = typer.Argument(help="The run's id, the pipeline's or MLflow's.")
 
 
+def _person(by: str) -> str:
+    """The name given, or that of this account."""
+    try:
+        return by.strip() or getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in a container
+        raise ParamsError("--by: this account has no name, expected yours; give it") from None
+
+
 @releases.callback()
 def show(context: typer.Context) -> None:
     """Show the released versions and every move of the champion."""
@@ -57,7 +65,6 @@ def show(context: typer.Context) -> None:
     from pipeline.tracking.client import connect
 
     settings = Settings()
-    private_home(settings)  # the first look makes the key of this host
     with connect(settings) as client:
         for table in release_tables(settings.model_name, *list_releases(settings, client)):
             Console().print(table)
@@ -73,7 +80,6 @@ def verify() -> None:
     from pipeline.tracking.client import connect
 
     settings = Settings()
-    private_home(settings)
     with connect(settings) as client:
         found = verify_releases(settings, client)
     looked = f"{found.entries} entries and {found.versions} signed versions"
@@ -108,7 +114,7 @@ def rollback(
     settings = Settings()
     private_home(settings)
     with connect(settings) as client:
-        move = roll_back(settings, client, to, by or getpass.getuser())
+        move = roll_back(settings, client, to, _person(by))
     typer.echo(
         f"{settings.model_name}: champion is version {move.to_version}, was {move.from_version}",
     )
@@ -126,7 +132,7 @@ def approve(
 
     settings = Settings()
     private_home(settings)
-    decide(settings, run, "approve", by or getpass.getuser(), comment)
+    decide(settings, run, "approve", _person(by), comment)
     report = PromotionReport.of(promote_decided(settings, run))
     typer.echo(f"{report.status}: {report.reason}")
     raise SystemExit(report.exit_code)
@@ -143,6 +149,6 @@ def reject(
 
     settings = Settings()
     private_home(settings)
-    decide(settings, run, "reject", by or getpass.getuser(), reason)
+    decide(settings, run, "reject", _person(by), reason)
     outcome = promote_decided(settings, run)
     typer.echo(f"{outcome.status}: {outcome.reason}")

@@ -32,7 +32,7 @@ def retrain(
     if revision == "HEAD":
         refuse_uncommitted(settings.repo)
     overrides = _overrides(params, assignments)
-    request = RunRequest("", revision, overrides, force, allow_lowered=allow_lowered)
+    request = RunRequest("", revision, overrides, force, allow_lowered=allow_lowered.strip())
     if local:
         from pipeline.run.standalone import retrain_standalone
 

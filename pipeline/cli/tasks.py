@@ -74,13 +74,14 @@ def task(
 
     settings = Settings()
     private_home(settings)
-    started_by = f" (run started by {triggered_by})" if allow_lowered and triggered_by else ""
+    name_given = allow_lowered.strip()
+    started_by = f" (run started by {triggered_by})" if name_given and triggered_by else ""
     request = RunRequest(
         run_id,
         revision,
         _parse_overrides(overrides),
         force,
-        allow_lowered=f"{allow_lowered}{started_by}",
+        allow_lowered=f"{name_given}{started_by}",
     )
     report: TaskReport
     if name == "approve":

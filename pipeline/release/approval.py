@@ -87,16 +87,17 @@ def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
     for name, one in verdict.metrics.items():
         yield f"| {name} | {one.value:.4f} | {one.interval[0]:.4f} to {one.interval[1]:.4f} |"
     yield ""
-    against = [check for check in verdict.checks if check.name.startswith("dice_vs_")]
-    if against:
-        yield "| change of Dice | found | required |"
-        yield "|---|---|---|"
-        for check in against:
-            yield f"| {check.name.removeprefix('dice_vs_')} | {check.found} | {check.bound} |"
-        yield ""
+    yield from _changes(verdict, "champion", champion)
+    if verdict.best_version != champion:
+        yield from _changes(verdict, "best", verdict.best_version)
     if verdict.bounds.note:
         yield f"**Bounds {verdict.bounds.note}.**"
         yield ""
+    yield (
+        "The worst radiographs. Orange: lung that the model missed; dark blue: what it marked beyond "
+        "the reference. White line: reference; dashed line: model."
+    )
+    yield ""
     for case in _worst(record):
         picture = f"{uri}/get-artifact?path=report/{case.overlay}&run_uuid={record.run_id}"
         yield f"![{case.image_id}, Dice {case.dice:.3f}]({picture})"
@@ -104,6 +105,25 @@ def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
         yield f"{case.image_id}: Dice {case.dice:.3f}"
         yield ""
     yield f"[The whole report]({record.url}/artifacts/report/index.html)"
+
+
+def _changes(verdict: Verdict, name: str, version: str | None) -> Iterator[str]:
+    """The change of Dice against a release, overall and by class."""
+    prefix = f"dice_vs_{name}"
+    checks = [check for check in verdict.checks if check.name.startswith(prefix)]
+    if not checks:
+        return
+    called = "the champion" if name == "champion" else "the best release so far"
+    yield f"Change of Dice against {called}, version {version}:"
+    yield ""
+    yield "| radiographs | change | required | how |"
+    yield "|---|---|---|---|"
+    for check in checks:
+        which = check.name.removeprefix(prefix).removeprefix("_") or "all"
+        change = f"{check.value:+.4f}" if isinstance(check.value, float) else check.value
+        how = check.detail.partition(", ")[2]
+        yield f"| {which} | {change} | {check.bound} | {how} |"
+    yield ""
 
 
 def _worst(record: RunRecord) -> list[ShownCase]:

@@ -36,8 +36,8 @@ class Evidence:
     model: ReleasedModel
     evaluate: EvaluateParams
     """How the run made masks of probabilities."""
-    asked: Mapping[str, Any]
-    """The section `gate` of the run's own params.yaml."""
+    params: Mapping[str, Any]
+    """The run's own params.yaml, of whatever version it is."""
     metrics: Metrics
     metrics_sha256: str
     per_image: pd.DataFrame
@@ -53,6 +53,16 @@ class Evidence:
     dvc_lock_sha256: str
     found_md5: Mapping[str, str]
     """Path -> MD5 of the files judged here, by the paths that dvc.lock has them under."""
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """The bounds of the gate that the run asked for."""
+        return self.section("gate")
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A section of the run's own params.yaml; empty when there is none."""
+        found = self.params.get(name)
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def manifest_md5(self) -> str:
@@ -114,7 +124,7 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
         release_sha256=model.tags[RELEASE_SHA256],
         model=released,
         evaluate=_evaluate_params(params, record.run_id),
-        asked=params["gate"] if isinstance(params.get("gate"), dict) else {},
+        params=params,
         metrics=Metrics.read(metrics),
         metrics_sha256=sha256_file(metrics),
         per_image=PER_IMAGE.read(per_image),

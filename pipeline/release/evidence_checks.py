@@ -198,7 +198,7 @@ def _case_checks(report: Report, per_image: pd.DataFrame, bounds: GateParams) ->
     required = min(bounds.min_report_cases, len(per_image))
     yield Check(
         name="report_cases",
-        value=float(len(shown)),
+        value=str(len(shown)),
         bound=f">= {required}",
         passed=len(shown) >= required,
     )

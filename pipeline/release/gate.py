@@ -202,7 +202,7 @@ def _floors(evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
     fewest = min(cases, key=lambda name: cases[name])
     yield Check(
         name="test_cases_per_class",
-        value=float(cases[fewest]),
+        value=str(cases[fewest]),
         bound=f">= {bounds.min_test_cases_per_class}",
         passed=cases[fewest] >= max(1, bounds.min_test_cases_per_class),
         detail=fewest,

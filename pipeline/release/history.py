@@ -21,7 +21,7 @@ from pipeline.release.release_log import (
     settle,
 )
 from pipeline.release.release_record import ReleaseRecord, now
-from pipeline.release.signing import open_signer
+from pipeline.release.signing import open_signer, open_verifier
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def list_releases(
     settings: Settings, client: MlflowClient
 ) -> tuple[list[ReleasedVersion], list[Move], ChampionState]:
     """Return the versions, newest first, the moves of `champion`, oldest first, and its state."""
-    log = read_log(client, settings.model_name, open_signer(settings))
+    log = read_log(client, settings.model_name, open_verifier(settings))
     versions = [
         ReleasedVersion(
             number,

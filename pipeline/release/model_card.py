@@ -24,9 +24,17 @@ def _lines(facts: ReleaseFacts, evidence: Evidence, name: str) -> Iterator[str]:
     yield f"# {name}: lung segmentation on frontal chest radiographs"
     yield ""
     yield (
-        "**Intended use.** Research on frontal chest radiographs of the kinds below; a mask is a "
+        "**Intended use.** Research on frontal chest radiographs of the classes below; a mask is a "
         "first step, never a finding. **Not a medical device**, not validated for diagnosis. Not "
-        "for lateral radiographs, CT or children unless the data below have them."
+        "for lateral radiographs or CT."
+    )
+    yield ""
+    train, size = evidence.section("train"), evidence.section("augment").get("image_size", "?")
+    yield (
+        f"**Model.** U-Net++, encoder {train.get('encoder', '?')}, filters "
+        f"{train.get('filters', '?')}; trained on radiographs of {size} pixels with the loss "
+        f"{train.get('loss', '?')} and Adam for at most {train.get('epochs', '?')} epochs. The run "
+        "has all parameters."
     )
     yield ""
     yield "## Performance on the independent test set"
@@ -48,7 +56,7 @@ def _lines(facts: ReleaseFacts, evidence: Evidence, name: str) -> Iterator[str]:
     worst = evidence.per_image.nsmallest(FAILURES, "dice")
     pairs = zip(worst["image_id"], worst["dice"], strict=True)
     yield f"Lowest Dice: {', '.join(f'{image} {dice:.3f}' for image, dice in pairs)}."
-    yield "The visual report of the run shows them."
+    yield "The visual report of the run shows the worst of them."
     yield ""
     yield "## Limits"
     yield ""

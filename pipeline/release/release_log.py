@@ -27,7 +27,7 @@ from pipeline.artifacts import first_problem
 from pipeline.errors import OvertakenError, ReleaseError, ServiceError
 from pipeline.release.registry import CHAMPION, EVENT_TAG, PREVIOUS
 from pipeline.release.release_record import ReleaseFacts, ReleaseRecord
-from pipeline.release.signing import Signer, content_sha256
+from pipeline.release.signing import Signer, Verifier, content_sha256
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import find_artifact
 
@@ -133,7 +133,7 @@ class ReleaseLog:
         return None
 
 
-def read_log(client: MlflowClient, name: str, signer: Signer) -> ReleaseLog:
+def read_log(client: MlflowClient, name: str, verifier: Verifier) -> ReleaseLog:
     """Read and check the log of the registered model `name`, which may not exist yet."""
     models = client.search_registered_models(f"name = '{name}'")
     tags: Mapping[str, str] = models[0].tags if models else {}
@@ -144,7 +144,7 @@ def read_log(client: MlflowClient, name: str, signer: Signer) -> ReleaseLog:
     numbered = {key: value for key, value in indexed.items() if _number(key) is not None}
     earlier = [_earlier(key, indexed[key]) for key in sorted(indexed.keys() - numbered.keys())]
     entries = tuple(
-        _entry(client, versions, signer, key, value) for key, value in sorted(numbered.items())
+        _entry(client, versions, verifier, key, value) for key, value in sorted(numbered.items())
     )
     return ReleaseLog(
         name=name,
@@ -177,7 +177,7 @@ def _earlier(key: str, value: str) -> EarlierMove:
 def _entry(
     client: MlflowClient,
     versions: Mapping[str, ModelVersion],
-    signer: Signer,
+    verifier: Verifier,
     key: str,
     value: str,
 ) -> LogEntry:
@@ -203,7 +203,7 @@ def _entry(
     except ValidationError as error:
         problem = f"its record has {first_problem(error)}"
         return LogEntry(**known, record=None, problem=problem)
-    problem = signer.problem(document) or _differing(known, record, document) or ""
+    problem = verifier.problem(document) or _differing(known, record, document) or ""
     return LogEntry(**known, record=None if problem else record, problem=problem)
 
 
@@ -278,7 +278,7 @@ class ChampionState:
 def champion_state(releases: ReleaseLog) -> ChampionState:
     """Whether there is a champion, it was deleted, or its alias was moved by somebody else."""
     expected, alias = releases.champion, releases.aliases.get(CHAMPION)
-    known = f"version {expected}" if expected else "no version"
+    known = f"version {expected}" if expected else "nothing was released yet"
     if alias == expected:
         return ChampionState("released" if expected else "none", expected, known)
     if expected in releases.versions and not releases.settled:  # a promotion is about to move it
@@ -325,7 +325,7 @@ def settle(client: MlflowClient, name: str, signer: Signer) -> ReleaseLog:
     left = [
         version
         for version, found in log.versions.items()
-        if LOGGED_TAG in found.tags and version not in log.released
+        if LOGGED_TAG in found.tags and version not in log.released and not _named(log, version)
     ]
     for version in left:
         client.delete_model_version(name, version)
@@ -334,6 +334,11 @@ def settle(client: MlflowClient, name: str, signer: Signer) -> ReleaseLog:
     if not log.settled:
         move_alias(client, log)
     return read_log(client, name, signer)
+
+
+def _named(log: ReleaseLog, version: str) -> bool:
+    """Whether an alias points to the version: then it was released, and its entry is missing."""
+    return version in log.aliases.values()
 
 
 def move_alias(client: MlflowClient, log: ReleaseLog) -> None:

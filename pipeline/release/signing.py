@@ -42,22 +42,11 @@ def content_sha256(document: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Signer:
-    """The key that this host signs with, and those that it believes."""
+class Verifier:
+    """The keys that this host believes."""
 
-    private: Ed25519PrivateKey
     trusted: frozenset[str]
-    """Public keys in hexadecimal digits; its own is one of them."""
-
-    @property
-    def key(self) -> str:
-        """Its public key in hexadecimal digits."""
-        return _public(self.private.public_key())
-
-    def sign(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """The content with its signature."""
-        value = self.private.sign(content_bytes(content)).hex()
-        return {**content, SIGNATURE: {"key": self.key, "value": value}}
+    """Public keys in hexadecimal digits."""
 
     def problem(self, document: Mapping[str, Any]) -> str | None:
         """Why a document cannot be believed, in a few words; None when it can."""
@@ -78,18 +67,46 @@ class Signer:
         return None
 
 
+@dataclass(frozen=True)
+class Signer(Verifier):
+    """The key that this host signs with, which it believes too."""
+
+    private: Ed25519PrivateKey
+
+    @property
+    def key(self) -> str:
+        """Its public key in hexadecimal digits."""
+        return _public(self.private.public_key())
+
+    def sign(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The content with its signature."""
+        value = self.private.sign(content_bytes(content)).hex()
+        return {**content, SIGNATURE: {"key": self.key, "value": value}}
+
+
 def open_signer(settings: Settings) -> Signer:
     """The signer of this host; its key is made on first use unless the settings name one.
 
     Raises ReleaseError for a key that cannot be read, is none, or is readable by others.
     """
-    own = settings.home / "keys" / "release.pem"
-    path = settings.signing_key or own
-    if path == own and not own.exists():
-        _make_key(own)
+    path = _key_path(settings)
+    if settings.signing_key is None and not path.exists():
+        _make_key(path)
     private = _read_private(path)
-    trusted = _read_trusted(settings.trusted_keys) if settings.trusted_keys else frozenset()
-    return Signer(private, trusted | {_public(private.public_key())})
+    return Signer(open_verifier(settings).trusted, private)
+
+
+def open_verifier(settings: Settings) -> Verifier:
+    """What is believed here; makes no key. Raises ReleaseError as `open_signer` does."""
+    path = _key_path(settings)
+    own = path.exists() or settings.signing_key
+    trusted = {_public(_read_private(path).public_key())} if own else set()
+    listed = _read_trusted(settings.trusted_keys) if settings.trusted_keys else set()
+    return Verifier(frozenset(trusted | listed))
+
+
+def _key_path(settings: Settings) -> Path:
+    return settings.signing_key or settings.home / "keys" / "release.pem"
 
 
 def _public(key: Ed25519PublicKey) -> str:
@@ -129,7 +146,7 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _read_trusted(path: Path) -> frozenset[str]:
+def _read_trusted(path: Path) -> set[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -144,4 +161,4 @@ def _read_trusted(path: Path) -> frozenset[str]:
                 f"{path}: found {key[:20]!r}, expected a public key of 64 hexadecimal digits on "
                 "each line, as `lungseg releases key` prints it",
             )
-    return frozenset(keys)
+    return set(keys)

@@ -24,7 +24,7 @@ from pipeline.release.release_log import (
     remembered,
 )
 from pipeline.release.release_record import ReleaseFacts
-from pipeline.release.signing import Signer, content_sha256, open_signer
+from pipeline.release.signing import Verifier, content_sha256, open_verifier
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import find_artifact
 
@@ -54,12 +54,12 @@ class Verification:
 
 def verify_releases(settings: Settings, client: MlflowClient) -> Verification:
     """Compare MLflow's registry and artifacts with the signed log of releases."""
-    signer = open_signer(settings)
-    log = read_log(client, settings.model_name, signer)
+    verifier = open_verifier(settings)
+    log = read_log(client, settings.model_name, verifier)
     findings = [*_log_findings(settings, log), *_alias_findings(log)]
     for version in sorted(log.released, key=int):
         findings += _version(client, log, version)
-    findings += [*_copies(client, log, signer), *_unreleased(log)]
+    findings += [*_copies(client, log, verifier), *_unreleased(log)]
     signed = [version for version in log.released if log.facts(version)]
     return Verification(len(log.entries), len(signed), tuple(findings))
 
@@ -155,7 +155,7 @@ def _artifacts(
             yield Finding(where, f"the artifact {path} of its run was changed")
 
 
-def _copies(client: MlflowClient, log: ReleaseLog, signer: Signer) -> Iterator[Finding]:
+def _copies(client: MlflowClient, log: ReleaseLog, verifier: Verifier) -> Iterator[Finding]:
     """The second copy of each entry, among the artifacts of its run."""
     for entry in log.entries:
         if not entry.run_id:
@@ -165,7 +165,7 @@ def _copies(client: MlflowClient, log: ReleaseLog, signer: Signer) -> Iterator[F
             path = find_artifact(client, entry.run_id, name, Path(temporary))
             try:
                 document = json.loads(path.read_text(encoding="utf-8")) if path else {}
-                good = content_sha256(document) == entry.sha256 and not signer.problem(document)
+                good = content_sha256(document) == entry.sha256 and not verifier.problem(document)
             except (ValueError, AttributeError):
                 good = False
         if not good:

@@ -161,7 +161,9 @@ def test_the_person_is_shown_scores_changes_and_the_worst_cases(
 
     assert text.startswith("The gate let this model pass, against version 1.")
     assert "| dice | 0.98" in text
-    assert "| champion_COVID | " in text
+    assert "Change of Dice against the champion, version 1:" in text
+    assert "\n| COVID | +0.01" in text
+    assert "best release" not in text  # it is the champion
     assert f"get-artifact?path=report/overlays/COVID-0.png&run_uuid={record.run_id})" in text
     assert text.index("COVID/0: Dice 0.95") < text.index("Normal/")
     assert text.count("![") == 6

@@ -94,7 +94,14 @@ def test_a_release_has_its_evidence_in_the_log_the_version_and_the_run(
     assert all(check.passed for check in facts.checks)
     description = log.versions["1"].description
     assert description.startswith("# lung-segmentation: lung segmentation on frontal chest")
-    for part in ("Not a medical device", "Known failures", "Limits", "Provenance", "| COVID | 1 |"):
+    for part in (
+        "Not a medical device",
+        "filters [8, 16, 32, 64]",
+        "Known failures",
+        "Limits",
+        "Provenance",
+        "| COVID | 1 |",
+    ):
         assert part in description
     assert len(description) <= 5000
 
@@ -771,3 +778,17 @@ def test_a_damaged_log_stops_releases_and_rollbacks(
     assert outcome.reason == "refused: release_log"
     with pytest.raises(ReleaseError, match=r"entry 1 of the log .* is missing; see `lungseg rel"):
         rollback(settings, client, "1", "Ada")
+
+
+def test_a_release_whose_line_was_removed_is_not_taken_for_the_rest_of_a_killed_one(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    release(run)
+    second = make_run(settings, client, tmp_path / "second", BETTER, b"second")
+    release(second)
+    client.delete_registered_model_tag(settings.model_name, "release.000002")
+
+    outcome = run_promotion(*second)
+
+    assert outcome.reason == "refused: champion"
+    assert set(log_of(settings, client).versions) == {"1", "2"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ReleaseError
-from pipeline.release.signing import content_sha256, open_signer
+from pipeline.release.signing import content_sha256, open_signer, open_verifier
 from pipeline.settings import Settings
 
 CONTENT = {"number": 3, "facts": {"dice": 0.97}, "checks": [1, 2], "by": "Zoë"}
@@ -126,3 +126,23 @@ def test_trusted_keys_that_are_none_are_one_line(
 
     with pytest.raises(ReleaseError, match=r"trusted: .*as `lungseg releases key` prints it"):
         open_signer(settings)
+
+
+def test_looking_makes_no_key_and_believes_nobody_unless_told(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = open_signer(Settings(home=tmp_path / "other"))
+    document = other.sign(CONTENT)
+
+    problem = open_verifier(settings).problem(document)
+
+    assert problem
+    assert problem.startswith("is signed by an unknown key")
+    assert not (settings.home / "keys").exists()
+    listed = tmp_path / "trusted"
+    listed.write_text(other.key)
+    monkeypatch.setenv("LUNGSEG_TRUSTED_KEYS", str(listed))
+    assert open_verifier(settings).problem(document) is None
+    monkeypatch.setenv("LUNGSEG_SIGNING_KEY", str(tmp_path / "none.pem"))
+    with pytest.raises(ReleaseError, match="No such file or directory; expected an Ed25519"):
+        open_verifier(settings)
