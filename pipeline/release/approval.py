@@ -94,8 +94,8 @@ def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
         yield f"**Bounds {verdict.bounds.note}.**"
         yield ""
     yield (
-        "The worst radiographs. Orange: lung that the model missed; dark blue: what it marked beyond "
-        "the reference. White line: reference; dashed line: model."
+        "The worst radiographs. Orange: lung that the model missed; dark blue: what it marked "
+        "beyond the reference. White line: reference; dashed line: model."
     )
     yield ""
     for case in _worst(record):

@@ -86,7 +86,7 @@ def _promote(
         evidence, verdict = judge_run(record, workspace, releases, signer, allowed_by, folder)
         if not verdict.passed:
             failed = [check.name for check in verdict.checks if not check.passed]
-            return Promotion("refused", f"refused: {', '.join(failed)}"), releases
+            return Promotion("refused", f"failed {', '.join(failed)}"), releases
         if verdict.released_as:
             reason = _same(releases, verdict.released_as)
             return Promotion("unchanged", reason, verdict.released_as), releases

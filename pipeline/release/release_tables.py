@@ -42,13 +42,21 @@ def release_tables(
 
 
 def _facts(tags: dict[str, str]) -> list[str]:
-    scores = [tags.get(key, "")[:6] for key in ("dice", "accuracy", "worst_class_dice")]
+    scores = [_score(tags.get(key, "")) for key in ("dice", "accuracy", "worst_class_dice")]
     return [
         *scores,
         tags.get("data_md5", "")[:8],
         tags.get("revision", "")[:8],
         tags.get("run", ""),
     ]
+
+
+def _score(text: str) -> str:
+    """A tag with a score as people read it; as it is where it is no number."""
+    try:
+        return f"{float(text):.4f}"
+    except ValueError:
+        return text
 
 
 def verdict_table(checks: Iterable[Check]) -> Table:

@@ -377,7 +377,7 @@ def test_an_entry_that_another_host_wrote_over_is_no_release(
     outcome = run_promotion(replace(record, client=lost), workspace)
 
     assert outcome.status == "refused"
-    assert outcome.reason == "refused: release_log"
+    assert outcome.reason == "failed release_log"
     assert log_of(settings, client).aliases == {}
 
 
@@ -610,7 +610,7 @@ def test_small_losses_in_a_row_end_at_the_drift_limit(
     ]
 
     assert [one.status for one in outcomes] == ["released", "released", "released", "refused"]
-    assert outcomes[-1].reason.startswith("refused: dice_vs_best")
+    assert outcomes[-1].reason.startswith("failed dice_vs_best")
 
 
 @pytest.mark.slow
@@ -673,7 +673,7 @@ def test_an_alias_moved_by_hand_stops_releases_until_a_person_decides(
     verdict = run_gate(*third)
     outcome = run_promotion(*third)
 
-    assert outcome.reason == "refused: champion"
+    assert outcome.reason == "failed champion"
     (check,) = [one for one in verdict.checks if not one.passed]
     moved = f"the alias points to version {alias}" if alias else "the alias was removed"
     assert str(check.value).startswith(f"{moved}, and the log of releases says version 2; go to a")
@@ -693,7 +693,7 @@ def test_an_alias_set_by_hand_before_any_release_stops_releases(
 
     outcome = release(run)
 
-    assert outcome.reason == "refused: champion"
+    assert outcome.reason == "failed champion"
 
 
 @pytest.mark.slow
@@ -775,7 +775,7 @@ def test_a_damaged_log_stops_releases_and_rollbacks(
 
     outcome = release(make_run(settings, client, tmp_path / "third", BETTER, b"third"))
 
-    assert outcome.reason == "refused: release_log"
+    assert outcome.reason == "failed release_log"
     with pytest.raises(ReleaseError, match=r"entry 1 of the log .* is missing; see `lungseg rel"):
         rollback(settings, client, "1", "Ada")
 
@@ -790,5 +790,5 @@ def test_a_release_whose_line_was_removed_is_not_taken_for_the_rest_of_a_killed_
 
     outcome = run_promotion(*second)
 
-    assert outcome.reason == "refused: champion"
+    assert outcome.reason == "failed champion"
     assert set(log_of(settings, client).versions) == {"1", "2"}

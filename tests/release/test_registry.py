@@ -142,7 +142,7 @@ def test_a_refused_candidate_changes_nothing_in_the_registry(
     tags = client.get_run(second[0].run_id).data.tags
     assert (outcome.status, outcome.reason) == (
         "refused",
-        "refused: dice_vs_champion_COVID, dice_vs_best_COVID",
+        "failed dice_vs_champion_COVID, dice_vs_best_COVID",
     )
     assert champion
     assert str(champion.version) == "1"
