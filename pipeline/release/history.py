@@ -8,17 +8,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
+from pipeline.release.log_writing import append, release_lock, settle
 from pipeline.release.registry import CHAMPION, fetch_version
 from pipeline.release.release_log import (
     ChampionState,
     EarlierMove,
     LogEntry,
     ReleaseLog,
-    append,
     champion_state,
     read_log,
-    release_lock,
-    settle,
 )
 from pipeline.release.release_record import ReleaseRecord, now
 from pipeline.release.signing import open_signer, open_verifier
@@ -121,7 +119,7 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) 
             model=name,
             version=target,
             former=log.champion,
-            before=log.head.sha256 if log.head else "",
+            before=log.last_sha256,
             by=by,
             facts=facts,
         )

@@ -14,15 +14,9 @@ from pipeline.files import sha256_file
 from pipeline.release.approval import read_approval
 from pipeline.release.evidence import Evidence
 from pipeline.release.gate import judge_run
+from pipeline.release.log_writing import append, release_lock, settle
 from pipeline.release.model_card import model_card
-from pipeline.release.release_log import (
-    LOGGED_TAG,
-    LogEntry,
-    ReleaseLog,
-    append,
-    release_lock,
-    settle,
-)
+from pipeline.release.release_log import LOGGED_TAG, LogEntry, ReleaseLog
 from pipeline.release.release_record import Approval, ReleaseFacts, ReleaseRecord, now
 from pipeline.release.signing import Signer, open_signer
 from pipeline.release.verdict import Verdict
@@ -166,7 +160,7 @@ def _release(
         model=name,
         version=number,
         former=releases.champion,
-        before=releases.head.sha256 if releases.head else "",
+        before=releases.last_sha256,
         by="",
         facts=facts,
     )

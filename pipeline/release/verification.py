@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE_FILE
 from pipeline.files import sha256_file, sha256_folder
 from pipeline.inference.released import remove_leftovers
+from pipeline.release.log_writing import remembered
 from pipeline.release.registry import PREVIOUS, download_model
 from pipeline.release.release_log import (
     LOGGED_TAG,
@@ -21,7 +22,6 @@ from pipeline.release.release_log import (
     entry_name,
     read_log,
     record_path,
-    remembered,
 )
 from pipeline.release.release_record import ReleaseFacts
 from pipeline.release.signing import Verifier, content_sha256, open_verifier

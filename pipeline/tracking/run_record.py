@@ -248,8 +248,15 @@ def download(record: RunRecord, path: str, folder: Path) -> Path:
 
 def find_artifact(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path | None:
     """Download an artifact of an MLflow run, a file or a folder; None when there is none."""
+    from mlflow.exceptions import MlflowException
+
     parent = path.rpartition("/")[0]
-    listed = client.list_artifacts(run_id, parent or None)
+    try:
+        listed = client.list_artifacts(run_id, parent or None)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None  # there is no such run
+        raise
     if path not in [file.path for file in listed]:
         return None
     return Path(client.download_artifacts(run_id, path, str(folder)))

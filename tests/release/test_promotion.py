@@ -17,13 +17,14 @@ from mlflow import MlflowClient
 
 from pipeline.errors import OvertakenError, ReleaseError, ServiceError
 from pipeline.release import gate as gate_module
+from pipeline.release import log_writing
 from pipeline.release import promotion as promotion_module
-from pipeline.release import release_log
 from pipeline.release.gate import run_gate
 from pipeline.release.history import list_releases, rollback
+from pipeline.release.log_writing import release_lock
 from pipeline.release.promotion import Promotion, run_promotion
 from pipeline.release.registry import CHAMPION, PREVIOUS
-from pipeline.release.release_log import ReleaseLog, read_log, release_lock
+from pipeline.release.release_log import ReleaseLog, read_log
 from pipeline.release.signing import open_signer
 from pipeline.release.verification import verify_releases
 from pipeline.settings import Settings
@@ -384,7 +385,7 @@ def test_an_entry_that_another_host_wrote_over_is_no_release(
 def test_a_second_promotion_on_this_host_waits_for_the_first(
     settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(release_log, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(log_writing, "PATIENCE_S", 0.1)
 
     with (
         release_lock(settings),
@@ -742,6 +743,10 @@ def test_a_release_from_before_the_log_is_the_champion_to_beat(
     assert (back.from_version, back.to_version, back.by) == ("2", "1", "Ada")
     assert [one.note for one in list_releases(settings, client)[1]] == ["not signed", "", ""]
     assert verify_releases(settings, client).findings == ()
+    earlier = json.dumps({"action": "promote", "from": None, "to": "2"})
+    client.set_registered_model_tag(name, "release.2025-01-02T03:04:05.000006Z", earlier)
+    (found, *_) = verify_releases(settings, client).findings
+    assert found.problem.endswith("does not follow the entry before it")
 
 
 def test_mlflow_gone_in_the_middle_changes_nothing_and_is_worth_a_retry(

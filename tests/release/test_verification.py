@@ -16,8 +16,9 @@ from mlflow import MlflowClient
 
 from pipeline.errors import ReleaseError
 from pipeline.release.history import rollback
+from pipeline.release.log_writing import remembered
 from pipeline.release.registry import CHAMPION, PREVIOUS
-from pipeline.release.release_log import LOGGED_TAG, read_log, remembered
+from pipeline.release.release_log import LOGGED_TAG, MOVED_TAG, read_log
 from pipeline.release.release_tables import findings_table
 from pipeline.release.signing import content_sha256, open_signer
 from pipeline.release.verification import Finding, verify_releases
@@ -60,6 +61,13 @@ class Registry:
             line = json.loads(self.client.get_registered_model(self.name).tags[key])
             line["sha256"] = content_sha256(document)
             self.client.set_registered_model_tag(self.name, key, json.dumps(line))
+
+    def index(self, **changed: str) -> None:
+        """Change what the log says in its second line."""
+        key = "release.000002"
+        line = json.loads(self.client.get_registered_model(self.name).tags[key])
+        text = json.dumps({**line, **changed})
+        self.client.set_registered_model_tag(self.name, key, text)
 
     def stored(self, name: str) -> Path:
         """A file of the second run's model or artifacts."""
@@ -235,6 +243,33 @@ TAMPERING: dict[str, tuple[Callable[[Registry], object], str, str]] = {
         lambda one: one.client.set_registered_model_tag(one.name, "release.000002", "{}"),
         "log",
         "its line in the log cannot be read ('{}')",
+    ),
+    "index names no version": (
+        lambda one: one.index(to="x"),
+        "log",
+        "its line in the log cannot be read",
+    ),
+    "index names no run, and the version is gone": (
+        lambda one: (one.index(run_id="x"), one.client.delete_model_version(one.name, "2")),
+        "log",
+        "entry 2 of the log of lung-segmentation: its signed record is missing",
+    ),
+    "a move of before the log": (
+        lambda one: one.client.set_registered_model_tag(one.name, "release.2020", "{}"),
+        "log",
+        "the move 2020 of the champion of lung-segmentation cannot be read",
+    ),
+    "a forged move of before the log": (
+        lambda one: one.client.set_registered_model_tag(
+            one.name, "release.2020", '{"action": "promote", "from": null, "to": "1"}'
+        ),
+        "log",
+        "entry 1 of the log of lung-segmentation: does not follow the entry before it",
+    ),
+    "the mark of the last move": (
+        lambda one: one.client.set_registered_model_tag(one.name, MOVED_TAG, "x"),
+        "log",
+        "a promotion was interrupted",
     ),
     "artifact of a record replaced": (
         lambda one: one.client.log_text(one.second[0].run_id, "{}", "release/000002.json"),
