@@ -38,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONGEST = (
     "tests/test_main_job.py",
+    "tests/release/test_promotion.py",
+    "tests/dags/test_approval.py",
     "tests/stages/test_train.py",
     "tests/model/test_training.py",
     "tests/search/test_local_search.py",
