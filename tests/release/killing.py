@@ -1,7 +1,8 @@
-"""Kill a promotion at one of its writes to MLflow: `python -m tests.release.killing STEP RUN_ID`.
+"""Kill promotions at one of their writes to MLflow: `python -m tests.release.killing RUN FOLDER`.
 
-The settings and the workspace come from the environment. Step 0 kills nothing and prints how many
-writes there were.
+Each line of the input is a step: a process of its own promotes the run and is killed right before
+that write. Step 0 kills nothing. The answer is a line: the exit code, and then the outcome and how
+many writes there were, if it came so far. Imports take longer than all else, so they are done once.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Counted:
         return write
 
 
-def main(step: int, run_id: str, folder: Path) -> None:
+def promote(step: int, run_id: str, folder: Path) -> None:
     """Promote the run, and kill this process right before the write `step`."""
 
     def before(count: int) -> None:
@@ -54,8 +55,24 @@ def main(step: int, run_id: str, folder: Path) -> None:
         counted: Any = Counted(client, before)
         record = RunRecord(settings, counted, open_record(settings, client, run_id).run)
         outcome = run_promotion(record, Workspace(folder, "c0ffee", Path(sys.executable)))
-        sys.stdout.write(f"{outcome.status} {counted.count}\n")
+        sys.stdout.write(f"0 {outcome.status} {counted.count}\n")
+        sys.stdout.flush()
+
+
+def main(run_id: str, folder: Path) -> None:
+    """Do each step that comes in a process of its own."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            promote(int(line), run_id, folder)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code:
+            sys.stdout.write(f"{code}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    import mlflow.store.model_registry.sqlalchemy_store  # noqa: F401 - a client imports it late
+
+    main(sys.argv[1], Path(sys.argv[2]))

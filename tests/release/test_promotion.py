@@ -198,6 +198,35 @@ def test_a_promotion_that_ends_at_any_write_is_finished_or_undone(
     assert {"2", "3"} == set(kept)  # finished, or undone and done again
 
 
+def start_promoter(settings: Settings, run: Run) -> subprocess.Popen[str]:
+    """A process that promotes the run each time it is asked."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tests.release.killing"),
+            *(run[0].run_id, str(run[1].folder)),
+        ],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "LUNGSEG_HOME": str(settings.home),
+            "LUNGSEG_REPO": settings.repo,
+            "MLFLOW_TRACKING_URI": settings.tracking_uri,
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ask(promoter: subprocess.Popen[str], step: int) -> list[str]:
+    """Let it promote, killed before the write `step`; the words of its answer."""
+    assert promoter.stdin
+    assert promoter.stdout
+    promoter.stdin.write(f"{step}\n")
+    promoter.stdin.flush()
+    return promoter.stdout.readline().split()
+
+
 @pytest.mark.slow
 def test_a_promotion_killed_at_any_write_is_finished_or_undone_by_the_next_run(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
@@ -207,27 +236,14 @@ def test_a_promotion_killed_at_any_write_is_finished_or_undone_by_the_next_run(
     run_gate(*second)
     before = tmp_path / "before"
     shutil.copytree(settings.home, before)
-    environment = {
-        **os.environ,
-        "LUNGSEG_HOME": str(settings.home),
-        "LUNGSEG_REPO": settings.repo,
-        "MLFLOW_TRACKING_URI": settings.tracking_uri,
-    }
-
-    def promote(step: int) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-m", "tests.release.killing", str(step)]
-        arguments = [second[0].run_id, str(second[1].folder)]
-        return subprocess.run(
-            [*program, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True
-        )
-
-    whole = promote(0)
-    assert whole.returncode == 0, whole.stderr
-    writes = int(whole.stdout.split()[-1])
+    promoter = start_promoter(settings, second)
+    whole = ask(promoter, 0)
+    writes = int(whole[-1])
+    assert whole[:2] == ["0", "released"]
     assert writes > 10
     for step in range(1, writes + 1):
         restore(before, settings.home)
-        assert promote(step).returncode == -9
+        assert ask(promoter, step) == ["-9"]
         # The next run to come is another one, of the champion's own model.
         other = run_promotion(*run)
         log = log_of(settings, client)
@@ -239,6 +255,7 @@ def test_a_promotion_killed_at_any_write_is_finished_or_undone_by_the_next_run(
         assert again.status == "released"
         assert again.version
         assert_whole(settings, client, ["1", again.version])
+    promoter.communicate()
 
 
 @pytest.mark.slow
@@ -250,27 +267,12 @@ def test_of_two_promotions_at_once_the_better_one_ends_as_champion(
     worse = make_run(settings, client, tmp_path / "worse", SLIGHTLY_WORSE, b"worse")
     for one in (good, worse):
         run_gate(*one)
-    environment = {
-        **os.environ,
-        "LUNGSEG_HOME": str(settings.home),
-        "LUNGSEG_REPO": settings.repo,
-        "MLFLOW_TRACKING_URI": settings.tracking_uri,
-    }
-    children = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.release.killing", "0"),
-                *(one[0].run_id, str(one[1].folder)),
-            ],
-            cwd=PROJECT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for one in (good, worse)
-    ]
-    said = [child.communicate()[0].split()[0] for child in children]
+    children = [start_promoter(settings, one) for one in (good, worse)]
+    for child in children:
+        assert child.stdin
+        child.stdin.write("0\n")
+        child.stdin.flush()
+    said = [child.communicate()[0].split()[1] for child in children]
 
     assert said in (["released", "refused"], ["released", "released"])  # the better one came last
     assert_whole(settings, client, ["1", "2", "3"][: 1 + said.count("released")])
