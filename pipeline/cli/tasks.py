@@ -14,6 +14,7 @@ from pipeline.settings import Settings, make_home, private_home
 
 if TYPE_CHECKING:
     from pipeline.run.task_report import TaskReport
+    from pipeline.workspace.workspace import RunRequest
 
 app = typer.Typer()
 
@@ -72,8 +73,6 @@ def task(
     """Do one task of a run in the run's own workspace (what Airflow calls)."""
     from pipeline.workspace.workspace import RunRequest
 
-    settings = Settings()
-    private_home(settings)
     name_given = allow_lowered.strip()
     started_by = f" (run started by {triggered_by})" if name_given and triggered_by else ""
     request = RunRequest(
@@ -83,26 +82,35 @@ def task(
         force,
         allow_lowered=f"{name_given}{started_by}",
     )
-    report: TaskReport
+    settings = Settings()
+    private_home(settings)
     if name == "approve":
         report = _decide(settings, run_id, answer)
-    elif name == "close":
-        from pipeline.run.task import close_run
-
-        report = close_run(settings, run_id)
     elif search:
-        from pipeline.search.space import parse_search
-        from pipeline.search.trials import run_search_task
-
-        asked = parse_search(parse_json(search), "search")
-        report = run_search_task(settings, request, asked, name, number)
+        report = _search(settings, request, search, name, number)
     else:
-        from pipeline.run.task import run_task
-
-        report = run_task(settings, request, name)
+        report = _run(settings, request, name)
     typer.echo(report.line)
     if report.exit_code:
         raise SystemExit(report.exit_code)
+
+
+def _run(settings: Settings, request: RunRequest, name: str) -> TaskReport:
+    from pipeline.run.task import close_run, run_task
+
+    if name == "close":
+        return close_run(settings, request.run_id)
+    return run_task(settings, request, name)
+
+
+def _search(
+    settings: Settings, request: RunRequest, search: str, name: str, number: int
+) -> TaskReport:
+    from pipeline.search.space import parse_search
+    from pipeline.search.trials import run_search_task
+
+    asked = parse_search(parse_json(search), "search")
+    return run_search_task(settings, request, asked, name, number)
 
 
 def _decide(settings: Settings, run_id: str, answer: str) -> TaskReport:

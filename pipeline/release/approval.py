@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import ValidationError
-
 from pipeline.errors import ReleaseError
 from pipeline.evaluation.visual_report import REPORT_FILE, Report, ShownCase
-from pipeline.files import read_json
 from pipeline.release.release_record import Approval
-from pipeline.release.signing import Signer
-from pipeline.release.verdict import Candidate, Verdict
+from pipeline.release.signing import Signer, Verifier, read_signed
+from pipeline.release.verdict import Candidate, Verdict, score_rows
 from pipeline.tracking.run_record import RunRecord, find_artifact
 
 log = logging.getLogger(__name__)
@@ -47,24 +44,12 @@ def keep_decision(
     record.client.set_tag(record.run_id, "approval", f"{approval.decision} by {approval.by}")
 
 
-def read_approval(record: RunRecord, signer: Signer, candidate: Candidate) -> Approval | None:
+def read_approval(record: RunRecord, verifier: Verifier, candidate: Candidate) -> Approval | None:
     """The decision about this very candidate and report; None when there is none to believe."""
-    with TemporaryDirectory() as temporary:
-        path = find_artifact(record.client, record.run_id, APPROVAL, Path(temporary))
-        if path is None:
-            return None
-        try:
-            document = read_json(path)
-            problem = signer.problem(document) if isinstance(document, dict) else "is none"
-            approval = Approval.model_validate(document)
-        except (ValueError, ValidationError):
-            log.warning("run %s: its approval cannot be read, and does not count", record.run_id)
-            return None
+    approval = read_signed(record, verifier, APPROVAL, Approval)
     about = (candidate.release_sha256, candidate.report_sha256)
-    if (approval.release_sha256, approval.report_sha256) != about:
-        problem = "is about another candidate or report"
-    if problem:
-        log.warning("run %s: its approval %s, and does not count", record.run_id, problem)
+    if approval and (approval.release_sha256, approval.report_sha256) != about:
+        log.warning("run %s: its approval is about another candidate or report", record.run_id)
         return None
     return approval
 
@@ -82,10 +67,7 @@ def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
     champion = verdict.champion_version
     yield f"The gate let this model pass{f', against version {champion}' if champion else ''}."
     yield ""
-    yield "| score | value | 95 % interval |"
-    yield "|---|---|---|"
-    for name, one in verdict.metrics.items():
-        yield f"| {name} | {one.value:.4f} | {one.interval[0]:.4f} to {one.interval[1]:.4f} |"
+    yield from score_rows(verdict.metrics)
     yield ""
     yield from _changes(verdict, "champion", champion)
     if verdict.best_version != champion:

@@ -38,6 +38,7 @@ class Evidence:
     """How the run made masks of probabilities."""
     params: Mapping[str, Any]
     """The run's own params.yaml, of whatever version it is."""
+    params_sha256: str
     metrics: Metrics
     metrics_sha256: str
     per_image: pd.DataFrame
@@ -91,6 +92,7 @@ class Evidence:
             per_image_sha256=self.per_image_sha256,
             report_sha256=self.report_sha256,
             dvc_lock_sha256=self.dvc_lock_sha256,
+            params_sha256=self.params_sha256,
         )
 
 
@@ -109,7 +111,8 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
             "files; it was logged by an earlier version, so start a new run",
         )
     released = fetch_model(f"models:/{model.model_id}", model.tags, folder)
-    params = read_yaml(download(record, "code/params.yaml", folder))
+    params_file = download(record, "code/params.yaml", folder)
+    params = read_yaml(params_file)
     split = download(record, f"split/{SPLIT_FILE.name}", folder)
     metrics = download(record, f"evaluate/{METRICS_FILE.name}", folder)
     per_image = download(record, f"evaluate/{PER_IMAGE_FILE.name}", folder)
@@ -125,6 +128,7 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
         model=released,
         evaluate=_evaluate_params(params, record.run_id),
         params=params,
+        params_sha256=sha256_file(params_file),
         metrics=Metrics.read(metrics),
         metrics_sha256=sha256_file(metrics),
         per_image=PER_IMAGE.read(per_image),

@@ -6,19 +6,14 @@ the releases so far on the same test radiographs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import ValidationError
-
-from pipeline.artifacts import first_problem
 from pipeline.evaluation.intervals import score_intervals
 from pipeline.evaluation.metrics import FAILURE
 from pipeline.evaluation.scores import SCORES
-from pipeline.files import read_json
 from pipeline.params import GateParams, check_params, parse_yaml
 from pipeline.release.bounds import Bounds, find_bounds
 from pipeline.release.champion import Reference, score_best, score_champion
@@ -32,17 +27,15 @@ from pipeline.release.evidence_checks import (
 from pipeline.release.non_inferiority import non_inferiority_checks
 from pipeline.release.prediction import predict_again
 from pipeline.release.release_log import ChampionState, ReleaseLog, champion_state, read_log
-from pipeline.release.signing import Signer, open_signer
+from pipeline.release.signing import Signer, Verifier, open_signer, read_signed
 from pipeline.release.verdict import VERDICT, Check, Estimate, Prediction, Verdict
 from pipeline.settings import Settings
-from pipeline.tracking.run_record import RunRecord, find_artifact
+from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace, deployed_file
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Releases:
+class References:
     """What a candidate is measured against."""
 
     log: ReleaseLog
@@ -85,20 +78,20 @@ def judge_run(
         allowed_by or (before.bounds.allowed_by if before else ""),
     )
     sound = all(check.passed for check in table_checks(evidence))
-    known = Releases(releases, champion_state(releases))
+    references = References(releases, champion_state(releases))
     prediction = before.prediction if before else None
-    if sound and not releases.problems and known.state.kind != "moved":
+    if sound and not releases.problems and references.state.kind != "moved":
         champion = score_champion(record, workspace, evidence, releases, folder)
         best = score_best(record, workspace, evidence, releases, folder)
-        known = Releases(releases, known.state, champion, best)
+        references = References(releases, references.state, champion, best)
     if sound and prediction is None:
         prediction = predict_again(evidence, workspace, folder)
     verdict = Verdict(
-        checks=tuple(judge(evidence, bounds, known, prediction)),
+        checks=tuple(judge(evidence, bounds, references, prediction)),
         candidate=evidence.candidate,
         bounds=bounds,
         champion_version=releases.champion,
-        best_version=known.best.version if known.best else None,
+        best_version=references.best.version if references.best else None,
         released_as=releases.version_of(evidence.model_sha256),
         prediction=prediction,
         metrics=_estimates(evidence) if sound else {},
@@ -118,22 +111,9 @@ def deployed_bounds(settings: Settings, workspace: Workspace) -> tuple[str, Gate
     return revision, check_params(parse_yaml(text, where), where).gate
 
 
-def read_verdict(record: RunRecord, signer: Signer) -> Verdict | None:
+def read_verdict(record: RunRecord, verifier: Verifier) -> Verdict | None:
     """The verdict in the run record; None when there is none that can be believed."""
-    with TemporaryDirectory() as temporary:
-        path = find_artifact(record.client, record.run_id, VERDICT, Path(temporary))
-        if path is None:
-            return None
-        try:
-            document = read_json(path)
-            problem = signer.problem(document) if isinstance(document, dict) else "is no verdict"
-            verdict = None if problem else Verdict.model_validate_json(path.read_bytes())
-        except (ValueError, ValidationError) as error:
-            verdict = None
-            problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
-    if verdict is None:
-        log.warning("run %s: its verdict %s, so all is judged anew", record.run_id, problem)
-    return verdict
+    return read_signed(record, verifier, VERDICT, Verdict)
 
 
 def _keep(record: RunRecord, signer: Signer, verdict: Verdict) -> None:
@@ -158,7 +138,7 @@ def _estimates(evidence: Evidence) -> dict[str, Estimate]:
 def judge(
     evidence: Evidence,
     bounds: Bounds,
-    releases: Releases,
+    references: References,
     prediction: Prediction | None,
 ) -> list[Check]:
     """Return every check of the gate, in the order a person reads them.
@@ -171,7 +151,7 @@ def judge(
     used = bounds.used
     return [
         *_floors(evidence, used),
-        *_against(releases, evidence, used),
+        *_against(references, evidence, used),
         *tables,
         *consistency_checks(evidence),
         prediction_check(prediction),
@@ -209,8 +189,8 @@ def _floors(evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
     )
 
 
-def _against(releases: Releases, evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
-    problems, state = releases.log.problems, releases.state
+def _against(references: References, evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
+    problems, state = references.log.problems, references.state
     if problems:
         yield Check(
             name="release_log",
@@ -225,13 +205,13 @@ def _against(releases: Releases, evidence: Evidence, bounds: GateParams) -> Iter
         bound="as the log of releases says",
         passed=state.kind != "moved",
     )
-    if releases.champion:
+    if references.champion:
         yield from non_inferiority_checks(
-            "champion", releases.champion, evidence.per_image, bounds.max_drop, "resampled"
+            "champion", references.champion, evidence.per_image, bounds.max_drop, "resampled"
         )
-    if releases.best:
+    if references.best:
         yield from non_inferiority_checks(
-            "best", releases.best, evidence.per_image, bounds.max_drift, "point"
+            "best", references.best, evidence.per_image, bounds.max_drift, "point"
         )
 
 

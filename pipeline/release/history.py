@@ -18,7 +18,6 @@ from pipeline.release.release_log import (
     champion_state,
     read_log,
 )
-from pipeline.release.release_record import ReleaseRecord, now
 from pipeline.release.signing import open_signer, open_verifier
 from pipeline.settings import Settings
 
@@ -112,17 +111,7 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) 
             )
         with TemporaryDirectory() as temporary:
             fetch_version(found, Path(temporary), recorded)
-        record = ReleaseRecord(
-            number=len(log.entries) + 1,
-            action="rollback",
-            time=now(),
-            model=name,
-            version=target,
-            former=log.champion,
-            before=log.last_sha256,
-            by=by,
-            facts=facts,
-        )
+        record = log.next_record("rollback", target, facts, by)
         return _move(append(settings, client, signer, log, record).entries[-1])
 
 

@@ -4,70 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.dataset.splits.table import SPLITS
 from pipeline.release.evidence import Evidence
 from pipeline.release.release_record import ReleaseFacts
+from pipeline.release.verdict import score_rows
 
-LIMIT = 5000
+LENGTH = 5000
 """Characters of a description that MLflow keeps."""
 FAILURES = 8
 """Test radiographs that are named."""
 
+INTENDED_USE = (
+    "**Intended use.** Research on frontal chest radiographs of the classes below; a mask is a "
+    "first step, never a finding. **Not a medical device**, not validated for diagnosis. Not "
+    "for lateral radiographs or CT."
+)
+LIMITS = (
+    "Masks follow the convention of whoever drew the training masks. Test radiographs are of "
+    "the same sources as the training ones, of other patients as far as these are known; "
+    "other hospitals may differ."
+)
+
 
 def model_card(facts: ReleaseFacts, evidence: Evidence, name: str) -> str:
-    """The card as Markdown of at most LIMIT characters, what matters most first."""
-    text = "\n".join(_lines(facts, evidence, name))
-    return text if len(text) <= LIMIT else f"{text[: LIMIT - 2].rstrip()} …"
-
-
-def _lines(facts: ReleaseFacts, evidence: Evidence, name: str) -> Iterator[str]:
-    split = evidence.split
-    yield f"# {name}: lung segmentation on frontal chest radiographs"
-    yield ""
-    yield (
-        "**Intended use.** Research on frontal chest radiographs of the classes below; a mask is a "
-        "first step, never a finding. **Not a medical device**, not validated for diagnosis. Not "
-        "for lateral radiographs or CT."
+    """The card as Markdown of at most LENGTH characters, what matters most first."""
+    parts = (
+        [f"# {name}: lung segmentation on frontal chest radiographs"],
+        _purpose(evidence),
+        ["## Performance on the independent test set", "", *score_rows(facts.metrics)],
+        _classes(evidence),
+        ["## Known failures", "", *_failures(evidence)],
+        ["## Limits", "", LIMITS],
+        ["## Provenance", "", *_provenance(facts)],
     )
-    yield ""
+    text = "\n\n".join("\n".join(part) for part in parts)
+    return text if len(text) <= LENGTH else f"{text[: LENGTH - 2].rstrip()} …"
+
+
+def _purpose(evidence: Evidence) -> list[str]:
     train, size = evidence.section("train"), evidence.section("augment").get("image_size", "?")
-    yield (
+    model = (
         f"**Model.** U-Net++, encoder {train.get('encoder', '?')}, filters "
         f"{train.get('filters', '?')}; trained on radiographs of {size} pixels with the loss "
         f"{train.get('loss', '?')} and Adam for at most {train.get('epochs', '?')} epochs. The run "
         "has all parameters."
     )
-    yield ""
-    yield "## Performance on the independent test set"
-    yield ""
-    yield "| score | mean per radiograph | 95 % interval (patients resampled) |"
-    yield "|---|---|---|"
-    for score, one in facts.metrics.items():
-        yield f"| {score} | {one.value:.4f} | {one.interval[0]:.4f} to {one.interval[1]:.4f} |"
-    yield ""
+    return [INTENDED_USE, "", model]
+
+
+def _classes(evidence: Evidence) -> Iterator[str]:
+    split = evidence.split
     yield "| class | train | val | test | test Dice |"
     yield "|---|---|---|---|---|"
     for class_name, means in sorted(evidence.metrics.classes.items()):
         counts = split[split["class_name"] == class_name]["split"].value_counts()
-        numbers = " | ".join(str(int(counts.get(one, 0))) for one in ("train", "val", "test"))
+        numbers = " | ".join(str(int(counts.get(one, 0))) for one in SPLITS)
         yield f"| {class_name} | {numbers} | {means.dice:.4f} |"
-    yield ""
-    yield "## Known failures"
-    yield ""
+
+
+def _failures(evidence: Evidence) -> Iterator[str]:
     worst = evidence.per_image.nsmallest(FAILURES, "dice")
     pairs = zip(worst["image_id"], worst["dice"], strict=True)
     yield f"Lowest Dice: {', '.join(f'{image} {dice:.3f}' for image, dice in pairs)}."
     yield "The visual report of the run shows the worst of them."
-    yield ""
-    yield "## Limits"
-    yield ""
-    yield (
-        "Masks follow the convention of whoever drew the training masks. Test radiographs are of "
-        "the same sources as the training ones, of other patients as far as these are known; "
-        "other hospitals may differ."
-    )
-    yield ""
-    yield "## Provenance"
-    yield ""
+
+
+def _provenance(facts: ReleaseFacts) -> Iterator[str]:
     approved = facts.approval
     for key, value in {
         "run": facts.run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from pipeline.release.gate import judge_run
 from pipeline.release.log_writing import append, release_lock, settle
 from pipeline.release.model_card import model_card
 from pipeline.release.release_log import LOGGED_TAG, LogEntry, ReleaseLog
-from pipeline.release.release_record import Approval, ReleaseFacts, ReleaseRecord, now
+from pipeline.release.release_record import Approval, ReleaseFacts
 from pipeline.release.signing import Signer, open_signer
 from pipeline.release.verdict import Verdict
 from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord
@@ -106,19 +106,22 @@ def _entry_of(releases: ReleaseLog, run_id: str) -> LogEntry | None:
 
 
 def _released_before(releases: ReleaseLog, own: LogEntry) -> Promotion:
-    metrics = _shown(own)
+    released = _released(own.version, own.record.facts if own.record else None)
     if own == releases.head:
-        return Promotion("released", f"version {own.version}", own.version, metrics)
+        return released
     reason = (
         f"version {own.version} was released by this run, and version {releases.champion} since"
     )
-    return Promotion("unchanged", reason, own.version, metrics)
+    return replace(released, status="unchanged", reason=reason)
 
 
-def _shown(entry: LogEntry) -> dict[str, float]:
-    if entry.record is None or entry.record.facts is None:
-        return {}
-    return {name: one.value for name, one in entry.record.facts.metrics.items() if name in SHOWN}
+def _released(version: str, facts: ReleaseFacts | None) -> Promotion:
+    return Promotion("released", f"version {version}", version, _shown(facts))
+
+
+def _shown(facts: ReleaseFacts | None) -> dict[str, float]:
+    metrics = facts.metrics if facts else {}
+    return {name: metrics[name].value for name in SHOWN if name in metrics}
 
 
 def _same(releases: ReleaseLog, version: str) -> str:
@@ -153,20 +156,9 @@ def _release(
         model_id=verdict.candidate.model_id,
     )
     number = str(version.version)
-    entry = ReleaseRecord(
-        number=len(releases.entries) + 1,
-        action="promote",
-        time=now(),
-        model=name,
-        version=number,
-        former=releases.champion,
-        before=releases.last_sha256,
-        by="",
-        facts=facts,
-    )
+    entry = releases.next_record("promote", number, facts)
     appended = append(record.settings, client, signer, releases, entry)
-    metrics = {key: one.value for key, one in facts.metrics.items() if key in SHOWN}
-    return Promotion("released", f"version {number}", number, metrics), appended
+    return _released(number, facts), appended
 
 
 def _facts(
@@ -198,15 +190,13 @@ def _close(record: RunRecord, outcome: Promotion, releases: ReleaseLog) -> Promo
         record.client.update_run(record.run_id, status="SCHEDULED")
     else:
         record.client.set_terminated(record.run_id, "FINISHED")
-    head = releases.head
-    event = (
-        {
-            "record": head.number,
-            "version": head.version,
-            "run_id": head.run_id,
-            "metrics": _shown(head),
-        }
-        if head
-        else None
-    )
-    return Promotion(outcome.status, outcome.reason, outcome.version, outcome.metrics, event)
+    return replace(outcome, event=_event(releases.head) if releases.head else None)
+
+
+def _event(entry: LogEntry) -> dict[str, Any]:
+    return {
+        "record": entry.number,
+        "version": entry.version,
+        "run_id": entry.run_id,
+        "metrics": _shown(entry.record.facts if entry.record else None),
+    }

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from pipeline.artifacts import first_problem
 from pipeline.release.registry import CHAMPION, EVENT_TAG
-from pipeline.release.release_record import ReleaseFacts, ReleaseRecord
+from pipeline.release.release_record import Action, ReleaseFacts, ReleaseRecord, now
 from pipeline.release.signing import Verifier, content_sha256
 from pipeline.tracking.run_record import find_artifact
 
@@ -84,11 +84,6 @@ class ReleaseLog:
         return self.entries[-1] if self.entries else None
 
     @property
-    def last_sha256(self) -> str:
-        """What the next entry follows."""
-        return self.head.sha256 if self.head else _origin(self.earlier)
-
-    @property
     def moves(self) -> list[EarlierMove | LogEntry]:
         """Those from before the log, and its entries."""
         return [*self.earlier, *self.entries]
@@ -130,6 +125,22 @@ class ReleaseLog:
             if (facts.model_sha256 if facts else tag) == model_sha256:
                 return version
         return None
+
+    def next_record(
+        self, action: Action, version: str, facts: ReleaseFacts | None, by: str = ""
+    ) -> ReleaseRecord:
+        """The entry that makes `version` the champion after all others; not signed yet."""
+        return ReleaseRecord(
+            number=len(self.entries) + 1,
+            action=action,
+            time=now(),
+            model=self.name,
+            version=version,
+            former=self.champion,
+            before=self.head.sha256 if self.head else _origin(self.earlier),
+            by=by,
+            facts=facts,
+        )
 
 
 def read_log(client: MlflowClient, name: str, verifier: Verifier) -> ReleaseLog:

@@ -55,6 +55,7 @@ class ReleaseFacts(StrictModel):
     metrics_sha256: str
     per_image_sha256: str
     dvc_lock_sha256: str
+    params_sha256: str
     threshold: float
     """The probability from which a pixel is lung."""
     metrics: dict[str, Estimate]

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel
 
 from pipeline.errors import ReleaseError
 from pipeline.settings import Settings
+from pipeline.tracking.run_record import RunRecord, find_artifact
+
+log = logging.getLogger(__name__)
+
+Content = TypeVar("Content", bound=BaseModel)
 
 SIGNATURE = "signature"
 """The field of a signed document that holds its signature."""
@@ -82,6 +90,26 @@ class Signer(Verifier):
         """The content with its signature."""
         value = self.private.sign(content_bytes(content)).hex()
         return {**content, SIGNATURE: {"key": self.key, "value": value}}
+
+
+def read_signed(
+    record: RunRecord, verifier: Verifier, path: str, kind: type[Content]
+) -> Content | None:
+    """A signed artifact of a run; None, with a warning, when there is none that can be believed."""
+    with TemporaryDirectory() as temporary:
+        file = find_artifact(record.client, record.run_id, path, Path(temporary))
+        if file is None:
+            return None
+        text = file.read_bytes()
+    try:
+        document = json.loads(text)
+        problem = verifier.problem(document) if isinstance(document, dict) else "cannot be read"
+        content = None if problem else kind.model_validate_json(text)
+    except ValueError:  # of JSON, or of the model
+        content, problem = None, "cannot be read"
+    if problem:
+        log.warning("run %s: its %s %s, and does not count", record.run_id, path, problem)
+    return content
 
 
 def open_signer(settings: Settings) -> Signer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, computed_field, field_validator
@@ -56,6 +57,8 @@ class Candidate(StrictModel):
     report_sha256: str
     """Of every file of the report; empty when there is none."""
     dvc_lock_sha256: str
+    params_sha256: str
+    """Of the run's params.yaml, which has the threshold and the bounds that it asked for."""
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -78,6 +81,16 @@ class Estimate(StrictModel):
 
     value: float
     interval: Interval
+
+
+def score_rows(metrics: Mapping[str, Estimate]) -> list[str]:
+    """A table of scores with their intervals, as lines of Markdown."""
+    rows = [
+        f"| {name} | {one.value:.4f} | {one.interval[0]:.4f} to {one.interval[1]:.4f} |"
+        for name, one in metrics.items()
+    ]
+    heading = "| score | mean per radiograph | 95 % interval (patients resampled) |"
+    return [heading, "|---|---|---|", *rows]
 
 
 class Verdict(Artifact):

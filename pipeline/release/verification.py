@@ -145,6 +145,7 @@ def _artifacts(
         (f"evaluate/{METRICS_FILE.name}", facts.metrics_sha256),
         (f"evaluate/{PER_IMAGE_FILE.name}", facts.per_image_sha256),
         ("dvc.lock", facts.dvc_lock_sha256),
+        ("code/params.yaml", facts.params_sha256),
     ):
         found = find_artifact(client, facts.run_id, path, folder)
         if found is None:

@@ -26,7 +26,7 @@ from pipeline.params import GateParams, Params
 from pipeline.release.bounds import Bounds, find_bounds
 from pipeline.release.champion import Reference
 from pipeline.release.evidence import Evidence
-from pipeline.release.gate import Releases, judge
+from pipeline.release.gate import References, judge
 from pipeline.release.non_inferiority import MIN_GROUPS
 from pipeline.release.release_log import ChampionState, ReleaseLog
 from pipeline.release.verdict import Check, Prediction, Verdict
@@ -65,6 +65,7 @@ def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evid
         model=ReleasedModel(folder, whole=True),
         evaluate=params.evaluate,
         params=params.model_dump(by_alias=True),
+        params_sha256="params",
         metrics=Metrics.of(per_image),
         metrics_sha256="metrics",
         per_image=per_image,
@@ -89,7 +90,7 @@ def judged(
 ) -> list[Check]:
     state = ChampionState("released" if champion else "none", None, "as it is")
     bounds = Bounds(used=gate, deployed_revision="c0ffee")
-    return judge(evidence, bounds, Releases(EMPTY, state, champion, best), prediction)
+    return judge(evidence, bounds, References(EMPTY, state, champion, best), prediction)
 
 
 def failed(checks: list[Check]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from pipeline.errors import OvertakenError, ReleaseError, ServiceError
@@ -468,7 +469,7 @@ def test_an_overwritten_verdict_is_not_believed(
     outcome = run_promotion(*bad)
 
     assert outcome.status == "refused"
-    assert "its verdict is not signed, so all is judged anew" in caplog.text
+    assert "its gate/verdict.json is not signed, and does not count" in caplog.text
     assert log_of(settings, client).champion == "1"
 
 
@@ -551,6 +552,42 @@ def test_an_artifact_changed_between_gate_and_promotion_is_refused(
     assert log_of(settings, client).champion is None
 
 
+def change_params(client: MlflowClient, run: Run, folder: Path, **changed: dict[str, Any]) -> None:
+    """Replace some of a run's parameters in its record."""
+    path = Path(client.download_artifacts(run[0].run_id, "code/params.yaml", str(folder)))
+    params = yaml.safe_load(path.read_text())
+    for section, values in changed.items():
+        params[section] |= values
+    path.write_text(yaml.safe_dump(params))
+    client.log_artifact(run[0].run_id, str(path), "code")
+
+
+def test_a_threshold_changed_between_gate_and_promotion_is_refused(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    assert run_gate(*run).passed
+    change_params(client, run, tmp_path, evaluate={"threshold": 0.49})
+
+    outcome = run_promotion(*run)
+
+    assert (outcome.status, outcome.reason) == ("refused", "failed predicted_again")
+
+
+def test_who_answered_for_lowered_bounds_does_not_answer_for_lower_ones(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    poor = dict.fromkeys(CLASSES, [0.86] * 8)
+    asked = {"min_dice": 0.8, "min_worst_class_dice": 0.8, "max_failures": 1.0, "min_accuracy": 0.9}
+    run = make_run(settings, client, tmp_path / "run", poor, b"run", gate=asked)
+    assert run_gate(*run, "Ada Lovelace").passed
+    change_params(client, run, tmp_path, gate={"min_dice": 0.1})
+
+    outcome = run_promotion(*run)
+
+    assert outcome.status == "refused"
+    assert "bounds" in outcome.reason
+
+
 def test_scores_that_the_network_does_not_give_are_refused(
     settings: Settings, client: MlflowClient, tmp_path: Path
 ) -> None:
@@ -590,7 +627,7 @@ def test_another_input_size_of_the_champion_does_not_matter(
     outcome = release(run)  # another test split: the champion predicts it anew
 
     checks = {check.name: check for check in run_gate(*run).checks}
-    assert outcome.status in ("released", "refused")
+    assert outcome.status == "released"
     assert checks["dice_vs_champion"].detail.startswith("version ")
     assert "16 same radiographs" in checks["dice_vs_champion"].detail
 

@@ -330,6 +330,11 @@ TAMPERING: dict[str, tuple[Callable[[Registry], object], str, str]] = {
         "version 2",
         "the artifact evaluate/per_image.parquet of its run is missing",
     ),
+    "parameters replaced": (
+        lambda one: one.stored("params.yaml").write_text("gate: {}"),
+        "version 2",
+        "the artifact code/params.yaml of its run was changed",
+    ),
     "dvc.lock replaced": (
         lambda one: one.stored("dvc.lock").write_text("stages: {}"),
         "version 2",
