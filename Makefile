@@ -10,6 +10,8 @@ RUN := $(UV) run --frozen --no-sync
 # Each file stays in one process, so what it sets up is set up once; tests/conftest.py has the order.
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 ARGS =
+# Of hypothesis: how many examples its tests try.
+PROFILE = quick
 
 .DEFAULT_GOAL = help
 .PHONY: help setup data retrain test check format services-down clean
@@ -21,15 +23,16 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 	@$(RUN) lungseg up
 	@$(RUN) lungseg retrain $(ARGS)
 
-test: setup  ## All tests, the slow ones with real services included
-	@$(RUN) pytest $(WORKERS)
+test: PROFILE = thorough
+test: check  ## All tests: what `make check` does, with more examples, then the slow ones with real services
+	@$(RUN) pytest -m slow $(WORKERS)
 
 check: setup  ## What every commit must pass: ruff, mypy --strict, import-linter, the fast tests, their coverage
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) lint-imports --no-logo
-	@$(RUN) pytest -m "not slow" $(WORKERS) --hypothesis-profile=quick --cov --cov-report=term
+	@$(RUN) pytest -m "not slow" $(WORKERS) --hypothesis-profile=$(PROFILE) --cov --cov-report=term
 
 format: setup  ## Format the code
 	@$(RUN) ruff format .

@@ -20,6 +20,7 @@ from pipeline.errors import OvertakenError, ReleaseError, ServiceError
 from pipeline.release import gate as gate_module
 from pipeline.release import log_writing
 from pipeline.release import promotion as promotion_module
+from pipeline.release import release_log as release_log_module
 from pipeline.release.gate import run_gate
 from pipeline.release.history import list_releases, rollback
 from pipeline.release.log_writing import release_lock
@@ -745,12 +746,13 @@ def test_a_clock_that_goes_back_does_not_reorder_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release(run)
-    monkeypatch.setattr(promotion_module, "now", lambda: "2001-01-01T00:00:00Z")
+    monkeypatch.setattr(release_log_module, "now", lambda: "2001-01-01T00:00:00Z")
 
     release(make_run(settings, client, tmp_path / "second", BETTER, b"second"))
 
     _, moves, _ = list_releases(settings, client)
     assert [move.to_version for move in moves] == ["1", "2"]
+    assert moves[0].time > moves[1].time
     assert log_of(settings, client).champion == "2"
     assert rollback(settings, client, None, "Ada").to_version == "1"
 
