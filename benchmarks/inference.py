@@ -218,8 +218,8 @@ def count(graph: Any) -> int:
 def score(path: Path, level: int, root: Path) -> str:
     """Mean Dice and accuracy on the test split of a project."""
     pairs = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
-    params = EvaluateParams(threshold=0.5, batch_size=16)
-    images = score_images(Predictor(path, level), pairs, root / "data", params, None)
+    params = EvaluateParams(threshold=0.5, batch_size=16, robustness_cases=0)
+    images = score_images(Predictor(path, level), pairs, root / "data", params)
     means = mean_scores(per_image_table(images))
     return f"{means.dice:.4f} | {means.accuracy:.4f}"
 

@@ -137,10 +137,12 @@ class TrainParams(Section):
 
 
 class EvaluateParams(Section):
-    """How probabilities become masks."""
+    """How probabilities become masks, and on how many radiographs changes are tried."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)]
     batch_size: Count
+    robustness_cases: Annotated[int, Field(ge=0)]
+    """Test radiographs, from the classes in turn, that are predicted again in 40 changed forms."""
 
 
 class ReportParams(Section):
@@ -162,6 +164,10 @@ class GateParams(Section):
     min_worst_class_dice: Share
     max_failures: Share
     """Largest share of test radiographs with a Dice below 0.90."""
+    max_hd95: Annotated[float, Field(ge=0)]
+    """Largest mean distance of the borders, 95th percentile, pixels of the mask."""
+    max_ece: Share
+    """Largest mean calibration error of the probabilities."""
     max_drop: Share
     """Margin of non-inferiority: largest loss of mean Dice against the champion on the same
     radiographs, overall and in any class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,11 @@ def _row(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
         "mask_path": f"{class_name}/masks/{name}.png",
         "source": "",
         "patient": "",
+        "spacing": math.nan,
+        "width": 299,
+        "height": 299,
+        "mask_width": 256,
+        "mask_height": 256,
         "image_sha256": digest(f"image {image_id}"),
         "mask_sha256": digest(f"mask {image_id}"),
         "pixel_sha256": digest(image_id),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -28,6 +30,8 @@ class ManifestRow:
     mask_path: str
     source: str = ""
     patient: str = ""
+    spacing: float = math.nan
+    """Of the radiograph, millimetres per pixel; NaN where its sheet does not say."""
     width: int
     height: int
     mode: str
@@ -55,7 +59,16 @@ MANIFEST = TableFile(columns_of(ManifestRow), "the stage validate")
 QUARANTINE = TableFile(columns_of(Quarantined), "the stage validate")
 PATIENT_COLUMNS = ("PATIENT", "PATIENT ID")
 SOURCE_COLUMNS = ("URL",)
-Origin = tuple[str, str]  # source and patient
+SPACING_COLUMNS = ("PIXEL SPACING",)
+
+
+class Origin(NamedTuple):
+    """What a sheet says of a radiograph."""
+
+    source: str = ""
+    patient: str = ""
+    spacing: float = math.nan
+    """Millimetres per pixel; NaN where there is no positive number."""
 
 
 def manifest_table(rows: Iterable[ManifestRow]) -> pd.DataFrame:
@@ -84,7 +97,7 @@ def label_conflicts(manifest: pd.DataFrame) -> Iterator[Quarantined]:
 
 
 def read_origins(data: Path) -> tuple[dict[str, Origin], list[Quarantined]]:
-    """Source and patient by `origin_key`, from the sheets below `data`.
+    """What is known of each radiograph by `origin_key`, from the sheets below `data`.
 
     A class without a sheet is normal. A damaged sheet is refused as `metadata`: its class goes on
     with unknown patients.
@@ -100,7 +113,11 @@ def read_origins(data: Path) -> tuple[dict[str, Origin], list[Quarantined]]:
             refused.append(Quarantined.of_message("", sheet.name, "metadata", message))
             continue
         for row in rows.values():
-            origin = _value(row, SOURCE_COLUMNS), _value(row, PATIENT_COLUMNS)
+            origin = Origin(
+                _value(row, SOURCE_COLUMNS),
+                _value(row, PATIENT_COLUMNS),
+                _spacing(_value(row, SPACING_COLUMNS)),
+            )
             origins[origin_key(class_name, str(row[KEY]))] = origin
     return origins, refused
 
@@ -115,3 +132,12 @@ def _value(row: Row, columns: tuple[str, ...]) -> str:
         if column.upper() in columns and value is not None:
             return str(value).strip()
     return ""
+
+
+def _spacing(text: str) -> float:
+    """A number above 0, as a spacing of 0 occurs and means that it is not known."""
+    try:
+        spacing = float(text)
+    except ValueError:
+        return math.nan
+    return spacing if 0 < spacing < math.inf else math.nan

@@ -7,7 +7,7 @@ bootstrap (Field and Welsh 2007, doi 10.1111/j.1467-9868.2007.00593.x) with perc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -40,22 +40,26 @@ def resampled_means(values: NDArray[np.float64], groups: Iterable[str]) -> NDArr
     return means
 
 
-def score_intervals(per_image: pd.DataFrame, names: Sequence[str]) -> dict[str, Interval]:
-    """95 % intervals of the mean of these columns of per_image.parquet.
+def mean_intervals(values: pd.DataFrame, groups: Iterable[str]) -> dict[str, Interval]:
+    """95 % intervals of the mean of each column over radiographs of these groups."""
+    means = resampled_means(values.to_numpy(np.float64), groups)
+    return {str(name): _interval(means[:, k]) for k, name in enumerate(values)}
 
-    `worst_class_dice` is there too: the lowest of the classes' resampled means.
+
+def worst_interval(per_image: pd.DataFrame, column: str) -> Interval:
+    """95 % interval of the lowest mean Dice of a class, or of whatever `column` names.
+
+    `per_image` has the columns `dice`, `group` and this one.
     """
-    means = resampled_means(per_image[list(names)].to_numpy(np.float64), per_image["group"])
-    found = {name: _interval(means[:, k], 0.95) for k, name in enumerate(names)}
-    classes = [
+    means = [
         resampled_means(rows[["dice"]].to_numpy(np.float64), rows["group"])[:, 0]
-        for _, rows in per_image.groupby("class_name")
+        for _, rows in per_image.groupby(column)
     ]
-    return {**found, "worst_class_dice": _interval(np.min(classes, axis=0), 0.95)}
+    return _interval(np.min(means, axis=0))
 
 
-def _interval(means: NDArray[np.float64], share: float) -> Interval:
-    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+def _interval(means: NDArray[np.float64]) -> Interval:
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 

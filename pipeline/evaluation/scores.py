@@ -9,10 +9,12 @@ reference and in neither:
     precision    tp / (tp + fp)
     recall       tp / (tp + fn)
     specificity  tn / (tn + fp)
+    area_error   |fp - fn| / (tp + fn)      of the lung area; 0 is best, and it has no upper end
 
 Where a ratio is 0 / 0: two empty masks agree fully, so dice, iou, precision and recall are 1; when
 only one of the two is empty, the undefined one of precision and recall is 0, as dice and iou are;
-specificity without any background is 1, since nothing could be marked wrongly.
+specificity without any background is 1, since nothing could be marked wrongly; area_error without a
+reference is 0 when nothing is marked and 1 otherwise.
 """
 
 from __future__ import annotations
@@ -71,6 +73,12 @@ def score(counts: Counts) -> Scores:
         recall=_ratio(tp, tp + fn, one_sided),
         specificity=_ratio(tn, tn + fp, 1.0),
     )
+
+
+def area_error(counts: Counts) -> float:
+    """How far the predicted lung area is from the reference's, as a share of that."""
+    undefined = 1.0 if counts.fp else 0.0
+    return _ratio(abs(counts.fp - counts.fn), counts.tp + counts.fn, undefined)
 
 
 def _ratio(part: int, whole: int, undefined: float) -> float:

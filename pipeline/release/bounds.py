@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.artifacts import StrictModel
 from pipeline.params import GateParams
 
-LOWER_IS_STRICTER = ("max_failures", "max_drop", "max_drift")
+LOWER_IS_STRICTER = ("max_failures", "max_hd95", "max_ece", "max_drop", "max_drift")
 STRICTER_WORDS = {"mode": ("enforce", "dry_run"), "approval": ("none", "required")}
 """How the deployed project releases, which no run can loosen; the later word is the stricter."""
 

@@ -134,4 +134,4 @@ def _predicted(
     materialise(workspace, "data")
     params = evidence.evaluate.model_copy(update={"threshold": released.threshold})
     pairs, data = split_rows(evidence.test), workspace.folder / "data"
-    return per_image_table(score_images(released.model.segmenter(), pairs, data, params, None))
+    return per_image_table(score_images(released.model.segmenter(), pairs, data, params))

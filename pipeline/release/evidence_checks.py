@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,20 @@ import pandas as pd
 
 from pipeline.dataset.splits.table import data_sha256
 from pipeline.errors import UnreadableError
-from pipeline.evaluation.metrics import IDENTITY, Metrics
-from pipeline.evaluation.scores import SCORES, Counts, score
+from pipeline.evaluation.confidence import Confidence
+from pipeline.evaluation.metrics import IDENTITY, PARTS, differing_metrics, flat_numbers
+from pipeline.evaluation.scores import Counts, area_error, score
 from pipeline.evaluation.visual_report import REPORT_PAGE, Report, ShownCase
 from pipeline.files import sha256_file
-from pipeline.params import GateParams, flatten
+from pipeline.params import GateParams
 from pipeline.radiograph.formats.png import parse_png
 from pipeline.radiograph.formats.stored import MAX_FILE
 from pipeline.release.evidence import Evidence
 from pipeline.release.verdict import Check, Prediction
+
+SHARE = (0.0, 1.0)
+LIMITS = {"contour_entropy": (0.0, math.inf)}
+"""Lowest and highest value of a measure that is no share."""
 
 
 def table_checks(evidence: Evidence) -> list[Check]:
@@ -61,36 +66,56 @@ def _some(names: list[str]) -> str:
 
 
 def _impossible(rows: pd.DataFrame) -> list[str]:
-    """The images whose counts no mask has, or whose scores are not those of the counts."""
-    counted = rows[list(Counts._fields)].to_numpy(np.int64).tolist()
-    given = rows[list(SCORES)].to_numpy(np.float64)
-    return [
-        str(image_id)
-        for image_id, counts, scores in zip(rows["image_id"], counted, given, strict=True)
-        if not _follows(Counts(*counts), scores)
-    ]
+    """The images whose counts no mask has, or whose measures cannot be."""
+    given = rows.to_dict("records")
+    return [str(row["image_id"]) for row in given if not _possible(row)]
 
 
-def _follows(counts: Counts, scores: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
-    if min(counts) < 0 or sum(counts) == 0:
+def _possible(row: Mapping[Any, Any]) -> bool:
+    both, *lungs = (
+        Counts(*(int(row[f"{part}{name}"]) for name in Counts._fields)) for part in PARTS
+    )
+    halves = tuple(map(sum, zip(*lungs, strict=True)))
+    if min(*both, *lungs[0], *lungs[1]) < 0 or sum(both) == 0:
         return False
-    expected = list(score(counts).model_dump().values())
-    return bool(np.isfinite(scores).all() and np.allclose(scores, expected, rtol=0, atol=1e-9))
+    # A pixel beyond the midline is background of the one lung whatever it is of the other.
+    if halves[:3] != both[:3] or any(sum(lung) != sum(both) for lung in lungs):
+        return False
+    parts = zip(PARTS, (both, *lungs), strict=True)
+    return (
+        all(_follows(row, part, counts) for part, counts in parts)
+        and all(
+            _within(row[name], *LIMITS.get(name, SHARE))
+            for name in (*Confidence._fields, *(f"{part}nsd" for part in PARTS))
+        )
+        and (math.isnan(row["tta_dice"]) or _within(row["tta_dice"], *SHARE))
+    )
+
+
+def _follows(row: Mapping[Any, Any], part: str, counts: Counts) -> bool:
+    """Whether the scores of a part are those of its counts, and its distances can be."""
+    expected = score(counts).model_dump() | {"area_error": area_error(counts)}
+    found = [row[f"{part}{name}"] for name in expected]
+    # No two pixels of n lie further apart than n.
+    longest = float(sum(counts))
+    return bool(np.allclose(found, list(expected.values()), rtol=0, atol=1e-9)) and all(
+        _within(row[f"{part}{name}"], 0.0, longest) for name in ("hd95", "assd")
+    )
+
+
+def _within(value: float, low: float, high: float) -> bool:
+    return low - 1e-9 <= value <= high + 1e-9  # NaN is not
 
 
 def consistency_checks(evidence: Evidence) -> Iterator[Check]:
     """That the metrics follow from the table, DVC recorded the files, and nothing leaked."""
-    numbers = flatten(evidence.metrics.model_dump())
-    odd = [name for name, value in numbers.items() if not math.isfinite(_number(value))]
-    yield Check(name="finite_metrics", value=_some(odd) or "all", bound="all", passed=not odd)
-    recomputed = flatten(Metrics.of(evidence.per_image).model_dump())
-    differing = [
+    odd = [
         name
-        for name in sorted(recomputed.keys() | numbers.keys())
-        if not math.isclose(
-            _number(numbers.get(name)), _number(recomputed.get(name)), rel_tol=0, abs_tol=1e-9
-        )
+        for name, value in flat_numbers(evidence.metrics).items()
+        if value is not None and not math.isfinite(value)
     ]
+    yield Check(name="finite_metrics", value=_some(odd) or "all", bound="all", passed=not odd)
+    differing = differing_metrics(evidence.metrics, evidence.per_image)
     yield Check(
         name="metrics_match_cases",
         value=_some(differing) or "all",
@@ -109,10 +134,6 @@ def consistency_checks(evidence: Evidence) -> Iterator[Check]:
         passed=not unrecorded,
     )
     yield _not_trained_on(evidence.test, evidence.split[evidence.split["split"] != "test"])
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def _not_trained_on(test: pd.DataFrame, others: pd.DataFrame) -> Check:

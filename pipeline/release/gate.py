@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.evaluation.intervals import score_intervals
 from pipeline.evaluation.metrics import FAILURE
 from pipeline.evaluation.scores import SCORES
 from pipeline.params import GateParams, check_params, parse_yaml
@@ -32,6 +31,9 @@ from pipeline.release.verdict import VERDICT, Check, Estimate, Prediction, Verdi
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace, deployed_file
+
+ESTIMATED = (*SCORES, "failures", "hd95", "assd", "nsd", "brier", "ece")
+"""What of the metrics the verdict keeps, with intervals."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,13 @@ def _keep(record: RunRecord, signer: Signer, verdict: Verdict) -> None:
 
 
 def _estimates(evidence: Evidence) -> dict[str, Estimate]:
-    intervals = score_intervals(evidence.per_image, SCORES)
-    return {
-        name: Estimate(value=getattr(evidence.metrics, name), interval=interval)
-        for name, interval in intervals.items()
+    metrics = evidence.metrics
+    means = {
+        name: Estimate(value=getattr(metrics, name), interval=metrics.intervals[name])
+        for name in ESTIMATED
     }
+    worst = Estimate(value=metrics.worst_class_dice, interval=metrics.worst_class_interval)
+    return {**means, "worst_class_dice": worst}
 
 
 def judge(
@@ -177,6 +181,11 @@ def _floors(evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
         passed=share <= bounds.max_failures,
         detail=f"{failed.sum()} of {len(failed)} have a Dice below {FAILURE}",
     )
+    for name, value, bound in (
+        ("hd95", metrics.hd95, bounds.max_hd95),
+        ("ece", metrics.ece, bounds.max_ece),
+    ):
+        yield Check(name=name, value=value, bound=f"<= {bound}", passed=value <= bound)
     tested = evidence.test["class_name"].value_counts()
     cases = {name: int(tested.get(name, 0)) for name in sorted(set(evidence.split["class_name"]))}
     fewest = min(cases, key=lambda name: cases[name])

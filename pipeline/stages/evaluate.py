@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, select_split, split_rows
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import StageError
+from pipeline.evaluation.calibration import CALIBRATION, CALIBRATION_FILE, calibration_table
+from pipeline.evaluation.confidence import Bins, bin_pixels
+from pipeline.evaluation.failure_prediction import (
+    FAILURE_PREDICTION,
+    FAILURE_PREDICTION_FILE,
+    rank_failures,
+)
 from pipeline.evaluation.metrics import (
     METRICS_FILE,
     PER_CLASS,
     PER_CLASS_FILE,
     PER_IMAGE,
     PER_IMAGE_FILE,
+    ImageScores,
     Metrics,
     per_class_table,
     per_image_table,
 )
-from pipeline.evaluation.scoring import PREDICTIONS, score_images
+from pipeline.evaluation.robustness import (
+    ROBUSTNESS,
+    ROBUSTNESS_FILE,
+    Changed,
+    change_radiograph,
+    choose_radiographs,
+    robustness_table,
+)
+from pipeline.evaluation.scoring import answer_pairs, score_answer, write_answer
 from pipeline.files import atomic_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.segmenter import Segmenter
 from pipeline.model.training_history import TRAINED
-from pipeline.params import Params
+from pipeline.params import EvaluateParams, Params
+
+
+@dataclass
+class Found:
+    """What evaluating the test radiographs gives, one after the other."""
+
+    scores: list[ImageScores] = field(default_factory=list)
+    bins: dict[str, Bins] = field(default_factory=dict)
+    """By class."""
+    changed: list[Changed] = field(default_factory=list)
 
 
 def run(params: Params, root: Path) -> str:
@@ -29,17 +56,47 @@ def run(params: Params, root: Path) -> str:
     pairs = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
     predictor = _load(root / TRAINED / "model.onnx")
     with atomic_folder(root / METRICS_FILE.parent) as folder:
-        predictions = folder / PREDICTIONS.name
-        scored = score_images(predictor, pairs, root / "data", params.evaluate, predictions)
-        table = per_image_table(scored)
+        found = evaluate_pairs(predictor, pairs, root / "data", params.evaluate, folder)
+        table, robustness = per_image_table(found.scores), robustness_table(found.changed)
         metrics = Metrics.of(table)
         PER_IMAGE.write(folder / PER_IMAGE_FILE.name, table)
         PER_CLASS.write(folder / PER_CLASS_FILE.name, per_class_table(metrics))
+        CALIBRATION.write(folder / CALIBRATION_FILE.name, calibration_table(found.bins))
+        ROBUSTNESS.write(folder / ROBUSTNESS_FILE.name, robustness)
+        ranked = rank_failures(table, robustness)
+        FAILURE_PREDICTION.write(folder / FAILURE_PREDICTION_FILE.name, ranked)
         metrics.write(folder / METRICS_FILE.name)
-    return f"evaluate: {len(table)} test radiographs, mean Dice {metrics.dice:.4f}"
+    low, high = metrics.intervals["dice"]
+    return (
+        f"evaluate: {len(table)} test radiographs, mean Dice {metrics.dice:.4f} "
+        f"({low:.4f} to {high:.4f})"
+    )
 
 
 def _load(model: Path) -> Segmenter:
     if not model.is_file():
         raise StageError(f"{model}: no such file, expected the model; run the stage train first")
     return Predictor(model)
+
+
+def evaluate_pairs(
+    predictor: Segmenter, pairs: list[SplitRow], data: Path, params: EvaluateParams, folder: Path
+) -> Found:
+    """Score every pair, write its answer below `folder`, and change some of the radiographs.
+
+    The paths of the pairs are below `data`. Raises DatasetError when a file is not the one that was
+    split, StageError when a probability is not finite.
+    """
+    found, chosen = Found(), choose_radiographs(pairs, params.robustness_cases)
+    for pair, answer in answer_pairs(predictor, pairs, data, params):
+        write_answer(folder, pair.image_id, answer)
+        scores = score_answer(pair, answer)
+        if pair.image_id in chosen:
+            changed = list(change_radiograph(predictor, pair, answer, params.threshold))
+            found.changed += changed
+            scores = replace(scores, tta_dice=changed[0].tta_dice)
+        found.scores.append(scores)
+        bins, before = bin_pixels(answer.probability, answer.truth), found.bins
+        of_class = before.get(pair.class_name)
+        before[pair.class_name] = of_class + bins if of_class else bins
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,13 @@ from pipeline.dataset.splits.table import (
 )
 from pipeline.errors import StageError
 from pipeline.evaluation.cases import Case, draw_cases
-from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE, PER_IMAGE_FILE, Metrics
+from pipeline.evaluation.metrics import (
+    METRICS_FILE,
+    PER_IMAGE,
+    PER_IMAGE_FILE,
+    Metrics,
+    differing_metrics,
+)
 from pipeline.evaluation.scores import SCORES
 from pipeline.evaluation.visual_report import (
     REPORT_FILE,
@@ -35,7 +40,7 @@ from pipeline.files import atomic_folder, sha256_file
 from pipeline.fingerprints import code_sha256
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.model.training_history import HISTORY, HISTORY_FILE, TRAINED
-from pipeline.params import Params, flatten
+from pipeline.params import Params
 from pipeline.pictures.charts import draw_curves, draw_dice
 from pipeline.pictures.overlay import Area, Outline, draw_swatch
 from pipeline.pictures.pages import encode_png, load_template
@@ -117,21 +122,12 @@ def _refuse_other_split(per_image: pd.DataFrame, test: pd.DataFrame) -> None:
 
 
 def _refuse_other_metrics(metrics: Metrics, per_image: pd.DataFrame) -> None:
-    expected = flatten(Metrics.of(per_image).model_dump())
-    found = flatten(metrics.model_dump())
-    for key in sorted(expected.keys() | found.keys()):
-        if not _agree(expected.get(key), found.get(key)):
-            raise StageError(
-                f"metrics.json: found {key} = {found.get(key)}, expected {expected.get(key)} from "
-                "per_image.parquet; run the stage evaluate again",
-            )
-
-
-def _agree(expected: Any, found: Any) -> bool:
-    if not (isinstance(expected, int | float) and isinstance(found, int | float)):
-        return False
-    # Not equality: another machine may add up in another order.
-    return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-12)
+    differing = differing_metrics(metrics, per_image)
+    if differing:
+        raise StageError(
+            f"metrics.json: found another {differing[0]} than follows from per_image.parquet, "
+            "expected the same; run the stage evaluate again",
+        )
 
 
 def _refuse_history(history: pd.DataFrame) -> None:

@@ -35,6 +35,7 @@ from pipeline.errors import StageError
 from pipeline.files import atomic_folder
 from pipeline.params import Params, SplitParams
 
+UNEQUAL = 0.01
 FIRST = ("test", "val", "train")
 """A group takes the first of these that a member has."""
 
@@ -72,10 +73,22 @@ def assign_splits(
         origin=origins,
         group=grouping.names,
         position=digests.map(_position),
+        spacing=mask_spacing(manifest),
     )
     alone = rows["position"].map(lambda position: FIRST.index(split_at(position, params)))
     rows["split"] = alone.groupby(rows["group"]).transform("min").map(dict(enumerate(FIRST)))
     return rows, grouping.merges
+
+
+def mask_spacing(manifest: pd.DataFrame) -> pd.Series:
+    """Millimetres per pixel of each mask, which may be smaller than its radiograph.
+
+    NaN where the radiograph's is not known, or where the mask is scaled unequally by over 1 %.
+    """
+    across = manifest["width"] / manifest["mask_width"]
+    down = manifest["height"] / manifest["mask_height"]
+    equal = (across / down - 1).abs() <= UNEQUAL
+    return (manifest["spacing"] * down).where(equal)
 
 
 def split_at(position: float, params: SplitParams) -> str:

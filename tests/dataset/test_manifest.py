@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from pipeline.dataset.manifest import (
     MANIFEST,
+    Origin,
     label_conflicts,
     manifest_table,
     origin_key,
@@ -79,8 +81,22 @@ def test_source_and_patient_come_from_the_sheet(
 
     origins, refused = read_origins(tmp_path)
 
-    assert origins == {origin_key("COVID", "COVID-1"): ("https://example.org", patient)}
+    assert origins == {origin_key("COVID", "COVID-1"): Origin("https://example.org", patient)}
     assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("value", "spacing"),
+    [(0.143, 0.143), ("1.5", 1.5), (0, None), (-1, None), ("inf", None), ("0.1 mm", None)],
+)
+def test_a_spacing_is_a_positive_number_or_unknown(
+    tmp_path: Path, value: object, spacing: float | None
+) -> None:
+    write_sheet(tmp_path / "N.metadata.xlsx", ("FILE NAME", "Pixel spacing"), ("N-1", value))
+
+    (origin,) = read_origins(tmp_path)[0].values()
+
+    assert origin.spacing == spacing or (spacing is None and math.isnan(origin.spacing))
 
 
 def test_a_damaged_sheet_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
@@ -89,7 +105,7 @@ def test_a_damaged_sheet_is_refused_and_the_others_are_read(tmp_path: Path) -> N
 
     origins, (row,) = read_origins(tmp_path)
 
-    assert origins == {origin_key("Normal", "Normal-1"): ("", "")}
+    assert origins == {origin_key("Normal", "Normal-1"): Origin()}
     assert (row.path, row.reason, row.image_id) == ("COVID.metadata.xlsx", "metadata", "")
     assert row.found.startswith("not readable as .xlsx")
     assert row.remedy == "export it again"

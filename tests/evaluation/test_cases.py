@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.cases import Case, choose_cases
-from pipeline.evaluation.metrics import ImageScores
-from pipeline.evaluation.scores import Counts, score
+from pipeline.evaluation.scores import Counts
+from tests.evaluation.images import image_of
 
 
 def table_of(dice: list[float]) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def test_no_worst_case_is_better_than_a_median_one_and_none_of_those_than_a_best
 def test_missed_and_extra_area_are_shares_of_the_reference_lung(
     counts: Counts, missed: float | None, extra: float | None
 ) -> None:
-    image = ImageScores("N/1", "N", "", "N/1", counts, score(counts))
+    image = image_of("N/1", counts)
     case = Case("worst", 1, image, b"", b"")
 
     assert (case.missed, case.extra) == (missed, extra)

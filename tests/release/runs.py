@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import zlib
@@ -17,17 +18,17 @@ from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, data_sha256
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, data_sha256
 from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
 from pipeline.evaluation.metrics import (
+    IDENTITY,
     METRICS_FILE,
     PER_IMAGE,
     PER_IMAGE_FILE,
-    ImageScores,
     Metrics,
     per_image_table,
 )
-from pipeline.evaluation.scores import confusion, score
+from pipeline.evaluation.scoring import Answer, score_answer
 from pipeline.evaluation.visual_report import REPORT_FILE, Report, ShownCase
 from pipeline.files import sha256_file, write_json
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
@@ -59,8 +60,8 @@ def network(name: bytes) -> dict[str, bytes]:
 
 
 @cache
-def radiograph(image_id: str, onnx: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Noise of 64 pixels, and the mask that a network predicts for it."""
+def radiograph(image_id: str, onnx: bytes) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Noise of 64 pixels, and the probabilities that a network predicts for it."""
     with TemporaryDirectory() as temporary:
         file = Path(temporary, "model.onnx")
         file.write_bytes(onnx)
@@ -68,7 +69,7 @@ def radiograph(image_id: str, onnx: bytes) -> tuple[NDArray[np.uint8], NDArray[n
             0, 256, (64, 64), np.uint8
         )
         (lung,) = Predictor(file).predict([pixels])
-    return pixels, (lung >= 0.5).astype(np.uint8)
+    return pixels, lung
 
 
 def true_mask(predicted: NDArray[np.uint8], dice: float) -> NDArray[np.uint8]:
@@ -89,19 +90,31 @@ def write_data(
             (data / name / kind).mkdir(parents=True, exist_ok=True)
         for number, value in enumerate(values):
             image_id = f"{name}/{number}"
-            pixels, predicted = radiograph(image_id, onnx)
+            pixels, lung = radiograph(image_id, onnx)
+            predicted = (lung >= 0.5).astype(np.uint8)
             truth = true_mask(predicted, value)
             Image.fromarray(pixels).save(data / name / f"images/{number}.png")
             Image.fromarray(truth * np.uint8(255)).save(data / name / f"masks/{number}.png")
-            counts = confusion(predicted, truth)
-            digest = f"{zlib.crc32(pixels.tobytes()):08x}"
-            rows.append(ImageScores(image_id, name, digest, image_id, counts, score(counts)))
+            pair = SplitRow(
+                image_id=image_id,
+                class_name=name,
+                image_path="",
+                mask_path="",
+                image_sha256="",
+                mask_sha256="",
+                pixel_sha256=f"{zlib.crc32(pixels.tobytes()):08x}",
+                group=image_id,
+                source="made up",
+                spacing=math.nan,
+                split="test",
+            )
+            rows.append(score_answer(pair, Answer(pixels, truth, lung, predicted)))
     return per_image_table(rows)
 
 
 def split_of(per_image: pd.DataFrame, data: Path) -> pd.DataFrame:
     """The test rows of these radiographs, and a training row of each class."""
-    test = per_image[["image_id", "class_name", "pixel_sha256", "group"]].assign(split="test")
+    test = per_image[[*IDENTITY, "spacing"]].assign(split="test")
     for column, kind in (("image", "images"), ("mask", "masks")):
         paths = [
             f"{one.partition('/')[0]}/{kind}/{one.partition('/')[2]}.png" for one in test.image_id
@@ -159,7 +172,7 @@ def make_run(
 def write_results(folder: Path, per_image: pd.DataFrame, model: dict[str, bytes]) -> None:
     """The outputs of every stage below the project's `folder`."""
     results = folder / "artifacts"
-    for name in ("split", "augment", "train", "evaluate/predictions"):
+    for name in ("split", "augment", "train", "evaluate/predictions", "evaluate/probabilities"):
         (results / name).mkdir(parents=True)
     for name in ("data_docs", "page"):
         (results / "validate" / name).mkdir(parents=True)
@@ -180,7 +193,9 @@ def write_results(folder: Path, per_image: pd.DataFrame, model: dict[str, bytes]
     )
     write_json(results / "train/train.json", {"epochs": 2, "val_dice": 0.9})
     PER_IMAGE.write(folder / PER_IMAGE_FILE, per_image)
-    (results / "evaluate/per_class.csv").touch()
+    for name in ("per_class", "calibration", "failure_prediction"):
+        (results / f"evaluate/{name}.csv").touch()
+    (results / "evaluate/robustness.parquet").touch()
     Metrics.of(per_image).write(folder / METRICS_FILE)
     write_report(
         results / "report",

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import StageError
-from pipeline.evaluation.metrics import ImageScores, Metrics, per_image_table
-from pipeline.evaluation.scores import SCORES, Counts, score
+from pipeline.evaluation.metrics import IDENTITY, Metrics, per_image_table
+from pipeline.evaluation.scores import SCORES, Counts
 from pipeline.evaluation.visual_report import Report
 from pipeline.files import sha256_file
 from pipeline.inference.released import ReleasedModel
@@ -30,6 +30,7 @@ from pipeline.release.gate import References, judge
 from pipeline.release.non_inferiority import MIN_GROUPS
 from pipeline.release.release_log import ChampionState, ReleaseLog
 from pipeline.release.verdict import Check, Prediction, Verdict
+from tests.evaluation.images import image_of
 from tests.release.runs import CLASSES, write_report
 
 Spoil = Callable[[Evidence], Evidence]
@@ -44,14 +45,13 @@ def score_table(dice: dict[str, list[float]]) -> pd.DataFrame:
         for number, value in enumerate(values):
             missed = round(200 * (1 - value) / (2 - value))
             counts = Counts(tp=100 - missed, fp=0, fn=missed, tn=900)
-            image_id = f"{name}/{number}"
-            rows.append(ImageScores(image_id, name, image_id, image_id, counts, score(counts)))
+            rows.append(image_of(f"{name}/{number}", counts))
     return per_image_table(rows)
 
 
 def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evidence:
     """A consistent set of evidence with a report of its nine worst cases."""
-    test = per_image[["image_id", "class_name", "pixel_sha256", "group"]].assign(split="test")
+    test = per_image[[*IDENTITY, "spacing"]].assign(split="test")
     train = test.groupby("class_name").head(1).assign(split="train")
     for column in ("image_id", "group", "pixel_sha256"):
         train[column] = train["class_name"] + "/trained"

@@ -19,7 +19,7 @@ from pipeline.evaluation.metrics import (
     Metrics,
     per_image_table,
 )
-from pipeline.evaluation.scoring import PREDICTIONS, score_images
+from pipeline.evaluation.scoring import answer_pairs, score_answer, write_answer
 from pipeline.files import sha256_file
 from pipeline.inference.model_files import MODEL_FILES
 from pipeline.model.training_history import HISTORY, HISTORY_FILE, TRAINED
@@ -28,7 +28,7 @@ from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import pixel_sha256, read_radiograph
 from tests.conftest import write_dataset
 
-PARAMS = EvaluateParams(threshold=0.5, batch_size=4)
+PARAMS = EvaluateParams(threshold=0.5, batch_size=4, robustness_cases=2)
 
 
 class StandIn:
@@ -64,6 +64,8 @@ def write_split(root: Path, test: int, **classes: int) -> list[SplitRow]:
             "mask_sha256": sha256_file(root / "data" / pair.mask),
             "pixel_sha256": pixel_sha256(read_radiograph(root / "data" / pair.image)),
             "group": pair.image_id,
+            "source": "",
+            "spacing": np.nan,
         }
         for pair in list_dataset(root / "data").pairs
     )
@@ -81,7 +83,10 @@ def write_evaluated(root: Path, test: int, **classes: int) -> None:
 
 def write_scores(root: Path, rows: list[SplitRow]) -> None:
     """Score the radiographs of `rows` and write what the report stage reads of it."""
-    scored = score_images(StandIn(), rows, root / "data", PARAMS, root / PREDICTIONS)
+    scored = []
+    for pair, answer in answer_pairs(StandIn(), rows, root / "data", PARAMS):
+        write_answer(root / METRICS_FILE.parent, pair.image_id, answer)
+        scored.append(score_answer(pair, answer))
     table = per_image_table(scored)
     PER_IMAGE.write(root / PER_IMAGE_FILE, table)
     Metrics.of(table).write(root / METRICS_FILE)

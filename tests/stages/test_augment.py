@@ -37,6 +37,8 @@ def write_split(root: Path, train: int, val: int) -> None:
             "mask_sha256": sha256_file(root / f"data/{name}/masks/{name}-{i}.png"),
             "pixel_sha256": "",
             "group": f"{name}/{name}-{i}",
+            "source": "",
+            "spacing": "",
             "split": "train" if i <= train else "val",
         }
         for name in ("COVID", "Normal")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import DatasetError, StageError, UnreadableError
+from pipeline.evaluation.metrics import MEASURES, PARTS
 from pipeline.evaluation.scores import SCORES, Counts, confusion, score
 from pipeline.evaluation.scoring import score_images
 from pipeline.files import read_json, sha256_file
@@ -39,8 +40,9 @@ def test_the_stage_scores_every_test_radiograph_and_only_those(
     assert table["image_id"].tolist() == split[split["split"] == "test"]["image_id"].tolist()
     assert line.startswith("evaluate: 10 test radiographs, mean Dice 0.")
     assert table.columns.tolist() == [
-        *("image_id", "class_name", "pixel_sha256", "group", "tp", "fp", "fn", "tn"),
-        *SCORES,
+        *("image_id", "class_name", "source", "pixel_sha256", "group", "spacing"),
+        *(f"{part}{name}" for part in PARTS for name in (*Counts._fields, *MEASURES)),
+        *("brier", "ece", "soft_dice", "contour_entropy", "tta_dice"),
     ]
 
 
@@ -61,7 +63,15 @@ def test_the_metrics_have_every_key_a_reader_relies_on(project: Path, params: Pa
     run(params, project)
 
     metrics = read_json(project / "artifacts/evaluate/metrics.json")
-    assert {"cases", *SCORES, "dice_p05", "dice_min", "pooled", "worst_class_dice"} < set(metrics)
+    assert {
+        "cases",
+        *MEASURES,
+        "failures",
+        "dice_min",
+        "pooled",
+        "worst_class_dice",
+        "intervals",
+    } < set(metrics)
     assert metrics["cases"] == 10
     assert set(metrics["pooled"]) == set(SCORES)
     assert {name: means["cases"] for name, means in metrics["classes"].items()} == {
@@ -79,7 +89,7 @@ def test_the_table_by_class_repeats_the_metrics(project: Path, params: Params) -
         rows = list(csv.DictReader(file))
     assert [row["class_name"] for row in rows] == ["COVID", "Normal"]
     assert float(rows[0]["dice"]) == classes["COVID"]["dice"]
-    assert list(rows[0]) == ["class_name", "cases", *SCORES]
+    assert list(rows[0]) == ["class_name", "cases", *MEASURES]
 
 
 def test_a_second_run_writes_the_same_bytes(project: Path, params: Params) -> None:
@@ -87,10 +97,10 @@ def test_a_second_run_writes_the_same_bytes(project: Path, params: Params) -> No
     for _ in range(2):
         run(params, project)
         files = sorted((project / "artifacts/evaluate").rglob("*.*"))
-        hashes.append({file.name: sha256_file(file) for file in files if file.is_file()})
+        hashes.append({file: sha256_file(file) for file in files if file.is_file()})
 
     assert hashes[0] == hashes[1]
-    assert len(hashes[0]) == 13
+    assert len(hashes[0]) == 6 + 2 * 10
 
 
 def test_a_split_without_test_rows_is_refused_and_nothing_is_written(
@@ -120,21 +130,19 @@ def test_masks_are_scored_at_their_own_size(tmp_path: Path) -> None:
     (row,) = rows
     rows = [replace(row, mask_sha256=sha256_file(path))]
 
-    (image,) = score_images(StandIn(), rows, tmp_path / "data", PARAMS, tmp_path / "predictions")
+    (image,) = score_images(StandIn(), rows, tmp_path / "data", PARAMS)
 
     assert sum(image.counts) == 100 * 90
-    assert read_mask(tmp_path / f"predictions/{image.image_id}.png").shape == (90, 100)
 
 
 def test_scoring_holds_one_batch_at_a_time_and_keeps_the_order(tmp_path: Path) -> None:
     rows = write_split(tmp_path, test=10, Normal=12)
     predictor = StandIn()
 
-    images = score_images(predictor, rows[::-1], tmp_path / "data", PARAMS, None)
+    images = score_images(predictor, rows[::-1], tmp_path / "data", PARAMS)
 
     assert predictor.batches == [4, 4, 2]
     assert [image.image_id for image in images] == [row.image_id for row in rows[::-1]]
-    assert not list(tmp_path.rglob("predictions"))
 
 
 class Even(StandIn):
@@ -153,9 +161,9 @@ def test_a_pixel_is_lung_from_the_threshold_on(
     tmp_path: Path, threshold: float, recall: float
 ) -> None:
     rows = write_split(tmp_path, test=1, Normal=3)
-    params = EvaluateParams(threshold=threshold, batch_size=1)
+    params = EvaluateParams(threshold=threshold, batch_size=1, robustness_cases=0)
 
-    (image,) = score_images(Even(0.5), rows, tmp_path / "data", params, None)
+    (image,) = score_images(Even(0.5), rows, tmp_path / "data", params)
 
     assert image.scores.recall == recall
 
@@ -164,7 +172,7 @@ def test_probabilities_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     rows = write_split(tmp_path, test=1, Normal=3)
 
     with pytest.raises(StageError, match=r"Normal/Normal-1: .* not finite"):
-        score_images(Even(float("nan")), rows, tmp_path / "data", PARAMS, None)
+        score_images(Even(float("nan")), rows, tmp_path / "data", PARAMS)
 
 
 @pytest.mark.parametrize("half", ["images", "masks"])
@@ -174,7 +182,7 @@ def test_a_file_that_is_not_the_one_split_is_refused_by_name(tmp_path: Path, hal
     (folder / "Normal-4.png").replace(folder / "Normal-2.png")
 
     with pytest.raises(DatasetError, match=rf"{half}/Normal-2\.png: .*"):
-        score_images(StandIn(), rows, tmp_path / "data", PARAMS, None)
+        score_images(StandIn(), rows, tmp_path / "data", PARAMS)
 
 
 def test_a_missing_radiograph_is_refused_by_name(tmp_path: Path) -> None:
@@ -182,7 +190,7 @@ def test_a_missing_radiograph_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "data" / rows[0].image_path).unlink()
 
     with pytest.raises(UnreadableError, match=r"Normal-1\.png: no such file"):
-        score_images(StandIn(), rows, tmp_path / "data", PARAMS, None)
+        score_images(StandIn(), rows, tmp_path / "data", PARAMS)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline.files import read_json
 from pipeline.params import Params, SplitParams
 from pipeline.radiograph.reading import pixel_sha256, read_radiograph
 from pipeline.stages import split
-from pipeline.stages.split import assign_splits, run, split_at
+from pipeline.stages.split import assign_splits, mask_spacing, run, split_at
 from tests.manifests import digest, look, make_manifest, write_manifest
 
 SHARES = SplitParams(
@@ -132,6 +133,21 @@ def test_the_split_follows_the_origin_and_not_the_pixels() -> None:
     assert [found[patient] for patient in patients] == [split_at(one, SHARES) for one in by_hash]
 
 
+def test_the_spacing_of_a_mask_is_that_of_its_radiograph_scaled() -> None:
+    manifest = make_manifest(
+        [
+            {"spacing": 0.2, "width": 1024, "height": 1024},
+            {"spacing": 0.2, "width": 1024, "height": 900},  # scaled unequally
+            {"spacing": math.nan},
+        ]
+    )
+
+    spacing = mask_spacing(manifest)
+
+    assert spacing[0] == pytest.approx(0.8)
+    assert spacing[1:].isna().all()
+
+
 def test_split_csv_has_the_columns_that_later_stages_read(tmp_path: Path, params: Params) -> None:
     write_manifest(tmp_path, make_manifest({} for _ in range(100)))
 
@@ -147,6 +163,8 @@ def test_split_csv_has_the_columns_that_later_stages_read(tmp_path: Path, params
         "mask_sha256",
         "pixel_sha256",
         "group",
+        "source",
+        "spacing",
         "split",
     ]
     sizes = rows["split"].value_counts()

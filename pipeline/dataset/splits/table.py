@@ -36,6 +36,10 @@ class SplitRow:
     pixel_sha256: str
     group: str
     """The smallest image_id of those that must be in one split."""
+    source: str
+    """Where the radiograph is from, as its sheet says; may be empty."""
+    spacing: float
+    """Of the mask, millimetres per pixel; NaN where it is not known."""
     split: str
     """train, val or test."""
 

@@ -78,8 +78,8 @@ def _inspect_all(
 
 def _with_origin(row: ManifestRow, origins: dict[str, Origin]) -> ManifestRow:
     class_name, _, name = row.image_id.partition("/")
-    source, patient = origins.get(origin_key(class_name, name), ("", ""))
-    return replace(row, source=source, patient=patient)
+    origin = origins.get(origin_key(class_name, name), Origin())
+    return replace(row, **origin._asdict())
 
 
 def _with_orientation(manifest: pd.DataFrame, good: Sequence[GoodPair]) -> pd.DataFrame:

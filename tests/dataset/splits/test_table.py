@@ -18,6 +18,8 @@ SPLIT = pd.DataFrame(
         "mask_sha256": ["1e1", "1e2", "1e3"],
         "pixel_sha256": ["aa", "bb", "cc"],
         "group": ["NA/1", "NA/2", "NA/2"],
+        "source": ["NA", "", ""],
+        "spacing": [0.2, 1.4, 1.4],
         "split": ["train", "test", "test"],
     }
 )
