@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import Artifact
@@ -215,17 +216,17 @@ def _millimetres(known: pd.DataFrame, name: str) -> float | None:
 
 def _spread(per_image: pd.DataFrame, columns: Mapping[str, str], *shares: str) -> dict[str, Any]:
     """Means, medians, percentiles and intervals by the names of the measures."""
-    values = per_image[list(columns.values())].set_axis(list(columns), axis=1)
-    high = [name for name in columns if name not in LOW_IS_GOOD]
-    low = [name for name in columns if name in LOW_IS_GOOD]
-    measured = pd.concat([values, per_image[list(shares)].astype(float)], axis=1)
-    means = {str(name): float(value) for name, value in measured.mean().items()}
+    names = [*columns, *shares]
+    values = per_image[[*columns.values(), *shares]].to_numpy(np.float64)
+    low, middle, high = np.quantile(values[:, : len(columns)], [0.05, 0.5, 0.95], axis=0).tolist()
     return {
-        **means,
-        "intervals": mean_intervals(measured, per_image["group"]),
-        "medians": values.median().to_dict(),
-        "p05": values[high].quantile(0.05).to_dict(),
-        "p95": values[low].quantile(0.95).to_dict(),
+        **dict(zip(names, values.mean(axis=0).tolist(), strict=True)),
+        "intervals": mean_intervals(pd.DataFrame(values, columns=names), per_image["group"]),
+        "medians": dict(zip(columns, middle, strict=True)),
+        "p05": {
+            name: one for name, one in zip(columns, low, strict=True) if name not in LOW_IS_GOOD
+        },
+        "p95": {name: one for name, one in zip(columns, high, strict=True) if name in LOW_IS_GOOD},
     }
 
 

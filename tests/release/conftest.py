@@ -11,7 +11,7 @@ from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace
 from tests.conftest import PROJECT, git, give_store
-from tests.release.runs import make_run
+from tests.release.runs import LAX, make_run
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def deploy(folder: Path, **gate: Any) -> None:
         folder.mkdir()
         git(folder, "init", "--quiet")
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    params["gate"] |= gate
+    params["gate"] |= LAX | gate
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "--message=deployed")

@@ -23,6 +23,8 @@ STRICTER: dict[str, Any] = {
     "min_dice": 0.99,
     "min_worst_class_dice": 0.99,
     "max_failures": 0.01,
+    "max_hd95": 0.1,
+    "max_ece": 0.001,
     "max_drop": 0.001,
     "max_drift": 0.001,
     "min_report_cases": 99,

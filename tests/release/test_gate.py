@@ -131,6 +131,18 @@ def test_a_candidate_below_a_bound_is_refused(
     assert set(failed(judged(evidence, params.gate))) == refused
 
 
+@pytest.mark.parametrize(("bound", "check"), [("max_hd95", "hd95"), ("max_ece", "ece")])
+def test_borders_and_calibration_have_bounds_of_their_own(
+    evidence: Evidence, params: Params, bound: str, check: str
+) -> None:
+    value = getattr(evidence.metrics, check)
+    met = params.gate.model_copy(update={bound: value})
+    missed = params.gate.model_copy(update={bound: value * 0.99})
+
+    assert failed(judged(evidence, met)) == []
+    assert failed(judged(evidence, missed)) == [check]
+
+
 def test_a_class_with_too_few_test_cases_is_refused(evidence: Evidence, params: Params) -> None:
     bounds = params.gate.model_copy(update={"min_test_cases_per_class": 9})
 
@@ -261,6 +273,18 @@ def worst_not_shown(evidence: Evidence) -> Evidence:
 
 
 ATTACKS: dict[str, tuple[Spoil, str]] = {
+    "borders that are no number": (cell("hd95", float("nan")), "scores_possible"),
+    "borders further apart than the picture": (cell("left_assd", 1e9), "scores_possible"),
+    "a share above one": (cell("right_nsd", 1.5), "scores_possible"),
+    "a calibration that is no number": (cell("ece", float("nan")), "scores_possible"),
+    "an area error that its counts do not give": (cell("area_error", 0.0), "scores_possible"),
+    "a lung with more pixels than both": (cell("left_tp", 5), "scores_possible"),
+    "another source": (cell("source", "elsewhere"), "test_split_scored"),
+    "better borders in the metrics": (metric("hd95", 0.1), "metrics_match_cases"),
+    "a narrower interval": (
+        metric("intervals", {"dice": (0.96, 0.97)}),
+        "metrics_match_cases",
+    ),
     "a better mean": (metric("dice", 0.99), "metrics_match_cases"),
     "a mean that is no number": (metric("dice", np.nan), "finite_metrics"),
     "an infinite mean": (metric("accuracy", np.inf), "finite_metrics"),
