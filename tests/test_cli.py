@@ -139,11 +139,13 @@ def test_a_task_takes_its_request_from_the_environment_and_prints_json(
         "REVISION": "main",
         "OVERRIDES": '["train.epochs=3"]',
         "FORCE": "true",
+        "TRIGGERED_BY": "ada",
     }.items():
         monkeypatch.setenv(f"LUNGSEG_{name}", value)
 
     assert lungseg("task", "train") == 0
-    assert seen == [RunRequest("manual:1", "main", ("train.epochs=3",), force=True), "train"]
+    asked = {"force": True, "user": "ada", "source": "dags/retrain.py"}
+    assert seen == [RunRequest("manual:1", "main", ("train.epochs=3",), **asked), "train"]
     assert json.loads(capsys.readouterr().out) == {
         "stage": "train",
         "status": "ran",
@@ -305,7 +307,8 @@ def test_a_task_of_a_search_takes_search_and_number_from_the_environment(
     monkeypatch.setenv("LUNGSEG_SEARCH", json.dumps(GRID))
 
     assert lungseg("task", "trial") == 0
-    assert seen == [RunRequest("manual:1"), parse_search(GRID, "test"), "trial", 1]
+    request = RunRequest("manual:1", source="dags/search.py")
+    assert seen == [request, parse_search(GRID, "test"), "trial", 1]
     monkeypatch.setenv("LUNGSEG_SEARCH", "{")
     assert lungseg("task", "trial") == 1
     assert "error: search: method: found None" in capsys.readouterr().err
