@@ -54,6 +54,27 @@ def score_intervals(per_image: pd.DataFrame, names: Sequence[str]) -> dict[str, 
     return {**found, "worst_class_dice": _interval(np.min(classes, axis=0), 0.95)}
 
 
+def paired_intervals(differences: pd.DataFrame, groups: pd.Series[str]) -> dict[str, Interval]:
+    """95 % intervals of the mean of each column, where two models differ on the same radiographs.
+
+    A row is a radiograph, whose two scores are so drawn together; `groups` name the group of each
+    row. A column is taken over the rows where it is a number, and left out where those are of
+    fewer than two groups, from which resampling learns nothing.
+    """
+    alike: dict[bytes, list[str]] = {}  # columns with the same rows share their draws
+    for name in differences:
+        alike.setdefault(differences[name].notna().to_numpy().tobytes(), []).append(str(name))
+    found: dict[str, Interval] = {}
+    for kept, names in alike.items():
+        rows = np.frombuffer(kept, np.bool_)
+        if groups[rows].nunique() < 2:
+            continue
+        values = differences.loc[rows, names].to_numpy(np.float64)
+        means = resampled_means(values, groups[rows])
+        found |= {name: _interval(means[:, k], 0.95) for k, name in enumerate(names)}
+    return found
+
+
 def _interval(means: NDArray[np.float64], share: float) -> Interval:
     low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)

@@ -20,6 +20,7 @@ from pipeline.settings import Settings
 from pipeline.stage_graph import Shown
 from pipeline.tracking.live import epoch_metrics
 from pipeline.tracking.metric_names import name_metrics
+from pipeline.tracking.rest import run_page
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +31,7 @@ REVISION_TAG = "mlflow.source.git.commit"
 STAGE_TAG = "lungseg.stage."
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
-"""Of the experiment: MLflow's pages show one of training, with its runs, and not one of agents."""
+"""Of the experiment: that it is one of training and not of agents, for MLflow's pages."""
 MOST_METRICS = 1000
 """That MLflow takes at once."""
 
@@ -51,8 +52,12 @@ class RunRecord:
     @property
     def url(self) -> str:
         """Where a person sees the run."""
-        info = self.run.info
-        return f"{self.settings.tracking_uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        return self.page()
+
+    def page(self, artifact: str = "") -> str:
+        """Where a person sees an artifact of the run; by default the run."""
+        uri, experiment = self.settings.tracking_uri, self.run.info.experiment_id
+        return run_page(uri, experiment, self.run_id, artifact)
 
     def recorded(self) -> dict[str, str]:
         """Return the stages recorded so far, and whether each ran or was cached."""

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from pipeline.evaluation.intervals import lower_bound, resampled_means, score_intervals
+from pipeline.evaluation.intervals import (
+    lower_bound,
+    paired_intervals,
+    resampled_means,
+    score_intervals,
+)
 from pipeline.evaluation.metrics import ImageScores, per_image_table
 from pipeline.evaluation.scores import Counts, score
 
@@ -68,3 +74,27 @@ def test_scores_and_the_worst_class_get_an_interval_that_holds_their_value() -> 
 def test_no_radiographs_are_an_error() -> None:
     with pytest.raises(ValueError, match="no radiographs to resample"):
         resampled_means(np.empty((0, 1)), [])
+
+
+def test_two_models_are_drawn_together() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.normal(0, 0.1, 80)  # radiographs differ far more than the models do
+    gain = pd.Series(0.01 + rng.normal(0, 0.002, 80))
+    table = pd.DataFrame({"gain": (hard + gain) - hard, "none": np.nan, "some": gain})
+    table.loc[40:, "some"] = np.nan
+    groups = pd.Series([str(n // 2) for n in range(80)])
+
+    intervals = paired_intervals(table, groups)
+
+    assert set(intervals) == {"gain", "some"}
+    for name in intervals:
+        low, high = intervals[name]
+        assert low < table[name].mean() < high
+        assert 0.008 < low < high < 0.012
+
+
+def test_one_group_gives_no_interval() -> None:
+    table = pd.DataFrame({"dice": [0.1, 0.2], "iou": [0.1, np.nan]})
+
+    assert paired_intervals(table, pd.Series(["a", "a"])) == {}
+    assert set(paired_intervals(table, pd.Series(["a", "b"]))) == {"dice"}
