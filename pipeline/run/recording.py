@@ -42,14 +42,14 @@ def start_record(
 
 
 def run_title(request: RunRequest, commit: str, began: datetime) -> str:
-    """What a person tells a run by: when it began (UTC), its commit, what it does otherwise.
+    """What a person tells a run by: what it changes, its commit, when it began (UTC).
 
-    The seconds tell apart two runs of the same.
+    MLflow's table of runs shows only the beginning. The seconds tell apart two runs of the same.
     """
     changed = ", ".join(override.partition(".")[2] for override in request.overrides)
     changed = f"{changed[: TITLE_LENGTH - 1]}…" if len(changed) > TITLE_LENGTH else changed
     by_hand = "by hand" if request.source == BY_HAND else ""
-    words = [f"{began:%Y-%m-%d %H:%M:%S}", commit[:7], by_hand, changed]
+    words = [by_hand, changed, commit[:7], f"{began:%Y-%m-%d %H:%M:%S}"]
     return " ".join(filter(None, words))
 
 

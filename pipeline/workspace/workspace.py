@@ -39,7 +39,7 @@ class RunRequest:
     parent: str | None = None
     """The MLflow run of the search that this run is a trial of."""
     title: str = ""
-    """What MLflow calls the run; if empty, when it began, its commit and its overrides."""
+    """What MLflow calls the run; if empty, its overrides, its commit and when it began."""
     allow_lowered: str = ""
     """Who answers for bounds of the gate that this run lowers; empty: nobody."""
     user: str = ""
