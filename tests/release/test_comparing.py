@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,40 @@ def test_numbers_are_shown_where_a_model_or_the_radiographs_cannot_be_had(
     (second[1].folder / "data/COVID/images/0.png").write_bytes(b"changed")
     found = compare(settings, second, page, "first", "second")
     assert [problem.partition(":")[0] for problem in found.problems] == ["COVID/0 cannot be drawn"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "problem"),
+    [
+        (
+            "code/params.yaml",
+            "evaluate: {}",
+            "A cannot mark radiographs: run .* evaluate.threshold",
+        ),
+        ("split/split.csv", "image_id\n", "No split.csv says where the radiographs lie"),
+    ],
+)
+def test_a_run_that_lacks_a_part_is_compared_without_it(
+    settings: Settings, run: Run, second: Run, tmp_path: Path, file: str, text: str, problem: str
+) -> None:
+    for record, _ in (run, second):
+        record.client.log_text(record.run_id, text, file)
+
+    found = compare(settings, second, tmp_path / "comparison.html", "first", "second")
+
+    assert re.match(problem, found.problems[0])
+
+
+def test_a_mask_that_is_not_the_one_that_was_scored_is_said(
+    settings: Settings, run: Run, second: Run, tmp_path: Path
+) -> None:
+    page = tmp_path / "comparison.html"
+
+    compare(settings, second, page, "first", "second")
+
+    # Its table has the score against the masks of the first run's data.
+    assert "<strong>A</strong>: Dice 0.97" in page.read_text()
+    assert "; the mask shown here has 0.9" in page.read_text()
 
 
 def logged_page(record: RunRecord, folder: Path) -> str:
