@@ -6,6 +6,7 @@ What a run computes is in params.yaml; nothing here may change a result.
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import stat
 import sys
@@ -92,6 +93,14 @@ class Settings:
     def live_run(self) -> str | None:
         """The MLflow run that a training logs its epochs into; None when run by hand."""
         return os.environ.get("MLFLOW_RUN_ID")
+
+
+def account_name() -> str:
+    """The name of this account; empty when it has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def private_home(settings: Settings) -> None:

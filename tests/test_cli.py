@@ -13,6 +13,9 @@ import pytest
 
 from pipeline.cli import app as cli
 from pipeline.errors import DatasetError, ServiceError, WorkspaceError
+from pipeline.release import comparing
+from pipeline.release.comparing import ComparisonResult
+from pipeline.release.paired_scores import ComparedModel, pair_scores
 from pipeline.run import decision, standalone, task
 from pipeline.run.task_report import TaskReport
 from pipeline.search import trials
@@ -20,6 +23,7 @@ from pipeline.search.space import parse_search
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
 from tests.conftest import PROJECT, git, mode_of, open_to_others
+from tests.release.test_gate import score_table
 
 Run = Callable[..., int]
 GRID = {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1, 2]}}
@@ -139,11 +143,13 @@ def test_a_task_takes_its_request_from_the_environment_and_prints_json(
         "REVISION": "main",
         "OVERRIDES": '["train.epochs=3"]',
         "FORCE": "true",
+        "TRIGGERED_BY": "ada",
     }.items():
         monkeypatch.setenv(f"LUNGSEG_{name}", value)
 
     assert lungseg("task", "train") == 0
-    assert seen == [RunRequest("manual:1", "main", ("train.epochs=3",), force=True), "train"]
+    asked = {"force": True, "user": "ada", "source": "dags/retrain.py"}
+    assert seen == [RunRequest("manual:1", "main", ("train.epochs=3",), **asked), "train"]
     assert json.loads(capsys.readouterr().out) == {
         "stage": "train",
         "status": "ran",
@@ -305,7 +311,8 @@ def test_a_task_of_a_search_takes_search_and_number_from_the_environment(
     monkeypatch.setenv("LUNGSEG_SEARCH", json.dumps(GRID))
 
     assert lungseg("task", "trial") == 0
-    assert seen == [RunRequest("manual:1"), parse_search(GRID, "test"), "trial", 1]
+    request = RunRequest("manual:1", source="dags/search.py")
+    assert seen == [request, parse_search(GRID, "test"), "trial", 1]
     monkeypatch.setenv("LUNGSEG_SEARCH", "{")
     assert lungseg("task", "trial") == 1
     assert "error: search: method: found None" in capsys.readouterr().err
@@ -515,3 +522,30 @@ def test_a_module_that_should_be_there_is_a_defect_and_keeps_its_traceback(
 
     with pytest.raises(ModuleNotFoundError):
         cli.main()
+
+
+def test_compare_prints_the_scores_the_limits_and_where_the_page_is(
+    lungseg: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = (
+        ComparedModel(f"{name} [x]", f"run {name}", table, None, None, 0.5)
+        for name, table in (
+            ("one", score_table({"COVID": [0.9, 0.8]})),
+            ("two", score_table({"COVID": [0.95, 0.9]})),
+        )
+    )
+    seen: list[Any] = []
+
+    def compare_models(*given: Any) -> ComparisonResult:
+        seen.extend(given[1:])
+        return ComparisonResult(pair_scores(before, after), ("No picture.",))
+
+    monkeypatch.setattr(comparing, "compare_models", compare_models)
+
+    assert lungseg("compare", "1", "champion") == 0
+    page = Path("artifacts/comparison.html")
+    assert seen == [("1", "champion"), Path.cwd(), page]
+    said = capsys.readouterr().out
+    for line in ("A: one [x] (run one)", "B: two [x] (run two)", "No picture.", f"page: {page}"):
+        assert line in said.splitlines()
+    assert "+0.07" in said

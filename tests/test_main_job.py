@@ -137,7 +137,8 @@ def test_the_mlflow_run_holds_what_a_person_compares(
     )["metrics"]
 
     assert run["info"]["status"] == "FINISHED"
-    assert {"test_dice", "test_dice_pooled", "test_dice_COVID", "test_accuracy"} <= metrics.keys()
+    named = {f"test/{name}" for name in ("dice", "pooled/dice", "classes/COVID/dice", "accuracy")}
+    assert named <= metrics.keys()
     assert any(name.startswith("system/") for name in metrics)
     assert params["train.epochs"] == "3"
     assert [point["step"] for point in curve] == [1, 2, 3]
@@ -207,7 +208,7 @@ def test_the_same_again_is_cached_and_not_released_twice(
     assert "unchanged: version 1 is this very model" in again.stdout
     assert [line for line in again.stdout.splitlines() if ": ran" in line] == []
     metrics = {metric["key"] for metric in site.newest_run()["data"]["metrics"]}
-    assert {"test_dice", "val_loss", "train_loss"} <= metrics
+    assert {"test/dice", "val_loss", "train_loss"} <= metrics
 
 
 def test_a_killed_training_is_retried_and_a_refused_candidate_changes_nothing(

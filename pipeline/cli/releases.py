@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.errors import DatasetError, ParamsError, ReleaseError
-from pipeline.settings import Settings, private_home
+from pipeline.settings import Settings, account_name, private_home
 
 app = typer.Typer()
 
@@ -47,10 +46,10 @@ RUN = typer.Argument(help="The run's id, the pipeline's or MLflow's.")
 
 def _person(by: str) -> str:
     """The name given, or that of this account."""
-    try:
-        return by.strip() or getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in a container
-        raise ParamsError("--by: this account has no name, expected yours; give it") from None
+    name = by.strip() or account_name()
+    if not name:
+        raise ParamsError("--by: this account has no name, expected yours; give it")
+    return name
 
 
 @releases.callback()

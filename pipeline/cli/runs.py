@@ -1,4 +1,4 @@
-"""Runs of the pipeline and searches, followed to their end."""
+"""Runs of the pipeline and searches, followed to their end, and compared."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pipeline.settings import Settings, private_home
 app = typer.Typer()
 
 BEST = Path("presets", "best.yaml")
+PAGE = Path("artifacts", "comparison.html")
+COMPARED = "A run's id, the pipeline's or MLflow's, a version or an alias such as champion."
 
 
 @app.command()
@@ -89,3 +91,26 @@ def track() -> None:
     settings = Settings()
     private_home(settings)
     typer.echo(track_results(settings, Path.cwd()))
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(metavar="A", help=COMPARED)],
+    after: Annotated[str, typer.Argument(metavar="B", help="What it is compared with, likewise.")],
+    out: Annotated[Path, typer.Option(help="Where the page with the pictures goes.")] = PAGE,
+    *,
+    local: Annotated[bool, LOCAL] = False,
+) -> None:
+    """Show how the scores of two runs or releases differ on the radiographs both tested."""
+    from rich.console import Console
+
+    from pipeline.release.comparing import compare_models
+    from pipeline.release.release_tables import comparison_table
+
+    found = compare_models(Settings(local=local), (before, after), Path.cwd(), out)
+    console = Console()
+    for letter, model in zip("AB", found.paired.models, strict=True):
+        console.print(f"{letter}: {model.name} ({model.detail})", markup=False, soft_wrap=True)
+    console.print(comparison_table(found.paired))
+    for line in (*found.paired.notes, *found.problems, f"page: {out}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

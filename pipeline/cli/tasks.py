@@ -81,6 +81,8 @@ def task(
         _parse_overrides(overrides),
         force,
         allow_lowered=f"{name_given}{started_by}",
+        user=triggered_by.strip(),
+        source="dags/search.py" if search else "dags/retrain.py",
     )
     settings = Settings()
     private_home(settings)

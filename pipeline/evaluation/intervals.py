@@ -60,6 +60,25 @@ def worst_interval(per_image: pd.DataFrame, column: str) -> Interval:
     return _interval(np.min(means, axis=0))
 
 
+def paired_intervals(differences: pd.DataFrame, groups: pd.Series[str]) -> dict[str, Interval]:
+    """95 % intervals of the mean of each column, where two models differ on the same radiographs.
+
+    A row is a radiograph, whose two scores are so drawn together; `groups` name the group of each
+    row. A column is taken over the rows where it is a number, and left out where those are of
+    fewer than two groups, from which resampling learns nothing.
+    """
+    alike: dict[bytes, list[str]] = {}  # columns with the same rows share their draws
+    for name in differences:
+        alike.setdefault(differences[name].notna().to_numpy().tobytes(), []).append(str(name))
+    found: dict[str, Interval] = {}
+    for kept, names in alike.items():
+        rows = np.frombuffer(kept, np.bool_)
+        if groups[rows].nunique() < 2:
+            continue
+        found |= mean_intervals(differences.loc[rows, names], groups[rows])
+    return found
+
+
 def _interval(means: NDArray[np.float64]) -> Interval:
     low, high = np.quantile(means, ENDS)
     return float(low), float(high)

@@ -48,7 +48,7 @@ def draw_dice(table: pd.DataFrame) -> str:
         axes.set_xlabel("Dice (1 = the prediction equals the reference mask)")
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _strip(axes: Axes, row: int, dice: NDArray[np.float64]) -> None:
@@ -84,7 +84,7 @@ def draw_distributions(table: pd.DataFrame, column: str, label: str) -> str:
         axes.set_xlabel(label)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def draw_curves(history: pd.DataFrame, name: Literal["loss", "dice"], best_epoch: int) -> str:
@@ -101,10 +101,11 @@ def draw_curves(history: pd.DataFrame, name: Literal["loss", "dice"], best_epoch
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()
         figure.legend(loc="outside upper center", ncols=3, frameon=False, columnspacing=1.2)
-        return _svg(figure)
+        return svg_text(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
+    """The figure as SVG, without a date."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

@@ -40,6 +40,13 @@ def _embedding(kind: str) -> Callable[[bytes | str], str]:
     return embed
 
 
+def encode_jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
+    """A grey (H, W) or RGB (H, W, 3) uint8 picture as the bytes of a JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="JPEG", quality=quality)
+    return file.getvalue()
+
+
 def encode_png(picture: NDArray[np.uint8]) -> bytes:
     """A grey (H, W) or RGB (H, W, 3) uint8 picture as the bytes of a PNG."""
     file = io.BytesIO()

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from pipeline.errors import ReleaseError
 from pipeline.evaluation.visual_report import REPORT_FILE, Report, ShownCase
+from pipeline.release.comparing import COMPARISON
 from pipeline.release.release_record import Approval
 from pipeline.release.signing import Signer, Verifier, read_signed
 from pipeline.release.verdict import Candidate, Verdict, score_rows
@@ -86,7 +87,10 @@ def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
         yield ""
         yield f"{case.image_id}: Dice {case.dice:.3f}"
         yield ""
-    yield f"[The whole report]({record.url}/artifacts/report/index.html)"
+    yield f"[The whole report]({record.page('report/index.html')})"
+    if COMPARISON in [file.path for file in record.client.list_artifacts(record.run_id, "gate")]:
+        yield ""
+        yield f"[What changed most against the champion]({record.page(COMPARISON)})"
 
 
 def _changes(verdict: Verdict, name: str, version: str | None) -> Iterator[str]:

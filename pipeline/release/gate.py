@@ -16,6 +16,7 @@ from pipeline.evaluation.scores import SCORES
 from pipeline.params import GateParams, check_params, parse_yaml
 from pipeline.release.bounds import Bounds, find_bounds
 from pipeline.release.champion import Reference, score_best, score_champion
+from pipeline.release.comparing import log_comparison
 from pipeline.release.evidence import Evidence, load_evidence
 from pipeline.release.evidence_checks import (
     consistency_checks,
@@ -49,12 +50,16 @@ class References:
 def run_gate(record: RunRecord, workspace: Workspace, allowed_by: str = "") -> Verdict:
     """Judge the run's candidate and keep the verdict in its run record.
 
+    Beside it goes a page of what changes against the champion.
     `allowed_by` answers for bounds that the run lowers; empty: nobody does.
     """
     signer = open_signer(record.settings)
     releases = read_log(record.client, record.settings.model_name, signer)
     with TemporaryDirectory() as temporary:
-        _, verdict = judge_run(record, workspace, releases, signer, allowed_by, Path(temporary))
+        folder = Path(temporary)
+        evidence, verdict = judge_run(record, workspace, releases, signer, allowed_by, folder)
+        if verdict.metrics:
+            log_comparison(record, workspace, evidence, releases, folder)
     return verdict
 
 

@@ -1,4 +1,4 @@
-"""Verdicts, the history of releases and what is wrong with it as tables for a terminal."""
+"""Verdicts, releases, what is wrong with them, and comparisons, as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.release.history import Move, ReleasedVersion
+from pipeline.release.paired_scores import PairedScores, ScoreChange
 from pipeline.release.release_log import ChampionState
 from pipeline.release.verdict import Check
 from pipeline.release.verification import Finding
@@ -78,3 +79,32 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     for finding in findings:
         table.add_row(finding.where, escape(finding.problem))
     return table
+
+
+def comparison_table(paired: PairedScores) -> Table:
+    """Return a row per measure of all radiographs, then of each class and source."""
+    caption = "* the interval leaves zero out"
+    table = Table(box=None, padding=(0, 2, 0, 0), caption=caption, caption_justify="left")
+    for heading in ("score", "cases", "A", "B", "B - A", "", "95 % interval"):
+        table.add_column(heading, justify="left" if heading in ("score", "") else "right")
+    shown = ("all", "all")
+    for change in paired.changes:
+        if (change.kind, change.part) != shown:
+            shown = (change.kind, change.part)
+            table.add_row(f"[bold]{escape(' '.join(shown))}[/]")
+        table.add_row(change.measure, *_numbers(change))
+    return table
+
+
+def _numbers(change: ScoreChange) -> list[str]:
+    if not change.cases:
+        return ["0"]
+    interval = "{:+.4f} to {:+.4f}".format(*change.interval) if change.interval else "none"
+    return [
+        str(change.cases),
+        f"{change.before:.4f}",
+        f"{change.after:.4f}",
+        f"{change.difference:+.4f}",
+        "*" if change.certain else "",
+        interval,
+    ]

@@ -293,5 +293,5 @@ def _addresses(run: Run, page: str, settings: Settings) -> Iterator[str]:
     mlflow_id = run.mlflow_id()
     mlflow = run.tracking.page(mlflow_id) if mlflow_id else None
     yield f"MLflow   {mlflow or run.tracking.uri}"
-    if mlflow and run.report("report"):
-        yield f"Report   {mlflow}/artifacts/report/index.html"
+    if mlflow and mlflow_id and run.report("report"):
+        yield f"Report   {run.tracking.page(mlflow_id, 'report/index.html')}"

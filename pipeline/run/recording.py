@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.settings import Settings
+from pipeline.files import sha256_file
+from pipeline.settings import Settings, account_name
 from pipeline.stage_graph import stage_definition, stage_names
 from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord, create_record
 from pipeline.workspace.reproduce import materialise
@@ -12,6 +14,11 @@ from pipeline.workspace.workspace import RunRequest, Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+BY_HAND = "lungseg track"
+"""What records results that were made without a run."""
+TITLE_LENGTH = 100
+"""Characters of a run's title for what it changes."""
 
 
 def start_record(
@@ -21,13 +28,29 @@ def start_record(
     tags = {
         RUN_TAG: request.run_id,
         REVISION_TAG: workspace.revision,
+        "mlflow.user": request.user or account_name(),
+        "mlflow.source.name": request.source,
+        "mlflow.source.type": "JOB" if request.source.startswith("dags/") else "LOCAL",
+        "mlflow.parentRunId": request.parent or "",
         "lungseg.revision": request.revision,
         "lungseg.overrides": "; ".join(request.overrides),
-        "lungseg.python": str(workspace.python),
-        **({"mlflow.parentRunId": request.parent} if request.parent else {}),
+        "lungseg.environment": f"uv.lock {sha256_file(workspace.folder / 'uv.lock')[:16]}",
     }
-    title = request.title or request.run_id
-    return create_record(settings, client, workspace.folder, title, tags)
+    given = {name: value for name, value in tags.items() if value}
+    title = request.title or run_title(request, workspace.revision, datetime.now(UTC))
+    return create_record(settings, client, workspace.folder, title, given)
+
+
+def run_title(request: RunRequest, commit: str, began: datetime) -> str:
+    """What a person tells a run by: what it changes, its commit, when it began (UTC).
+
+    MLflow's table of runs shows only the beginning. The seconds tell apart two runs of the same.
+    """
+    changed = ", ".join(override.partition(".")[2] for override in request.overrides)
+    changed = f"{changed[: TITLE_LENGTH - 1]}…" if len(changed) > TITLE_LENGTH else changed
+    by_hand = "by hand" if request.source == BY_HAND else ""
+    words = [by_hand, changed, commit[:7], f"{began:%Y-%m-%d %H:%M:%S}"]
+    return " ".join(filter(None, words))
 
 
 def record_stage(record: RunRecord, workspace: Workspace, name: str, status: str) -> None:

@@ -14,7 +14,7 @@ from pipeline.errors import WorkspaceError
 from pipeline.evaluation.visual_report import REPORT_PAGE
 from pipeline.release.release_tables import verdict_table
 from pipeline.release.verdict import Check
-from pipeline.run.recording import record_stage, start_record
+from pipeline.run.recording import BY_HAND, record_stage, start_record
 from pipeline.run.task import close_run, open_workspace, run_task, task_names
 from pipeline.run.task_report import GateReport
 from pipeline.settings import Settings
@@ -59,7 +59,7 @@ def track(settings: Settings, project: Path) -> str:
     revision = _committed(project)
     workspace = Workspace(project, revision, Path(sys.executable))
     with connect(settings) as client:
-        request = RunRequest(new_run_id("track"), revision="working tree")
+        request = RunRequest(new_run_id("track"), "working tree", source=BY_HAND)
         record = start_record(settings, client, request, workspace)
         for name in stage_names(project):
             record_stage(record, workspace, name, "ran")

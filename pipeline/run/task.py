@@ -56,7 +56,8 @@ def _record_failure(
     try:
         with connect(settings) as client:
             record = open_record(settings, client, request.run_id)
-            client.set_tag(record.run_id, FAILURE_TAG, str(error)[:5000])
+            reason = str(error).replace(f"{workspace.folder}/", "")  # MLflow is for others, too
+            client.set_tag(record.run_id, FAILURE_TAG, reason[:5000])
             refused = workspace.folder / "artifacts" / f"{name}-refused"
             if refused.exists():
                 record.log_artifact(refused, name)

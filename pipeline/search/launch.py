@@ -48,7 +48,7 @@ def _conclude(out: Path, run: Run, settings: Settings, console: Console) -> tupl
 
 def search_standalone(settings: Settings, request: RunRequest, search: Search, out: Path) -> int:
     """Do every task of a search one after the other; a trial that fails is passed over."""
-    request = replace(request, run_id=new_run_id("search"))
+    request = replace(request, run_id=new_run_id("search"), source="lungseg search")
     console = Console()
 
     searches = search_settings(settings)

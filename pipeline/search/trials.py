@@ -137,6 +137,8 @@ def _run_trial(settings: Settings, request: RunRequest, search: Search, number: 
             (*request.overrides, *assignments(trial.values)),
             parent=parent.run_id,
             title=trial.title,
+            user=request.user,
+            source=request.source,
         )
         log.info("%s", trial.title)
         workspace = open_workspace(settings, own, _lock(parent, Path(temporary)))

@@ -21,6 +21,16 @@ SCHEME = "mlflow-artifacts:/"
 """Of files that the server itself hands out."""
 
 
+def run_page(uri: str, experiment: str, run: str, artifact: str = "") -> str:
+    """Address of a run, or of an artifact of it, in the pages of the server at `uri`.
+
+    They show either models or agents. Which of them is kept in the browser, agents at first, unless
+    the address says it.
+    """
+    inner = f"/artifacts/{artifact}" if artifact else ""
+    return f"{uri}/#/experiments/{experiment}/runs/{run}{inner}?workflowType=machine_learning"
+
+
 @dataclass(frozen=True)
 class Progress:
     """Of a training: epochs done, epochs at most (None if not logged), latest validation Dice."""
@@ -85,12 +95,12 @@ class MlflowServer:
                 return Progress(int(metric["step"]), limit, float(metric["value"]))
         return None
 
-    def page(self, run: str) -> str | None:
-        """Address of the run in MLflow's pages."""
+    def page(self, run: str, artifact: str = "") -> str | None:
+        """Address of the run, or of an artifact of it, in MLflow's pages."""
         found = self.run(run)
         if found is None:
             return None
-        return f"{self.uri}/#/experiments/{found['info']['experiment_id']}/runs/{run}"
+        return run_page(self.uri, found["info"]["experiment_id"], run, artifact)
 
     def fetch_model(
         self, name: str, alias: str | None, number: str | None, folder: Path

@@ -5,12 +5,11 @@ MLflow's client takes seconds to import, so it is imported where a record is rea
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
 from pipeline.files import read_json
@@ -20,6 +19,8 @@ from pipeline.params import flatten, read_yaml
 from pipeline.settings import Settings
 from pipeline.stage_graph import Shown
 from pipeline.tracking.live import epoch_metrics
+from pipeline.tracking.metric_names import name_metrics
+from pipeline.tracking.rest import run_page
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 RUN_TAG = "lungseg.run_id"
 REVISION_TAG = "mlflow.source.git.commit"
 STAGE_TAG = "lungseg.stage."
+
+KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
+"""Of the experiment: that it is one of training and not of agents, for MLflow's pages."""
+MOST_METRICS = 1000
+"""That MLflow takes at once."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,12 @@ class RunRecord:
     @property
     def url(self) -> str:
         """Where a person sees the run."""
-        info = self.run.info
-        return f"{self.settings.tracking_uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        return self.page()
+
+    def page(self, artifact: str = "") -> str:
+        """Where a person sees an artifact of the run; by default the run."""
+        uri, experiment = self.settings.tracking_uri, self.run.info.experiment_id
+        return run_page(uri, experiment, self.run_id, artifact)
 
     def recorded(self) -> dict[str, str]:
         """Return the stages recorded so far, and whether each ran or was cached."""
@@ -103,7 +113,8 @@ class RunRecord:
             Metric(key, value, now, step, model_id=model_id, run_id=self.run_id)
             for key, value in metrics.items()
         ]
-        self.client.log_batch(self.run_id, metrics=entries)
+        for first in range(0, len(entries), MOST_METRICS):
+            self.client.log_batch(self.run_id, metrics=entries[first : first + MOST_METRICS])
 
     def _log_curves(self, history: Path) -> None:
         """Fill in the epochs that were not logged live: all of a training from the cache."""
@@ -130,34 +141,6 @@ def _models(client: MlflowClient, run: Run, status: str) -> list[LoggedModel]:
         filter_string=f"source_run_id = '{run.info.run_id}'",
     )
     return [model for model in models if str(model.status) == status]
-
-
-def name_metrics(content: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """Name numbers so that a comparison of runs sorts well.
-
-    test_dice, test_dice_pooled, test_dice_COVID. Numbers that are not finite are left out: MLflow
-    would store them as other numbers.
-    """
-    named: dict[str, Any] = {}
-    for key, value in content.items():
-        if key == "classes":
-            for name, numbers in value.items():
-                named.update(_suffixed(numbers, prefix, name))
-        elif isinstance(value, Mapping):
-            named.update(_suffixed(value, prefix, key))
-        else:
-            named[f"{prefix}{key}"] = value
-    return {
-        key: float(value)
-        for key, value in named.items()
-        if isinstance(value, (int, float)) and math.isfinite(value)
-    }
-
-
-def _suffixed(numbers: Any, prefix: str, suffix: str) -> dict[str, Any]:
-    if isinstance(numbers, Mapping):
-        return {f"{prefix}{key}_{suffix}": value for key, value in numbers.items()}
-    return {f"{prefix}{suffix}": numbers}
 
 
 def find_record(settings: Settings, client: MlflowClient, run_id: str) -> RunRecord | None:
@@ -204,9 +187,12 @@ def create_record(
 
 def _experiment_id(settings: Settings, client: MlflowClient) -> str:
     experiment = client.get_experiment_by_name(settings.experiment)
-    if experiment:
-        return str(experiment.experiment_id)
-    return str(client.create_experiment(settings.experiment, settings.artifact_location))
+    if experiment is None:
+        name, location, tags = settings.experiment, settings.artifact_location, {KIND_TAG: KIND}
+        return str(client.create_experiment(name, location, tags))
+    if KIND_TAG not in experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, KIND_TAG, KIND)
+    return str(experiment.experiment_id)
 
 
 def latest_lock(settings: Settings, client: MlflowClient, folder: Path) -> Path | None:

@@ -39,9 +39,13 @@ class RunRequest:
     parent: str | None = None
     """The MLflow run of the search that this run is a trial of."""
     title: str = ""
-    """What MLflow calls the run; its id if empty."""
+    """What MLflow calls the run; if empty, its overrides, its commit and when it began."""
     allow_lowered: str = ""
     """Who answers for bounds of the gate that this run lowers; empty: nobody."""
+    user: str = ""
+    """Who asked for it; this account if empty."""
+    source: str = "lungseg retrain"
+    """What started it: a verb of the command, or the file of a DAG."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 from pipeline.evaluation.intervals import (
     lower_bound,
     mean_intervals,
+    paired_intervals,
     resampled_means,
     worst_interval,
 )
@@ -88,3 +89,27 @@ def test_an_interval_holds_the_true_mean_as_often_as_it_says() -> None:
 def test_no_radiographs_are_an_error() -> None:
     with pytest.raises(ValueError, match="no radiographs to resample"):
         resampled_means(np.empty((0, 1)), [])
+
+
+def test_two_models_are_drawn_together() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.normal(0, 0.1, 80)  # radiographs differ far more than the models do
+    gain = pd.Series(0.01 + rng.normal(0, 0.002, 80))
+    table = pd.DataFrame({"gain": (hard + gain) - hard, "none": np.nan, "some": gain})
+    table.loc[40:, "some"] = np.nan
+    groups = pd.Series([str(n // 2) for n in range(80)])
+
+    intervals = paired_intervals(table, groups)
+
+    assert set(intervals) == {"gain", "some"}
+    for name in intervals:
+        low, high = intervals[name]
+        assert low < table[name].mean() < high
+        assert 0.008 < low < high < 0.012
+
+
+def test_one_group_gives_no_interval() -> None:
+    table = pd.DataFrame({"dice": [0.1, 0.2], "iou": [0.1, np.nan]})
+
+    assert paired_intervals(table, pd.Series(["a", "a"])) == {}
+    assert set(paired_intervals(table, pd.Series(["a", "b"]))) == {"dice"}

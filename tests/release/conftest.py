@@ -7,6 +7,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipeline.release import gate
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.workspace import Workspace
@@ -24,6 +25,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Se
     settings = Settings(repo=str(deployed), home=tmp_path / "home", local=True)
     give_store(settings, store)
     return settings
+
+
+@pytest.fixture(autouse=True)
+def pageless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate without its page, which takes longer than all else; test_comparing.py has it."""
+    monkeypatch.setattr(gate, "log_comparison", lambda *_: None)
 
 
 def deploy(folder: Path, **gate: Any) -> None:

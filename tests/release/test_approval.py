@@ -167,4 +167,4 @@ def test_the_person_is_shown_scores_changes_and_the_worst_cases(
     assert f"get-artifact?path=report/overlays/COVID-0.png&run_uuid={record.run_id})" in text
     assert text.index("COVID/0: Dice 0.95") < text.index("Normal/")
     assert text.count("![") == 6
-    assert f"[The whole report]({record.url}/artifacts/report/index.html)" in text
+    assert f"[The whole report]({record.page('report/index.html')})" in text

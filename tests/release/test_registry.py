@@ -35,7 +35,6 @@ from pipeline.tracking.run_record import (
     download,
     find_record,
     latest_lock,
-    name_metrics,
     open_record,
 )
 from pipeline.workspace.workspace import Workspace
@@ -48,9 +47,9 @@ def test_a_run_from_the_cache_is_recorded_whole(run: tuple[RunRecord, Workspace]
 
     metrics = found.data.metrics
     history = record.client.get_metric_history(record.run_id, "val_loss")
-    assert metrics["test_dice_COVID"] == pytest.approx(0.97, abs=0.005)
-    assert metrics["split_test_COVID"] == 8
-    assert metrics["data_pairs"] == 16
+    assert metrics["test/classes/COVID/dice"] == pytest.approx(0.97, abs=0.005)
+    assert metrics["split/classes/COVID/test"] == 8
+    assert metrics["data/pairs"] == 16
     assert [(point.step, point.value) for point in history] == [(1, 0.4), (2, 0.3)]
     assert found.inputs.dataset_inputs[0].dataset.digest == "0123abcd.dir"
     assert found.data.params["train.loss"] == "binary_crossentropy"
@@ -384,25 +383,6 @@ def test_a_server_that_fails_says_how(settings: Settings) -> None:
         connect(settings),
     ):
         raise MlflowException(said)
-
-
-def test_metrics_are_named_for_comparison_and_only_finite_ones_are_kept() -> None:
-    content = {
-        "dice": 0.9,
-        "cases": 3,
-        "odd": float("nan"),
-        "text": "x",
-        "pooled": {"dice": 0.8},
-        "classes": {"COVID": {"dice": 0.7}, "Normal": 12},
-    }
-
-    assert name_metrics(content, "test_") == {
-        "test_dice": 0.9,
-        "test_cases": 3.0,
-        "test_dice_pooled": 0.8,
-        "test_dice_COVID": 0.7,
-        "test_Normal": 12.0,
-    }
 
 
 def test_radiographs_are_listed_with_the_names_of_their_masks(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pipeline.run import follow as module
 from pipeline.run.follow import follow, start
 from pipeline.services.airflow import TaskState
 from pipeline.settings import Settings
-from pipeline.tracking.rest import Progress
+from pipeline.tracking.rest import Progress, run_page
 from pipeline.workspace.workspace import RunRequest
 
 RAN = {"stage": "train", "status": "ran", "run_id": "m1"}
@@ -80,8 +80,8 @@ class FakeTracking:
     def progress(self, run: str) -> Progress:
         return Progress(3, 8, 0.9)
 
-    def page(self, run: str) -> str:
-        return f"http://mlflow/#/experiments/7/runs/{run}"
+    def page(self, run: str, artifact: str = "") -> str:
+        return run_page("http://mlflow", "7", run, artifact)
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,7 @@ def test_end_names_the_pages_of_the_run_and_its_report(
     _, text = show(monkeypatch, FakeAirflow(looks, reports), tmp_path)
 
     assert "http://airflow/dags/retrain/runs/r1  (log in as admin)" in text
-    assert "http://mlflow/#/experiments/7/runs/m1/artifacts/report/index.html" in text
+    assert "http://mlflow/#/experiments/7/runs/m1/artifacts/report/index.html?" in text
     assert "secret" not in text
 
 

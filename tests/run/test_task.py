@@ -57,7 +57,7 @@ def test_a_task_that_fails_ends_the_run_as_failed_with_its_reason(
     name: str,
 ) -> None:
     def fail(*_: object) -> None:
-        raise ReleaseError("the model is not what was recorded")
+        raise ReleaseError(f"{tmp_path}/dvc.lock: the model is not what was recorded")
 
     run_id = start_run(settings, client)
     workspace = Workspace(tmp_path, "abc", Path(sys.executable), run_id)
@@ -70,7 +70,7 @@ def test_a_task_that_fails_ends_the_run_as_failed_with_its_reason(
 
     run = client.get_run(run_id)
     assert run.info.status == "FAILED"
-    assert run.data.tags[task.FAILURE_TAG] == "the model is not what was recorded"
+    assert run.data.tags[task.FAILURE_TAG] == "dvc.lock: the model is not what was recorded"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,10 @@ def test_run_without_epochs_has_no_progress() -> None:
 def test_page_of_a_run_names_its_experiment() -> None:
     mlflow, _ = server(200, run={"info": {"experiment_id": "7"}, "data": {}})
 
-    assert mlflow.page("abc") == "http://127.0.0.1:5000/#/experiments/7/runs/abc"
+    shown = "http://127.0.0.1:5000/#/experiments/7/runs/abc"
+    assert mlflow.page("abc") == f"{shown}?workflowType=machine_learning"
+    report = f"{shown}/artifacts/report/index.html?workflowType=machine_learning"
+    assert mlflow.page("abc", "report/index.html") == report
 
 
 def test_unknown_run_and_store_without_a_server_have_neither() -> None:

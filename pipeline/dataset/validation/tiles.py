@@ -5,7 +5,6 @@ Nothing here fails because of a file: what cannot be shown is None.
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from PIL import Image
 from pipeline.dataset.layout import MASKS
 from pipeline.errors import UnreadableError
 from pipeline.pictures.overlay import COLOURS, draw_overlay
+from pipeline.pictures.pages import encode_jpeg
 from pipeline.radiograph.formats.stored import MAX_PIXELS
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
@@ -42,7 +42,7 @@ def draw_pair(data: Path, pair: pd.Series) -> bytes | None:
     radiograph, mask = both
     # Drawn at twice the size, so that the outline is one pixel wide and hides little.
     picture = draw_overlay(radiograph, mask, mask, 2 * SIDE)
-    return _jpeg(_shrink(_ring_small_parts(picture, mask)))
+    return encode_jpeg(_shrink(_ring_small_parts(picture, mask)), QUALITY)
 
 
 def _read_pair(data: Path, pair: pd.Series) -> tuple[Grey, Grey] | None:
@@ -76,7 +76,7 @@ def draw_quarantined(data: Path, path: str, reason: str) -> bytes | None:
         picture = _read_any(file, MASKS in parts, reason) if file.is_file() else None
     except (UnreadableError, Image.DecompressionBombWarning, *DAMAGED):
         return None
-    return None if picture is None else _jpeg(_shrink(picture))
+    return None if picture is None else encode_jpeg(_shrink(picture), QUALITY)
 
 
 def _read_any(file: Path, is_mask: bool, reason: str) -> Grey | None:
@@ -115,13 +115,14 @@ def draw_mean_masks(data: Path, pairs: pd.DataFrame, others: pd.DataFrame) -> by
     if ours is None or theirs is None:
         return None
     radiograph, lung = ours
-    return _jpeg(draw_overlay(radiograph, _majority(theirs[1]), _majority(lung), 2 * SIDE))
+    overlay = draw_overlay(radiograph, _majority(theirs[1]), _majority(lung), 2 * SIDE)
+    return encode_jpeg(overlay, QUALITY)
 
 
 def draw_mean_radiograph(data: Path, pairs: pd.DataFrame) -> bytes | None:
     """The mean of the radiographs, at the scale of the tiles."""
     average = _average(data, pairs)
-    return None if average is None else _jpeg(_shrink(average[0]))
+    return None if average is None else encode_jpeg(_shrink(average[0]), QUALITY)
 
 
 def _majority(share: NDArray[np.float32]) -> Grey:
@@ -145,9 +146,3 @@ def _average(data: Path, pairs: pd.DataFrame) -> tuple[Grey, NDArray[np.float32]
     if not count:
         return None
     return np.rint(total[0] / count).astype(np.uint8), total[1] / np.float32(count)
-
-
-def _jpeg(picture: Grey) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="JPEG", quality=QUALITY)
-    return file.getvalue()
