@@ -23,6 +23,13 @@ class ReportHashes(StrictModel):
     """Of the code of the report."""
     metrics_sha256: str
     per_image_sha256: str
+    calibration_sha256: str
+    robustness_sha256: str
+    failure_prediction_sha256: str
+    split_sha256: str
+    """Of split.csv."""
+    params_sha256: str
+    """Of the values of params.yaml, as JSON with sorted keys."""
 
 
 class ShownCase(StrictModel):
@@ -45,6 +52,8 @@ class Report(Artifact, ReportHashes):
 
     index_sha256: str
     """Of the page."""
+    strips_sha256: str
+    """Of the folder of pictures of all cases."""
     test_cases: int
     """Test radiographs that were scored."""
     cases: tuple[ShownCase, ...]
