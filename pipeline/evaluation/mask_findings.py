@@ -13,6 +13,8 @@ A thick part of the missed lung (8-connected) is named by the first that fits, t
                                70 % as wide as the lung and half of it lies in the lower 40 %
     costophrenic_angle_missed  it holds 35 % of the lung in the lowest fifth and the lateral half of
                                the width, and half of it lies in the lower 40 % of the height
+                               also where the lowest rows of that half are missed over 4 % of the
+                               lungs' height, however narrow they are
     apex_missed                it holds 40 % of the lung in the highest 15 % of the height
     medial_region_missed       its centroid lies in the medial third of the width
     lung_part_missed           elsewhere
@@ -53,7 +55,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.lung_sides import BASE, ReferenceLung, Region
-from pipeline.evaluation.mask_errors import MaskErrors, compare_masks
+from pipeline.evaluation.mask_errors import THICK, MaskErrors, compare_masks
 
 LOST, HALF = 0.9, 0.5
 """Shares of one lung."""
@@ -168,13 +170,25 @@ def _missed(errors: MaskErrors) -> Iterator[Weighed]:
 
 
 def _missed_parts(errors: MaskErrors, lung: ReferenceLung, thick: Region) -> Iterator[Weighed]:
-    """A finding for each place; parts of one place are told together."""
+    shares = _thick_parts(errors, lung, thick)
+    tip = _missed_tip(errors, lung)
+    if tip and not {"base", "costophrenic_angle"} & {code for code, _ in shares}:
+        shares["costophrenic_angle", f"The tip of the {lung.side} costophrenic angle"] = tip
+    for (code, told), share in shares.items():
+        sentence = f"{told} is missed: {_percent(share)} of the reference lung."
+        yield share, MaskFinding(f"{code}_missed", lung.side, sentence)
+
+
+def _thick_parts(
+    errors: MaskErrors, lung: ReferenceLung, thick: Region
+) -> dict[tuple[str, str], float]:
+    """The share of each code and name; parts of one place are summed."""
+    shares: defaultdict[tuple[str, str], float] = defaultdict(float)
     if errors.share(thick) < ZONE_AREA:
-        return
+        return shares
     count, labels, _, centroids = cv2.connectedComponentsWithStats(
         thick.astype(np.uint8), connectivity=8
     )
-    shares: defaultdict[tuple[str, str], float] = defaultdict(float)
     for number in range(1, count):
         part = labels == number
         share = errors.share(part)
@@ -182,9 +196,18 @@ def _missed_parts(errors: MaskErrors, lung: ReferenceLung, thick: Region) -> Ite
             code, told, named = _place(lung, part, centroids[number])
             if named or share >= PART_AREA:
                 shares[code, told] += share
-    for (code, told), share in shares.items():
-        sentence = f"{told} is missed: {_percent(share)} of the reference lung."
-        yield share, MaskFinding(f"{code}_missed", lung.side, sentence)
+    return shares
+
+
+def _missed_tip(errors: MaskErrors, lung: ReferenceLung) -> float:
+    """The lung under the lowest marked row of its lateral half, if that is high enough; else 0."""
+    corner = lung.rows(1 - BASE, 1), lung.columns(0, 0.5)
+    own = lung.mask[corner]
+    marked = np.flatnonzero((own & errors.marked[corner]).any(1))
+    under = int(marked[-1]) + 1 if marked.size else 0
+    rows = np.flatnonzero(own[under:].any(1))
+    high = rows.size and int(rows[-1]) + 1 >= THICK * errors.height
+    return float(np.count_nonzero(own[under:]) / np.count_nonzero(errors.lung)) if high else 0.0
 
 
 def _place(

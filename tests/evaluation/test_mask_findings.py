@@ -112,6 +112,16 @@ def test_parts_of_one_place_are_told_together() -> None:
     assert kinds(find_mask_findings(lungs(), prediction)) == [("medial_region_missed", "right")]
 
 
+def test_a_tip_is_said_to_be_missed_however_narrow_it_is() -> None:
+    truth = lungs()
+    truth[100:118, 26:28] = 1
+
+    (found,) = find_mask_findings(truth, lungs())
+
+    assert found.code == ANGLE
+    assert found.sentence.startswith("The tip of the right costophrenic angle is missed: 0.4 %")
+
+
 def test_a_zone_that_is_a_small_part_of_what_is_missed_is_said_to_be() -> None:
     prediction = changed(0, (0, 52), (0, 64))
 
