@@ -108,8 +108,9 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(name: str) -> None:
         ("pipeline/serving/masks.py", set()),
         ("pipeline/evaluation/scores.py", {"evaluate", "report"}),
         ("pipeline/model/losses.py", {"train"}),
-        ("pipeline/inference/predictor.py", {"train", "evaluate"}),
+        ("pipeline/inference/predictor.py", {"train", "evaluate", "report"}),
         ("pipeline/augmentation/copies.py", {"augment"}),
+        ("pipeline/report/page.js", {"report"}),
     ],
 )
 def test_an_edit_re_runs_just_the_stages_that_it_can_change(file: str, stages: set[str]) -> None:

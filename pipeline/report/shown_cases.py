@@ -22,7 +22,7 @@ from pipeline.report.case_drawing import DrawnCase, strip_name
 from pipeline.report.report_inputs import ReportInputs
 
 PAGE_QUALITY = 90  # of JPEG, in percent
-TITLES = {"occlusion": "Occlusion", "seg_grad_cam": "Seg-Grad-CAM"}
+EXPLANATIONS = {"occlusion": "Occlusion", "seg_grad_cam": "Seg-Grad-CAM"}
 
 
 class Explained(Protocol):
@@ -154,7 +154,7 @@ def _show(
 def _explanations(found: Sequence[Explained]) -> tuple[ShownExplanation, ...]:
     return tuple(
         ShownExplanation(
-            title=TITLES.get(one.method, one.method.replace("_", " ").capitalize()),
+            title=EXPLANATIONS.get(one.method, one.method.replace("_", " ").capitalize()),
             sentence=one.sentence,
             picture=None if one.picture is None else encode_jpeg(one.picture, PAGE_QUALITY),
         )

@@ -9,7 +9,9 @@ from pathlib import Path
 from pipeline.dataset.splits.table import select_split, split_rows
 from pipeline.evaluation.metrics import image_scores
 from pipeline.evaluation.visual_report import REPORT_FILE, REPORT_PAGE, Report, ShownCase
+from pipeline.explanation.explainer import Explainer
 from pipeline.files import atomic_folder, sha256_file, sha256_folder
+from pipeline.model.training_history import TRAINED
 from pipeline.params import Params
 from pipeline.report.case_drawing import STRIPS, draw_all
 from pipeline.report.page import render_page
@@ -24,7 +26,7 @@ def run(params: Params, root: Path) -> str:
     pairs = split_rows(select_split(inputs.split, "test"))
     with atomic_folder(root / REPORT_FILE.parent) as folder:
         drawn = draw_all(root, folder, [(pair, images[pair.image_id]) for pair in pairs])
-        cases = show_cases(inputs, folder, drawn, pairs, lambda *_: ())
+        cases = show_cases(inputs, folder, drawn, pairs, Explainer(root / TRAINED).explain)
         (folder / "overlays").mkdir()
         for case in cases:
             (folder / case.overlay_name).write_bytes(case.overlay)

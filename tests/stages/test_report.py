@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import fingerprints
@@ -26,6 +27,8 @@ from pipeline.files import read_json, sha256_file, sha256_folder, write_json
 from pipeline.inference.model_files import model_sha256
 from pipeline.model.training_history import HISTORY
 from pipeline.params import Params, ReportParams
+from pipeline.radiograph.grey import Grey
+from pipeline.stages import report as stage
 from pipeline.stages.report import run
 from tests.browser import BROKEN, open_page, overhang, resize
 from tests.stages.evaluated import write_evaluated, write_scores, write_split, write_training
@@ -45,6 +48,37 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(evaluated: Path, tmp_path: Path) -> Path:
     """A copy of `evaluated` to change."""
     return Path(shutil.copytree(evaluated, tmp_path / "project"))
+
+
+@dataclass(frozen=True)
+class Said:
+    """An explanation that is made up."""
+
+    method: str
+    picture: NDArray[np.uint8] | None
+    sentence: str
+
+
+class StandInExplainer:
+    """Explains in one picture, and leaves another out."""
+
+    def __init__(self, network: Path) -> None:
+        assert (network / "model.keras").is_file()
+
+    def explain(self, radiograph: Grey, prediction: NDArray[np.uint8]) -> list[Said]:
+        picture = np.full((32, 32, 3), 99, np.uint8)
+        return [
+            Said("occlusion", picture, f"Rests on {prediction.sum()} pixels."),
+            Said("seg_grad_cam", None, "Left out: it is the same for a shuffled network."),
+        ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def explained() -> Iterator[None]:
+    """The networks of these tests are no networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "Explainer", StandInExplainer)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +221,11 @@ def test_the_page_tells_of_every_case_what_was_missed(report: Path, page: Page) 
     for case in cases:
         assert case["image_id"] in page.text
         assert f"Dice {case['dice']:.3f}" in page.text
+
+
+def test_the_worst_cases_alone_are_explained(page: Page) -> None:
+    assert page.text.count("Occlusion: Rests on") == 3
+    assert page.text.count("Seg-Grad-CAM: Left out") == 3
 
 
 def test_the_page_names_the_epoch_with_the_lowest_validation_loss(page: Page) -> None:
