@@ -79,10 +79,16 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_folder(folder: Path) -> str:
-    """Hex SHA-256 over every file below `folder`, its path and its bytes."""
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return sha256_files({file.relative_to(folder).as_posix(): file for file in files})
+def sha256_folder(folder: Path, without: str = "") -> str:
+    """Hex SHA-256 over every file below `folder`, its path and its bytes.
+
+    The files in a folder `without` directly below it do not count.
+    """
+    files = {
+        file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()
+    }
+    counting = {name: one for name, one in files.items() if name.partition("/")[0] != without}
+    return sha256_files(counting)
 
 
 def sha256_files(files: Mapping[str, Path]) -> str:

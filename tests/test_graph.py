@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline.inference.model_files import MODEL_FILES
 from pipeline.params import load_params
 from tests.conftest import PROJECT
 
+INCLUDED = re.compile(r'{%-? include "([^"]+)"')
 STAGES = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
 # What a stage reaches but does not depend on, nor on what that imports.
@@ -26,14 +28,19 @@ NO_EFFECT = {
 
 
 def imported_files(path: Path) -> set[Path]:
-    """The project's modules that a module imports, and the templates beside it that it names."""
+    """The project's modules that a module imports, and what stands beside it that it names.
+
+    That is templates and scripts of a module, and what a template includes.
+    """
     found: set[Path] = set()
+    if path.suffix == ".jinja":
+        return {path.with_name(name) for name in INCLUDED.findall(path.read_text())}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             found |= _modules(path, node)
         elif isinstance(node, ast.Import):
             found |= {file for alias in node.names for file in _files(alias.name)}
-        elif isinstance(node, ast.Constant) and str(node.value).endswith(".jinja"):
+        elif isinstance(node, ast.Constant) and str(node.value).endswith((".jinja", ".js")):
             found.add(path.with_name(str(node.value)))
     return found
 
@@ -71,7 +78,7 @@ def code_of(name: str) -> set[str]:
     files, open_files = {first}, [first]
     while open_files:
         file = open_files.pop()
-        if file.suffix == ".py":
+        if file.suffix in (".py", ".jinja"):
             new = {one for one in imported_files(file) - files if name_of(one) not in NO_EFFECT}
             files |= new
             open_files.extend(new)
@@ -101,8 +108,9 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(name: str) -> None:
         ("pipeline/serving/masks.py", set()),
         ("pipeline/evaluation/scores.py", {"evaluate", "report"}),
         ("pipeline/model/losses.py", {"train"}),
-        ("pipeline/inference/predictor.py", {"train", "evaluate"}),
+        ("pipeline/inference/predictor.py", {"train", "evaluate", "report"}),
         ("pipeline/augmentation/copies.py", {"augment"}),
+        ("pipeline/report/page.js", {"report"}),
     ],
 )
 def test_an_edit_re_runs_just_the_stages_that_it_can_change(file: str, stages: set[str]) -> None:

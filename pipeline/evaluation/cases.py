@@ -1,9 +1,8 @@
-"""The test radiographs that the visual report shows: which they are and how they are drawn."""
+"""The test radiographs of the visual report: which it shows at length, and their pictures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,46 +11,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError, UnreadableError
-from pipeline.evaluation.metrics import ImageScores, image_scores
+from pipeline.evaluation.metrics import ImageScores
 from pipeline.evaluation.scores import confusion
-from pipeline.evaluation.scoring import PREDICTIONS, LabelledPair
-from pipeline.pictures.overlay import draw_overlay, shrink_radiograph
-from pipeline.pictures.pages import encode_png
+from pipeline.evaluation.scoring import PREDICTIONS, PROBABILITIES, LabelledPair
+from pipeline.radiograph.formats.png import parse_png
+from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 
 
 @dataclass(frozen=True)
-class Case:
-    """One test radiograph with its overlay."""
+class CasePictures:
+    """A test radiograph with its masks; all but the radiograph are (H, W), of the mask's size."""
 
-    kind: str
-    """worst, median or best."""
-    rank: int
-    """1 is the first that the report shows of its kind."""
-    image: ImageScores
-    radiograph: bytes
-    """A grey PNG."""
-    overlay: bytes
-    """An RGB PNG."""
-
-    @property
-    def overlay_name(self) -> str:
-        """Path of the overlay below the report's folder."""
-        return f"overlays/{self.kind}-{self.rank:02}.png"
-
-    @property
-    def missed(self) -> float | None:
-        """Missed lung as a share of the reference lung; None without any."""
-        return self._share(self.image.counts.fn)
-
-    @property
-    def extra(self) -> float | None:
-        """Area marked beyond the reference lung as a share of it; None without any."""
-        return self._share(self.image.counts.fp)
-
-    def _share(self, pixels: int) -> float | None:
-        lung = self.image.counts.tp + self.image.counts.fn
-        return pixels / lung if lung else None
+    radiograph: Grey
+    truth: NDArray[np.uint8]
+    """0 and 1, as `prediction`."""
+    prediction: NDArray[np.uint8]
+    probability: NDArray[np.uint8]
+    """Of lung, times 255."""
 
 
 def choose_cases(per_image: pd.DataFrame, count: int) -> dict[str, list[str]]:
@@ -73,32 +50,20 @@ def choose_cases(per_image: pd.DataFrame, count: int) -> dict[str, list[str]]:
     }
 
 
-def draw_cases(
-    root: Path, per_image: pd.DataFrame, pairs: Sequence[LabelledPair], count: int
-) -> list[Case]:
-    """Choose the cases among the `pairs` and draw them from data/ and PREDICTIONS below `root`.
+def read_case(root: Path, pair: LabelledPair, image: ImageScores) -> CasePictures:
+    """Read a case from data/ and artifacts/evaluate below `root`.
 
-    Raises StageError when a prediction is missing or is not the one that was scored, DatasetError
-    when a radiograph or mask is not the one that was split.
+    Raises StageError when a prediction or its probabilities are missing or not the ones that were
+    scored, DatasetError when the radiograph or the mask is not the one that was split.
     """
-    images = {image.image_id: image for image in image_scores(per_image)}
-    files = {pair.image_id: pair for pair in pairs}
-    return [
-        _draw_case(root, files[image_id], images[image_id], kind, rank)
-        for kind, image_ids in choose_cases(per_image, count).items()
-        for rank, image_id in enumerate(image_ids, start=1)
-    ]
-
-
-def _draw_case(root: Path, pair: LabelledPair, image: ImageScores, kind: str, rank: int) -> Case:
     radiograph = read_radiograph(root / "data" / pair.image_path, pair.image_sha256)
     truth = read_mask(root / "data" / pair.mask_path, pair.mask_sha256)
-    overlay = draw_overlay(radiograph, truth, _read_prediction(root, image, truth))
-    return Case(kind, rank, image, encode_png(shrink_radiograph(radiograph)), encode_png(overlay))
+    prediction = _read_prediction(root / PREDICTIONS / f"{image.image_id}.png", image, truth)
+    path = root / PROBABILITIES / f"{image.image_id}.png"
+    return CasePictures(radiograph, truth, prediction, _read_probability(path, truth))
 
 
-def _read_prediction(root: Path, image: ImageScores, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    path = root / PREDICTIONS / f"{image.image_id}.png"
+def _read_prediction(path: Path, image: ImageScores, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
     try:
         prediction = read_mask(path)
     except UnreadableError as error:
@@ -109,3 +74,18 @@ def _read_prediction(root: Path, image: ImageScores, truth: NDArray[np.uint8]) -
             "was scored; run the stage evaluate again",
         )
     return prediction
+
+
+def _read_probability(path: Path, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    try:
+        levels = parse_png(path.read_bytes()).decode().levels
+    except FileNotFoundError:
+        raise StageError(f"{path}: no such file; run the stage evaluate again") from None
+    except UnreadableError as error:
+        raise StageError(f"{path}: {error}; run the stage evaluate again") from None
+    if levels.dtype != np.uint8 or levels.shape != truth.shape:
+        raise StageError(
+            f"{path}: found {levels.dtype} {levels.shape}, expected probabilities as uint8 "
+            f"{truth.shape}; run the stage evaluate again",
+        )
+    return levels

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.lung_sides import SECOND_LUNG, ReferenceLung, Region, reference_lungs
+from pipeline.evaluation.lung_sides import ReferenceLung, Region, reference_lungs
+from pipeline.evaluation.sides import midline
 
 THICK = 0.04
 """Side of the square that a thick error holds, as a share of the lungs' height."""
@@ -72,7 +73,7 @@ def compare_masks(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> Ma
     """
     x, y, width, height = cv2.boundingRect(truth | prediction)
     box = slice(y, y + height), slice(x, x + width)
-    lungs = reference_lungs(truth[box], _midline(truth) - x)
+    lungs = reference_lungs(truth[box], midline(truth) - x)
     truth, prediction = truth[box], prediction[box]
     lung, marked = truth > 0, prediction > 0
     _, labels = cv2.connectedComponents(prediction, connectivity=8)
@@ -92,19 +93,6 @@ def compare_masks(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> Ma
         hull=_hull(truth),
         moved=_movement(lungs, missed, extra),
     )
-
-
-def _midline(truth: NDArray[np.uint8]) -> float:
-    """The column halfway between the centroids of the two largest parts.
-
-    The middle column where the second is less than a tenth of the first.
-    """
-    _, _, stats, centroids = cv2.connectedComponentsWithStats(truth, connectivity=8)
-    areas, columns = stats[1:, cv2.CC_STAT_AREA], centroids[1:, 0]
-    order = np.argsort(-areas, kind="stable")[:2]
-    if len(order) == 2 and areas[order[1]] >= SECOND_LUNG * areas[order[0]]:
-        return float(columns[order].mean())
-    return float(truth.shape[1] - 1) / 2
 
 
 def _enclosed(prediction: NDArray[np.uint8]) -> Region:

@@ -10,6 +10,12 @@ from pipeline.artifacts import Artifact, StrictModel
 REPORT_FILE = Path("artifacts/report/report.json")
 REPORT_PAGE = Path("artifacts/report/index.html")
 """Both below the project's root."""
+STRIPS = "cases"
+"""The folder beside the page with a strip of pictures of each test radiograph.
+
+There may be thousands, and each is a request to MLflow: who judges a report leaves them there, and
+report.json binds them by one hash.
+"""
 
 
 class ReportHashes(StrictModel):
@@ -23,6 +29,13 @@ class ReportHashes(StrictModel):
     """Of the code of the report."""
     metrics_sha256: str
     per_image_sha256: str
+    calibration_sha256: str
+    robustness_sha256: str
+    failure_prediction_sha256: str
+    split_sha256: str
+    """Of split.csv."""
+    params_sha256: str
+    """Of the values of params.yaml, as JSON with sorted keys."""
 
 
 class ShownCase(StrictModel):
@@ -45,6 +58,8 @@ class Report(Artifact, ReportHashes):
 
     index_sha256: str
     """Of the page."""
+    strips_sha256: str
+    """Of the folder of pictures of all cases."""
     test_cases: int
     """Test radiographs that were scored."""
     cases: tuple[ShownCase, ...]

@@ -34,29 +34,44 @@ MANY = 400  # dots of a class beyond which they become one picture inside the SV
 
 def draw_dice(table: pd.DataFrame) -> str:
     """A dot per image of per_image.parquet on a Dice axis, a row per class with its median."""
+    return draw_strips(
+        table, "dice", "Dice (1 = the prediction equals the reference mask)", right=1
+    )
+
+
+def draw_strips(
+    table: pd.DataFrame,
+    column: str,
+    label: str,
+    left: float | None = None,
+    right: float | None = None,
+) -> str:
+    """A dot per image of `table` on an axis of `column`, a row per class with its median."""
     classes = sorted(table["class_name"].unique())
     with rc_context(STYLE):
         figure = Figure(figsize=(5.8, 0.8 + 0.65 * len(classes)), layout="constrained")
         axes = figure.subplots()
         for row, name in enumerate(classes):
-            _strip(axes, row, table.loc[table["class_name"] == name, "dice"].to_numpy())
+            _strip(axes, row, table.loc[table["class_name"] == name, column].to_numpy())
         counts = table["class_name"].value_counts()
         axes.set_yticks(range(len(classes)), [f"{name}\n(n = {counts[name]})" for name in classes])
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_ylim(len(classes) - 0.45, -0.55)
-        axes.set_xlim(right=1.0)
-        axes.set_xlabel("Dice (1 = the prediction equals the reference mask)")
+        axes.set_xlim(left=left, right=right)
+        axes.set_xlabel(label)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        return svg_text(figure)
+        return to_svg(figure)
 
 
-def _strip(axes: Axes, row: int, dice: NDArray[np.float64]) -> None:
+def _strip(axes: Axes, row: int, values: NDArray[np.float64]) -> None:
     # Multiples of the golden ratio spread neighbours evenly, without chance.
-    offset = (np.arange(len(dice)) * 0.618034) % 1 - 0.5
-    height, crowded = row + 0.5 * offset, len(dice) > MANY
-    axes.plot(np.sort(dice), height, "o", color=BLUE, alpha=0.55, clip_on=False, rasterized=crowded)
-    axes.vlines(np.median(dice), row - 0.36, row + 0.36, color=INK, linewidth=2.5)
+    offset = (np.arange(len(values)) * 0.618034) % 1 - 0.5
+    height, crowded = row + 0.5 * offset, len(values) > MANY
+    axes.plot(
+        np.sort(values), height, "o", color=BLUE, alpha=0.55, clip_on=False, rasterized=crowded
+    )
+    axes.vlines(np.median(values), row - 0.36, row + 0.36, color=INK, linewidth=2.5)
 
 
 def draw_distributions(table: pd.DataFrame, column: str, label: str) -> str:
@@ -84,7 +99,7 @@ def draw_distributions(table: pd.DataFrame, column: str, label: str) -> str:
         axes.set_xlabel(label)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        return svg_text(figure)
+        return to_svg(figure)
 
 
 def draw_curves(history: pd.DataFrame, name: Literal["loss", "dice"], best_epoch: int) -> str:
@@ -101,11 +116,11 @@ def draw_curves(history: pd.DataFrame, name: Literal["loss", "dice"], best_epoch
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()
         figure.legend(loc="outside upper center", ncols=3, frameon=False, columnspacing=1.2)
-        return svg_text(figure)
+        return to_svg(figure)
 
 
-def svg_text(figure: Figure) -> str:
-    """The figure as SVG, without a date."""
+def to_svg(figure: Figure) -> str:
+    """The figure as SVG text, the same for the same figure."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

@@ -30,6 +30,7 @@ COLOURS: dict[Area, Colour] = {
 }
 REFERENCE: Colour = (255, 255, 255)
 PREDICTED: Colour = (0, 0, 0)
+PREDICTED_ALONE: Colour = (240, 228, 66)  # yellow of the same palette
 
 AGREEMENT_OPACITY = 0.14
 STRIPE_OPACITY, GAP_OPACITY = 0.7, 0.3  # a lobe that is missed whole can still be read
@@ -38,11 +39,13 @@ DASH = 9  # pixels
 LINE = 2  # pixels
 
 
-def draw_overlay(radiograph: Picture, truth: Mask, prediction: Mask, side: int = SIDE) -> Picture:
+def draw_overlay(
+    radiograph: Picture, truth: Mask, prediction: Mask, side: int = SIDE, line: int = LINE
+) -> Picture:
     """An RGB picture (h, w, 3) of the radiograph with both masks; its shorter side is `side`.
 
     `radiograph` is uint8 (H, W); `truth` and `prediction` are (h', w') with values 0 and 1, in
-    the same frame at any resolution.
+    the same frame at any resolution; outlines are `line` pixels wide.
     """
     size = _scaled(radiograph.shape, side)
     canvas: Picture = cv2.cvtColor(_resize(radiograph, size), cv2.COLOR_GRAY2RGB)
@@ -51,10 +54,27 @@ def draw_overlay(radiograph: Picture, truth: Mask, prediction: Mask, side: int =
     _fill(canvas, lung & ~found, "missed")
     _fill(canvas, found & ~lung, "extra")
     for contour in _contours(lung):
-        _line(canvas, contour)
+        _line(canvas, contour, line)
     for contour in _contours(found):
-        _dashes(canvas, contour)
+        _dashes(canvas, contour, line)
     return canvas
+
+
+def draw_outline(radiograph: Picture, mask: Mask, kind: Outline, side: int) -> Picture:
+    """An RGB picture (h, w, 3) of the radiograph with a thin outline of one mask.
+
+    Alone, a prediction is outlined in a colour that shows on dark lung, too.
+    """
+    size = _scaled(radiograph.shape, side)
+    canvas: Picture = cv2.cvtColor(_resize(radiograph, size), cv2.COLOR_GRAY2RGB)
+    colour = REFERENCE if kind == "reference" else PREDICTED_ALONE
+    cv2.polylines(canvas, _contours(_enlarge(mask, size)), True, colour, 1, cv2.LINE_AA)
+    return canvas
+
+
+def fit_picture(picture: Picture, side: int) -> Picture:
+    """A grey picture, uint8 (h, w), whose shorter side is `side`."""
+    return _resize(picture, _scaled(picture.shape, side))
 
 
 def shrink_radiograph(radiograph: Picture, side: int = SIDE) -> Picture:
@@ -112,11 +132,12 @@ def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     return list(contours)
 
 
-def _line(canvas: Picture, contour: NDArray[np.int32], closed: bool = True) -> None:
-    cv2.polylines(canvas, [contour], closed, REFERENCE, LINE, cv2.LINE_AA)
+def _line(
+    canvas: Picture, contour: NDArray[np.int32], line: int = LINE, closed: bool = True
+) -> None:
+    cv2.polylines(canvas, [contour], closed, REFERENCE, line, cv2.LINE_AA)
 
 
-def _dashes(canvas: Picture, contour: NDArray[np.int32]) -> None:
-    for start in range(0, len(contour), 2 * DASH):
-        dash = contour[start : start + DASH]
-        cv2.polylines(canvas, [dash], False, PREDICTED, LINE, cv2.LINE_AA)
+def _dashes(canvas: Picture, contour: NDArray[np.int32], line: int = LINE) -> None:
+    dashes = [contour[start : start + DASH] for start in range(0, len(contour), 2 * DASH)]
+    cv2.polylines(canvas, dashes, False, PREDICTED, line, cv2.LINE_AA)

@@ -14,7 +14,7 @@ from pipeline.artifacts import first_problem
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, select_split, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE, PER_IMAGE_FILE, Metrics
-from pipeline.evaluation.visual_report import REPORT_FILE, Report
+from pipeline.evaluation.visual_report import REPORT_FILE, STRIPS, Report
 from pipeline.files import sha256_file, sha256_folder
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.inference.released import RELEASE_SHA256, ReleasedModel
@@ -117,7 +117,7 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
     metrics = download(record, f"evaluate/{METRICS_FILE.name}", folder)
     per_image = download(record, f"evaluate/{PER_IMAGE_FILE.name}", folder)
     lock = download(record, "dvc.lock", folder)
-    report_folder = find_artifact(record.client, record.run_id, "report", folder)
+    report_folder = find_artifact(record.client, record.run_id, "report", folder, STRIPS)
     report, problem = _read_report(report_folder)
     judged = {str(SPLIT_FILE): split, str(METRICS_FILE): metrics, str(PER_IMAGE_FILE): per_image}
     judged |= {str(TRAINED / name): released.network / name for name in MODEL_FILES}
@@ -137,7 +137,7 @@ def load_evidence(record: RunRecord, folder: Path) -> Evidence:
         report=report,
         report_problem=problem,
         report_folder=report_folder or folder / "report",
-        report_sha256=sha256_folder(report_folder) if report_folder else "",
+        report_sha256=sha256_folder(report_folder, STRIPS) if report_folder else "",
         dvc_lock=_locked(lock),
         dvc_lock_sha256=sha256_file(lock),
         found_md5={path: md5_file(file) for path, file in judged.items()},

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.metrics import FAILURE
-from pipeline.pictures.charts import BLUE, INK, MANY, ORANGE, STYLE, svg_text
+from pipeline.pictures.charts import BLUE, INK, MANY, ORANGE, STYLE, to_svg
 from pipeline.release.paired_scores import PairedScores, ScoreChange
 
 
@@ -45,7 +45,7 @@ def draw_paired_dice(paired: PairedScores) -> str:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(6))
         figure.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.2)
-        return svg_text(figure)
+        return to_svg(figure)
 
 
 def draw_differences(changes: list[ScoreChange]) -> str:
@@ -68,4 +68,4 @@ def draw_differences(changes: list[ScoreChange]) -> str:
         axes.set_xlabel("Difference of the mean Dice, B − A")
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        return svg_text(figure)
+        return to_svg(figure)

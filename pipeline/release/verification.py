@@ -9,7 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from pipeline.errors import StageError
 from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE_FILE
+from pipeline.evaluation.visual_report import REPORT_FILE, STRIPS, Report
 from pipeline.files import sha256_file, sha256_folder
 from pipeline.inference.released import remove_leftovers
 from pipeline.release.log_writing import remembered
@@ -151,9 +153,20 @@ def _artifacts(
         if found is None:
             yield Finding(where, f"the artifact {path} of its run is missing")
             continue
-        sha256 = sha256_folder(found) if found.is_dir() else sha256_file(found)
+        sha256 = sha256_folder(found, STRIPS) if found.is_dir() else sha256_file(found)
         if sha256 != expected:
             yield Finding(where, f"the artifact {path} of its run was changed")
+        elif found.is_dir() and _strips_changed(found):
+            yield Finding(where, f"the artifact {path}/{STRIPS} of its run was changed")
+
+
+def _strips_changed(report: Path) -> bool:
+    """Whether the pictures of all cases are others than an intact report.json says."""
+    try:
+        expected = Report.read(report / REPORT_FILE.name).strips_sha256
+    except StageError:  # of an earlier version, which had none
+        return False
+    return sha256_folder(report / STRIPS) != expected
 
 
 def _copies(client: MlflowClient, log: ReleaseLog, verifier: Verifier) -> Iterator[Finding]:

@@ -14,13 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.dataset.manifest import MANIFEST, MANIFEST_FILE, QUARANTINE, QUARANTINE_FILE
+from pipeline.dataset.validation.counting import summarise_validation
 from pipeline.dataset.validation.drift import read_previous, shift_table
 from pipeline.dataset.validation.expectations import ValidationResult, check_expectations
 from pipeline.dataset.validation.gallery import write_page
-from pipeline.dataset.validation.validation_summary import (
-    VALIDATION_SUMMARY_FILE,
-    ValidationSummary,
-)
+from pipeline.dataset.validation.validation_summary import VALIDATION_SUMMARY_FILE
 from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder
@@ -49,7 +47,7 @@ def run(params: Params, root: Path) -> str:
             shutil.copytree(docs, folder / "data_docs")
             MANIFEST.write(folder / MANIFEST_FILE.name, manifest)
             QUARANTINE.write(folder / QUARANTINE_FILE.name, quarantine)
-            summary = ValidationSummary.of(tables, result)
+            summary = summarise_validation(tables, result)
             summary.write(folder / VALIDATION_SUMMARY_FILE.name)
             write_page(folder / "page", root / "data", tables, params.validate_)
     log_problems(quarantine, result)

@@ -232,8 +232,13 @@ def download(record: RunRecord, path: str, folder: Path) -> Path:
     return found
 
 
-def find_artifact(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path | None:
-    """Download an artifact of an MLflow run, a file or a folder; None when there is none."""
+def find_artifact(
+    client: MlflowClient, run_id: str, path: str, folder: Path, without: str = ""
+) -> Path | None:
+    """Download an artifact of an MLflow run, a file or a folder; None when there is none.
+
+    What a folder holds as `without` is left where it is.
+    """
     from mlflow.exceptions import MlflowException
 
     parent = path.rpartition("/")[0]
@@ -245,4 +250,11 @@ def find_artifact(client: MlflowClient, run_id: str, path: str, folder: Path) ->
         raise
     if path not in [file.path for file in listed]:
         return None
-    return Path(client.download_artifacts(run_id, path, str(folder)))
+    if not without:
+        return Path(client.download_artifacts(run_id, path, str(folder)))
+    target = folder / path
+    target.mkdir(parents=True)
+    for file in client.list_artifacts(run_id, path):
+        if file.path != f"{path}/{without}":
+            client.download_artifacts(run_id, file.path, str(target))
+    return target

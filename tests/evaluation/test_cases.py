@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.cases import Case, choose_cases
-from pipeline.evaluation.scores import Counts
-from tests.evaluation.images import image_of
+from pipeline.evaluation.cases import choose_cases
 
 
 def table_of(dice: list[float]) -> pd.DataFrame:
@@ -53,19 +50,3 @@ def test_no_worst_case_is_better_than_a_median_one_and_none_of_those_than_a_best
 
     assert worst.max() <= median.min()
     assert median.max() <= best.min()
-
-
-@pytest.mark.parametrize(
-    ("counts", "missed", "extra"),
-    [
-        (Counts(tp=80, fp=10, fn=20, tn=90), 0.2, 0.1),
-        (Counts(tp=0, fp=10, fn=0, tn=90), None, None),
-    ],
-)
-def test_missed_and_extra_area_are_shares_of_the_reference_lung(
-    counts: Counts, missed: float | None, extra: float | None
-) -> None:
-    image = image_of("N/1", counts)
-    case = Case("worst", 1, image, b"", b"")
-
-    assert (case.missed, case.extra) == (missed, extra)

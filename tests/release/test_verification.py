@@ -315,6 +315,11 @@ TAMPERING: dict[str, tuple[Callable[[Registry], object], str, str]] = {
         "version 2",
         "its file MLmodel is missing",
     ),
+    "a strip of the report replaced": (
+        lambda one: one.stored("COVID-1.jpg").write_bytes(b"other"),
+        "version 2",
+        "the artifact report/cases of its run was changed",
+    ),
     "report replaced": (
         lambda one: one.stored("report.json").write_bytes(b"other"),
         "version 2",

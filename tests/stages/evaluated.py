@@ -10,8 +10,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.dataset.layout import list_dataset
+from pipeline.dataset.layout import Quarantined, list_dataset
+from pipeline.dataset.manifest import QUARANTINE, QUARANTINE_FILE, quarantine_table
+from pipeline.dataset.splits.split_summary import SPLIT_SUMMARY_FILE, summarise_split
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
+from pipeline.dataset.validation.validation_summary import (
+    VALIDATION_SUMMARY_FILE,
+    ValidationSummary,
+)
+from pipeline.evaluation.calibration import CALIBRATION, CALIBRATION_FILE, calibration_table
+from pipeline.evaluation.failure_prediction import (
+    FAILURE_PREDICTION,
+    FAILURE_PREDICTION_FILE,
+    rank_failures,
+)
 from pipeline.evaluation.metrics import (
     METRICS_FILE,
     PER_IMAGE,
@@ -19,13 +31,20 @@ from pipeline.evaluation.metrics import (
     Metrics,
     per_image_table,
 )
-from pipeline.evaluation.scoring import answer_pairs, score_answer, write_answer
+from pipeline.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_FILE, robustness_table
 from pipeline.files import sha256_file
 from pipeline.inference.model_files import MODEL_FILES
-from pipeline.model.training_history import HISTORY, HISTORY_FILE, TRAINED
-from pipeline.params import EvaluateParams
+from pipeline.model.training_history import (
+    HISTORY,
+    HISTORY_FILE,
+    TRAIN_SUMMARY_FILE,
+    TRAINED,
+    TrainSummary,
+)
+from pipeline.params import EvaluateParams, SplitParams
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import pixel_sha256, read_radiograph
+from pipeline.stages.evaluate import Found, evaluate_pairs
 from tests.conftest import write_dataset
 
 PARAMS = EvaluateParams(threshold=0.5, batch_size=4, robustness_cases=2)
@@ -83,13 +102,50 @@ def write_evaluated(root: Path, test: int, **classes: int) -> None:
 
 def write_scores(root: Path, rows: list[SplitRow]) -> None:
     """Score the radiographs of `rows` and write what the report stage reads of it."""
-    scored = []
-    for pair, answer in answer_pairs(StandIn(), rows, root / "data", PARAMS):
-        write_answer(root / METRICS_FILE.parent, pair.image_id, answer)
-        scored.append(score_answer(pair, answer))
-    table = per_image_table(scored)
-    PER_IMAGE.write(root / PER_IMAGE_FILE, table)
-    Metrics.of(table).write(root / METRICS_FILE)
+    folder = root / METRICS_FILE.parent
+    write_results(folder, evaluate_pairs(StandIn(), rows, root / "data", PARAMS, folder))
+    write_counts(root)
+
+
+def write_results(folder: Path, found: Found) -> None:
+    """The tables of the evaluate stage."""
+    table, robustness = per_image_table(found.scores), robustness_table(found.changed)
+    PER_IMAGE.write(folder / PER_IMAGE_FILE.name, table)
+    CALIBRATION.write(folder / CALIBRATION_FILE.name, calibration_table(found.bins))
+    ROBUSTNESS.write(folder / ROBUSTNESS_FILE.name, robustness)
+    ranked = rank_failures(table, robustness)
+    FAILURE_PREDICTION.write(folder / FAILURE_PREDICTION_FILE.name, ranked)
+    Metrics.of(table).write(folder / METRICS_FILE.name)
+
+
+def write_counts(root: Path) -> None:
+    """What validate and split count, of the rows of split.csv."""
+    rows = SPLIT.read(root / SPLIT_FILE)
+    summary = summarise_split(
+        rows.assign(position=0.5, patient=""),
+        {"pixels": 0, "near_duplicates": 0, "origin": 0},
+        SplitParams(
+            val=0.15,
+            test=0.15,
+            near_duplicate_distance=72,
+            max_source_pairs=30,
+            collections=[],
+        ),
+    )
+    summary.write(root / SPLIT_SUMMARY_FILE)
+    refused = Quarantined("", "Normal/images/broken.png", "truncated", "ends early", "export again")
+    QUARANTINE.write(root / QUARANTINE_FILE, quarantine_table([refused]))
+    ValidationSummary(
+        pairs=len(rows),
+        quarantined=1,
+        reasons={"truncated": 1},
+        flags={"one_lung": 2},
+        classes=rows["class_name"].value_counts().to_dict(),
+        median_lung_area={},
+        shifts={},
+        critical=0,
+        warnings=0,
+    ).write(root / VALIDATION_SUMMARY_FILE)
 
 
 def write_training(root: Path) -> None:
@@ -102,3 +158,13 @@ def write_training(root: Path) -> None:
     history = history.assign(dice=dice, val_dice=dice, iou=dice, val_iou=dice)
     history = history.assign(accuracy=dice, val_accuracy=dice, learning_rate=0.001)
     HISTORY.write(root / HISTORY_FILE, history)
+    TrainSummary(
+        epochs=4,
+        best_epoch=3,
+        best_val_loss=0.2,
+        best_val_dice=0.8,
+        best_val_iou=0.8,
+        best_val_accuracy=0.8,
+        network_parameters=1234,
+        onnx_max_difference=0.0,
+    ).write(root / TRAIN_SUMMARY_FILE)
