@@ -142,7 +142,7 @@ class EvaluateParams(Section):
     threshold: Annotated[float, Field(gt=0, lt=1)]
     batch_size: Count
     robustness_cases: Annotated[int, Field(ge=0)]
-    """Test radiographs, from the classes in turn, that are predicted again in 40 changed forms."""
+    """Test radiographs, from the classes in turn, that are predicted again in 41 changed forms."""
 
 
 class ReportParams(Section):

@@ -36,7 +36,7 @@ class Ranking:
     """A row of failure_prediction.csv: how well one score ranks a set of radiographs."""
 
     radiographs: str
-    """`test`, or `corrupted`: one strong change of each, drawn among all kinds."""
+    """`test`, or `corrupted`: each strongly moved and shaded, by changes drawn by its name."""
     score: str
     cases: int
     """Radiographs that have the score."""

@@ -133,3 +133,5 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
     "resolution": Perturbation((3, 6, 12), "times coarser", _greys(_coarse)),
 }
 GRADES = (1, 2, 3)
+MOVEMENTS = ("crop", "rotation", "shift")
+SHADINGS = tuple(name for name in PERTURBATIONS if name not in MOVEMENTS)

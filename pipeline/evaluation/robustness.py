@@ -20,7 +20,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.evaluation.confidence import contour_entropy, soft_dice
-from pipeline.evaluation.perturbations import GRADES, PERTURBATIONS, bend, move, rotation
+from pipeline.evaluation.perturbations import (
+    GRADES,
+    MOVEMENTS,
+    PERTURBATIONS,
+    SHADINGS,
+    bend,
+    move,
+    rotation,
+)
 from pipeline.evaluation.scores import confusion, score
 from pipeline.evaluation.scoring import Answer, LabelledPair, binarise
 from pipeline.inference.segmenter import Segmenter
@@ -44,9 +52,10 @@ class Changed:
     grade: int
     """1, 2 or 3; 0 is the radiograph as it is."""
     strength: float
+    """0 for the radiograph as it is and for the twin, as their unit is empty."""
     unit: str
     twin: int
-    """1 for the one change of each radiograph that failures are predicted on, too."""
+    """1 for the radiograph's twin, which failures are predicted on: moved and shaded, strongly."""
     dice: float
     soft_dice: float
     contour_entropy: float
@@ -74,25 +83,42 @@ def choose_radiographs(pairs: Sequence[LabelledPair], count: int) -> set[str]:
 def change_radiograph(
     predictor: Segmenter, pair: LabelledPair, answer: Answer, threshold: float
 ) -> Iterator[Changed]:
-    """The answers to a radiograph as it is and to each change of it; raises StageError."""
+    """The answers to a radiograph as it is, to each change of it, and to its twin.
+
+    Raises StageError when a probability is not finite.
+    """
     size = (answer.truth.shape[0], answer.truth.shape[1])
-    twin = sorted(PERTURBATIONS)[zlib.crc32(pair.image_id.encode()) % len(PERTURBATIONS)]
+
+    def asked(image: Grey, truth: NDArray[np.uint8]) -> Answer:
+        (lung,) = predictor.predict([image], [size])
+        return Answer(image, truth, lung, binarise(lung, threshold, pair.image_id))
+
     stable = agreement(predictor, answer.image, size, threshold, pair.image_id)
-    yield _changed(pair, answer, "none", 0, stable)
+    yield _changed(pair, answer, "none", 0, tta_dice=stable)
     for name, perturbation in PERTURBATIONS.items():
         for grade in GRADES:
-            image, truth = perturbation.apply(answer.image, answer.truth, grade)
-            (lung,) = predictor.predict([image], [size])
-            mask = binarise(lung, threshold, pair.image_id)
-            chosen = name == twin and grade == GRADES[-1]
-            stable = (
-                agreement(predictor, image, size, threshold, pair.image_id) if chosen else math.nan
-            )
-            yield _changed(pair, Answer(image, truth, lung, mask), name, grade, stable, chosen)
+            changed = asked(*perturbation.apply(answer.image, answer.truth, grade))
+            yield _changed(pair, changed, name, grade)
+    moved, shaded = twin_changes(pair.image_id)
+    image, truth = PERTURBATIONS[moved].apply(answer.image, answer.truth, GRADES[-1])
+    changed = asked(*PERTURBATIONS[shaded].apply(image, truth, GRADES[-1]))
+    stable = agreement(predictor, changed.image, size, threshold, pair.image_id)
+    yield _changed(pair, changed, f"{moved}, {shaded}", GRADES[-1], tta_dice=stable, twin=1)
+
+
+def twin_changes(image_id: str) -> tuple[str, str]:
+    """The movement and the change of grey values that make a radiograph's twin, by its name."""
+    chosen = zlib.crc32(image_id.encode())
+    return MOVEMENTS[chosen % len(MOVEMENTS)], SHADINGS[chosen // 7 % len(SHADINGS)]
 
 
 def _changed(
-    pair: LabelledPair, answer: Answer, name: str, grade: int, stable: float, twin: bool = False
+    pair: LabelledPair,
+    answer: Answer,
+    name: str,
+    grade: int,
+    tta_dice: float = math.nan,
+    twin: int = 0,
 ) -> Changed:
     known = PERTURBATIONS.get(name)
     return Changed(
@@ -103,11 +129,11 @@ def _changed(
         grade=grade,
         strength=known.strengths[grade - 1] if known else 0.0,
         unit=known.unit if known else "",
-        twin=int(twin),
+        twin=twin,
         dice=score(confusion(answer.mask, answer.truth)).dice,
         soft_dice=soft_dice(answer.probability, answer.mask),
         contour_entropy=contour_entropy(answer.probability, answer.mask),
-        tta_dice=stable,
+        tta_dice=tta_dice,
     )
 
 

@@ -19,6 +19,10 @@ LABELS = ("class_name", "group", "source")
 """Columns that say what a radiograph is; the last one only tables of later versions have."""
 
 
+NAMED = 6
+"""Columns of one table alone that a note names."""
+
+
 @dataclass(frozen=True)
 class ComparedModel:
     """One of the two that are compared: its scores, and what predicts if it can be had."""
@@ -149,8 +153,12 @@ def _keyed(model: ComparedModel) -> pd.DataFrame:
 
 
 def _measures(table: pd.DataFrame) -> list[str]:
-    """The columns of scores: counts of pixels are whole numbers, and no measures."""
-    return [str(name) for name in table.columns if pd.api.types.is_float_dtype(table[name])]
+    """The columns of scores: counts of pixels are whole numbers, and a spacing is no score."""
+    return [
+        str(name)
+        for name in table.columns
+        if pd.api.types.is_float_dtype(table[name]) and name != "spacing"
+    ]
 
 
 def _finite(scores: pd.DataFrame) -> pd.DataFrame:
@@ -190,7 +198,8 @@ def _column_notes(a: pd.DataFrame, b: pd.DataFrame, measures: list[str]) -> Iter
     for letter, table in (("A", a), ("B", b)):
         own = [name for name in _measures(table) if name not in measures]
         if own:
-            yield f"Only {letter} has {', '.join(own)}: not compared."
+            more = f" and {len(own) - NAMED} more" if len(own) > NAMED else ""
+            yield f"Only {letter} has {', '.join(own[:NAMED])}{more}: not compared."
 
 
 def _split_notes(models: tuple[ComparedModel, ComparedModel], kept: pd.Index[Any]) -> Iterator[str]:

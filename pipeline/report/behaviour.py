@@ -116,7 +116,7 @@ def _map(class_name: str, errors: list[AlignedErrors | None]) -> ClassMap:
 
 def try_robustness(inputs: ReportInputs) -> Robustness:
     """The curves of robustness.parquet, and how far each kind of change lowers the Dice."""
-    table = inputs.robustness
+    table = inputs.robustness[inputs.robustness["twin"] == 0]
     if table.empty:
         return Robustness(0, None, [])
     unchanged = table[table["perturbation"] == UNCHANGED]

@@ -13,6 +13,7 @@ from pipeline.evaluation.robustness import (
     change_radiograph,
     choose_radiographs,
     robustness_table,
+    twin_changes,
 )
 from pipeline.evaluation.scores import confusion, score
 from pipeline.evaluation.scoring import Answer
@@ -104,8 +105,9 @@ def test_every_change_of_a_radiograph_has_a_row_and_one_is_the_twin() -> None:
 
     table = robustness_table(change_radiograph(Dark(), pair, answer, 0.5))
 
-    assert len(table) == 1 + len(PERTURBATIONS) * len(GRADES)
-    assert table["twin"].sum() == 1
+    assert len(table) == 1 + len(PERTURBATIONS) * len(GRADES) + 1
+    assert table["twin"].tolist()[-2:] == [0, 1]
+    assert table["perturbation"].iloc[-1] == ", ".join(twin_changes(pair.image_id))
     assert table["tta_dice"].notna().sum() == 2
     assert table.iloc[0][["perturbation", "grade", "dice"]].tolist() == ["none", 0, 1]
     assert table["dice"].between(0, 1).all()

@@ -110,14 +110,15 @@ def test_a_table_without_dice_is_refused() -> None:
 
 def test_an_earlier_table_is_compared_in_what_it_has() -> None:
     before = score_table(DICE)[["image_id", "pixel_sha256", "dice"]]
-    after = score_table(BETTER).assign(distance=np.inf, source="clinic")
+    after = score_table(BETTER)[["image_id", "class_name", "pixel_sha256", "group", "dice", "iou"]]
+    after = after.assign(distance=np.inf, source="clinic")
 
     paired = pair_scores(model(before, split=None), model(after))
 
     assert {change.measure for change in paired.changes} == {"dice"}
     assert [change.part for change in paired.changes] == ["all", "COVID", "Normal"]
     assert paired.notes == (
-        "Only B has accuracy, iou, precision, recall, specificity, distance: not compared.",
+        "Only B has iou, distance: not compared.",
         "A has no split.csv: whether it learned from these is not known.",
     )
     bare = pair_scores(model(before), model(before.assign(dice=0.5)))
@@ -125,6 +126,16 @@ def test_an_earlier_table_is_compared_in_what_it_has() -> None:
         bare.notes
     )
     assert set(bare.labels["class_name"]) == {"COVID", "Normal"}
+
+
+def test_a_note_names_a_few_of_many_columns() -> None:
+    before = score_table(DICE)[["image_id", "pixel_sha256", "dice"]]
+
+    (note, *_) = pair_scores(model(before, split=None), model(score_table(BETTER))).notes
+
+    assert note.startswith("Only B has accuracy, iou, ")
+    assert note.endswith(" more: not compared.")
+    assert "spacing" not in note
 
 
 def test_sources_are_compared_too_and_what_is_no_number_is_not() -> None:

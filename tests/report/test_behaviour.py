@@ -62,7 +62,13 @@ def inputs(failures: int, good: int, robustness: pd.DataFrame) -> Any:
     return Inputs(per_image_table(images), robustness, empty)
 
 
-TWINS = answers(("none", 0, 0.97, 0), ("rotation", 3, 0.7, 1), ("noise", 3, 0.95, 1))
+TWINS = answers(
+    ("none", 0, 0.97, 0),
+    ("rotation", 3, 0.7, 0),
+    ("noise", 3, 0.95, 0),
+    ("rotation, noise", 3, 0.6, 1),
+    ("shift, blur", 3, 0.95, 1),
+)
 
 
 @pytest.mark.parametrize(
