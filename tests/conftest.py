@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[1]
 quiet_libraries()
 
 # How long an example takes says more about the machine's load than about the code.
-settings.register_profile("thorough", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=50)
 settings.register_profile("quick", deadline=None, max_examples=25)
 
 

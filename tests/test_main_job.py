@@ -38,6 +38,8 @@ QUICK = {
     "gate.min_worst_class_dice": 0.01,
     "gate.min_report_cases": 3,
     "gate.max_failures": 1.0,
+    "gate.max_hd95": 1000,
+    "gate.max_ece": 1.0,
     "gate.max_drop": 1.0,
     "gate.max_drift": 1.0,
 }

@@ -476,7 +476,7 @@ dice_values = st.lists(st.floats(0.85, 1.0), min_size=8, max_size=8)
 tables = st.tuples(dice_values, dice_values).map(lambda one: dict(zip(CLASSES, one, strict=True)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables, tables)
 def test_a_passed_candidate_meets_every_bound(
     tmp_path: Path,
@@ -501,7 +501,7 @@ def test_a_passed_candidate_meets_every_bound(
     assert (failed(checks) == []) == bool(good)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables, tables, st.lists(st.floats(0, 1), min_size=16, max_size=16), st.integers(1, 8))
 def test_a_better_candidate_never_fails_where_a_worse_one_passes(
     tmp_path: Path,
@@ -531,7 +531,7 @@ def test_a_better_candidate_never_fails_where_a_worse_one_passes(
     assert failed(worse_checks) or not failed(better_checks)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(sorted(ATTACKS)),
     dice=tables,
