@@ -25,7 +25,8 @@ from scipy import ndimage
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.splits.table import SplitRow
 from pipeline.evaluation.boundary import border_scores
-from pipeline.evaluation.metrics import Metrics, per_image_table
+from pipeline.evaluation.metrics import Metrics
+from pipeline.evaluation.per_image import per_image_table
 from pipeline.evaluation.scoring import Answer, score_answer
 from pipeline.radiograph.reading import read_mask
 

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, select_split, split_rows
-from pipeline.evaluation.metrics import mean_scores, per_image_table
+from pipeline.evaluation.metrics import mean_scores
+from pipeline.evaluation.per_image import per_image_table
 from pipeline.evaluation.scoring import score_images
 from pipeline.inference.graph import INPUT, cut_graph, read_graph
 from pipeline.inference.predictor import Predictor

@@ -30,7 +30,8 @@ import numpy as np
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow
 from pipeline.dataset.synthetic.phantom import radiograph
 from pipeline.evaluation.confidence import bin_pixels
-from pipeline.evaluation.metrics import METRICS_FILE, ImageScores
+from pipeline.evaluation.metrics import METRICS_FILE
+from pipeline.evaluation.per_image import ImageScores
 from pipeline.evaluation.scoring import (
     PREDICTIONS,
     PROBABILITIES,

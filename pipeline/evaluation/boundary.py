@@ -47,7 +47,7 @@ def border_scores(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Bo
     # Nothing outside of the box of both borders is near to any of them.
     x, y, width, height = cv2.boundingRect(prediction | truth)
     box = (slice(y, y + height), slice(x, x + width))
-    ours, theirs = _border(prediction[box]), _border(truth[box])
+    ours, theirs = border_of(prediction[box]), border_of(truth[box])
     distances = np.concatenate([_to(theirs)[ours], _to(ours)[theirs]])
     return BorderScores(
         hd95=float(np.percentile(distances, 95)),
@@ -56,7 +56,8 @@ def border_scores(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Bo
     )
 
 
-def _border(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def border_of(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The border pixels of a mask (H, W), values 0 and 1."""
     inner = cv2.erode(mask, CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     border: NDArray[np.bool_] = mask > inner
     return border
@@ -64,9 +65,9 @@ def _border(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _to(border: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The distance of each pixel to the nearest one of a border."""
-    squared = cv2.distanceTransform(
+    rounded = cv2.distanceTransform(
         (~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     ).astype(np.float64)
     # OpenCV computes in 32 bits; between pixels the square is a whole number.
-    exact: NDArray[np.float64] = np.sqrt(np.rint(squared**2))
+    exact: NDArray[np.float64] = np.sqrt(np.rint(rounded**2))
     return exact

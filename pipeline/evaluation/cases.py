@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError, UnreadableError
-from pipeline.evaluation.metrics import ImageScores
+from pipeline.evaluation.per_image import ImageScores
 from pipeline.evaluation.scores import confusion
 from pipeline.evaluation.scoring import PREDICTIONS, PROBABILITIES, LabelledPair
 from pipeline.radiograph.formats.png import parse_png

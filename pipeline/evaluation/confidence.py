@@ -17,11 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.boundary import CROSS
+from pipeline.evaluation.boundary import border_of
 
 BINS = 15
 
@@ -99,5 +98,4 @@ def contour_entropy(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -
     """Entropy of probabilities (H, W), 0..1, by the border's length of the mask made of them."""
     p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
     bits = float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).sum())
-    inner = cv2.erode(mask, CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return bits / max(1, int(np.count_nonzero(mask > inner)))
+    return bits / max(1, int(np.count_nonzero(border_of(mask))))

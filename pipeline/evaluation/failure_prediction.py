@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.per_image import FAILURE
 from pipeline.table_files import TableFile, columns_of, table_of
 
 FAILURE_PREDICTION_FILE = Path("artifacts/evaluate/failure_prediction.csv")
@@ -63,23 +63,30 @@ def rank_failures(per_image: pd.DataFrame, robustness: pd.DataFrame) -> pd.DataF
 
 
 def _rankings(name: str, table: pd.DataFrame) -> Iterator[Ranking]:
-    for score, sign in SURENESS.items():
-        known = table[table[score].notna()]
-        if known.empty:
+    for score in SURENESS:
+        sureness, risk = sureness_and_risk(table, score)
+        if not len(risk):
             continue
-        sureness = sign * known[score].to_numpy(np.float64)
-        risk = 1 - known["dice"].to_numpy(np.float64)
         failed = risk > 1 - FAILURE
         yield Ranking(
             radiographs=name,
             score=score,
-            cases=len(known),
+            cases=len(risk),
             failures=int(failed.sum()),
             auroc=auroc(sureness, failed),
             aurc=float(risk_coverage(sureness, risk).mean()),
             least_aurc=float(risk_coverage(-risk, risk).mean()),
             chance_aurc=float(risk.mean()),
         )
+
+
+def sureness_and_risk(
+    table: pd.DataFrame, score: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How sure a score is (high: sure) and 1 - Dice, each (n,), of the rows that have the score."""
+    known = table[table[score].notna()]
+    sureness = SURENESS[score] * known[score].to_numpy(np.float64)
+    return sureness, 1 - known["dice"].to_numpy(np.float64)
 
 
 def auroc(sureness: NDArray[np.float64], failed: NDArray[np.bool_]) -> float:

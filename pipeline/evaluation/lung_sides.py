@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluation.sides import SECOND_PART
+
 Side = Literal["right", "left"]
 Region = NDArray[np.bool_]
-
-SECOND_LUNG = 0.1
-"""Share of the largest part that a part needs to be the second lung, or to widen a lung's box."""
 
 JOINED = 0.25
 """Share of a part that must lie on either side of the midline for it to be both lungs."""
@@ -33,7 +32,8 @@ class ReferenceLung:
     mask: Region
     box: tuple[int, int, int, int]
     """First row, last row + 1, first column, last column + 1; without stray parts."""
-    midline: float
+    midline: int
+    """The first column of the patient's left."""
 
     @property
     def height(self) -> int:
@@ -96,7 +96,7 @@ class ReferenceLung:
         }
 
 
-def reference_lungs(truth: NDArray[np.uint8], midline: float) -> tuple[ReferenceLung, ...]:
+def reference_lungs(truth: NDArray[np.uint8], midline: int) -> tuple[ReferenceLung, ...]:
     """The right and the left lung of a mask (H, W), 0 and 1, as far as they are there.
 
     A part belongs to the side of its centroid. One that has a quarter or more of its area on
@@ -106,7 +106,7 @@ def reference_lungs(truth: NDArray[np.uint8], midline: float) -> tuple[Reference
     if count == 1:
         return ()
     areas = np.append(0, stats[1:, cv2.CC_STAT_AREA])  # the first is what is no lung
-    large = areas >= SECOND_LUNG * areas.max()
+    large = areas >= SECOND_PART * areas.max()
     sides = np.where(centroids[:, 0] < midline, 1, 2).astype(np.uint8)
     sides[0] = 0
     side_of = sides[labels]
@@ -122,8 +122,8 @@ def reference_lungs(truth: NDArray[np.uint8], midline: float) -> tuple[Reference
     return tuple(lungs)
 
 
-def _cut(side_of: NDArray[np.uint8], part: Region, midline: float) -> None:
-    right = np.count_nonzero(part[:, : int(np.ceil(midline))])
+def _cut(side_of: NDArray[np.uint8], part: Region, midline: int) -> None:
+    right = np.count_nonzero(part[:, :midline])
     whole = np.count_nonzero(part)
     if JOINED * whole <= right <= (1 - JOINED) * whole:
         left = np.arange(part.shape[1])[None, :] >= midline

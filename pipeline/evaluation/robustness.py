@@ -38,6 +38,8 @@ from pipeline.table_files import TableFile, columns_of, table_of
 ROBUSTNESS_FILE = Path("artifacts/evaluate/robustness.parquet")
 """Below the project's root."""
 
+UNCHANGED = "none"
+"""The perturbation of a radiograph as it is."""
 DARKER, BRIGHTER, TURN = 1.3, 0.77, 4.0
 
 
@@ -94,7 +96,7 @@ def change_radiograph(
         return Answer(image, truth, lung, binarise(lung, threshold, pair.image_id))
 
     stable = agreement(predictor, answer.image, size, threshold, pair.image_id)
-    yield _changed(pair, answer, "none", 0, tta_dice=stable)
+    yield _changed(pair, answer, UNCHANGED, 0, tta_dice=stable)
     for name, perturbation in PERTURBATIONS.items():
         for grade in GRADES:
             changed = asked(*perturbation.apply(answer.image, answer.truth, grade))

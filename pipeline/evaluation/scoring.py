@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +14,8 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.evaluation.boundary import border_scores
-from pipeline.evaluation.confidence import bin_pixels, measure_confidence
-from pipeline.evaluation.metrics import Agreement, ImageScores
+from pipeline.evaluation.confidence import Bins, bin_pixels, measure_confidence
+from pipeline.evaluation.per_image import Agreement, ImageScores
 from pipeline.evaluation.scores import confusion
 from pipeline.evaluation.sides import midline, sides_of
 from pipeline.inference.segmenter import Segmenter
@@ -83,6 +84,11 @@ class Answer:
     probability: NDArray[np.float32]
     mask: NDArray[np.uint8]
 
+    @cached_property
+    def bins(self) -> Bins:
+        """The pixels by their probability."""
+        return bin_pixels(self.probability, self.truth)
+
 
 def score_images(
     predictor: Segmenter, pairs: Sequence[LabelledPair], data: Path, params: EvaluateParams
@@ -126,12 +132,7 @@ def score_answer(pair: LabelledPair, answer: Answer) -> ImageScores:
         both=_agreement(answer.mask, answer.truth),
         left=_agreement(found["left"], lung["left"]),
         right=_agreement(found["right"], lung["right"]),
-        confidence=measure_confidence(
-            answer.probability,
-            answer.truth,
-            answer.mask,
-            bin_pixels(answer.probability, answer.truth),
-        ),
+        confidence=measure_confidence(answer.probability, answer.truth, answer.mask, answer.bins),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SECOND_PART = 0.1
-"""Least area of the second largest part, as a share of the largest, to be a lung of its own."""
+"""Least area of a part, as a share of the largest, to be a lung of its own and no stray."""
 
 
 def midline(truth: NDArray[np.uint8]) -> int:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pictures.overlay import SIDE, Mask, Picture
+from pipeline.pictures.overlay import SIDE, Mask, Picture, fit_picture
+from pipeline.pictures.strips import colour_share
 
 OPACITY = 0.15, 0.65
 """Of the colour where the map is 0 and where it is largest, so that the anatomy stays readable."""
@@ -26,14 +27,12 @@ def draw_heatmap(
     `radiograph` is uint8 (H, W); `heat`, 0 and more, and `prediction`, 0 and 1, are of any
     resolution, in the same frame. The largest value of `heat` has the last colour.
     """
-    scale = side / min(radiograph.shape)
-    width, height = (round(radiograph.shape[axis] * scale) for axis in (1, 0))
-    size = width, height
-    smooth = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    grey = cv2.cvtColor(cv2.resize(radiograph, size, interpolation=smooth), cv2.COLOR_GRAY2RGB)
+    fitted = fit_picture(radiograph, side)
+    size = fitted.shape[1], fitted.shape[0]
+    grey = cv2.cvtColor(fitted, cv2.COLOR_GRAY2RGB)
     spread = cv2.resize(heat / max(float(heat.max()), 1e-12), size, interpolation=cv2.INTER_LINEAR)
     level = np.rint(spread.clip(0, 1) * 255).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB)
+    colours = colour_share(level)
     opacity = (OPACITY[0] + (OPACITY[1] - OPACITY[0]) * level / 255)[..., None]
     canvas: Picture = np.rint(grey * (1 - opacity) + colours * opacity).astype(np.uint8)
     share = cv2.resize(prediction.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 MIN_AGREEMENT = 0.8
@@ -79,18 +80,10 @@ def map_failure(checks: Mapping[str, float]) -> str:
 
 def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Spearman's correlation, -1..1, of the values of two maps; 0 where one is constant."""
-    ranks = [_ranks(values.ravel()) for values in (one, other)]
-    deviations = [rank - rank.mean() for rank in ranks]
-    scale = float(np.sqrt((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum()))
-    return float((deviations[0] * deviations[1]).sum()) / scale if scale > 0 else 0.0
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return ranks
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    ranks = [pd.Series(values.ravel()).rank() for values in (one, other)]
+    return float(ranks[0].corr(ranks[1]))
 
 
 def _band(lung: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.dataset.splits.table import split_rows, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
-from pipeline.evaluation.metrics import PER_IMAGE_FILE, per_image_table
+from pipeline.evaluation.per_image import PER_IMAGE_FILE, per_image_table
 from pipeline.evaluation.scoring import score_images
 from pipeline.files import sha256_file
 from pipeline.release.evidence import Evidence

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.dataset.splits.table import SPLIT_FILE
 from pipeline.errors import ReleaseError, StageError
-from pipeline.evaluation.metrics import PER_IMAGE_FILE
+from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.files import sha256_file
 from pipeline.inference.segmenter import Segmenter
 from pipeline.params import read_yaml

@@ -7,7 +7,7 @@ from typing import get_args
 
 from pipeline.errors import ReleaseError
 from pipeline.evaluation.intervals import RESAMPLES
-from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.per_image import FAILURE
 from pipeline.files import atomic_path
 from pipeline.pictures.overlay import Area, Outline, draw_swatch
 from pipeline.pictures.pages import encode_png, load_template

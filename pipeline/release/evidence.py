@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from pipeline.artifacts import first_problem
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, select_split, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
-from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE, PER_IMAGE_FILE, Metrics
+from pipeline.evaluation.metrics import METRICS_FILE, Metrics
+from pipeline.evaluation.per_image import PER_IMAGE, PER_IMAGE_FILE
 from pipeline.evaluation.visual_report import REPORT_FILE, STRIPS, Report
 from pipeline.files import sha256_file, sha256_folder
 from pipeline.inference.model_files import MODEL_FILES, model_sha256

@@ -14,7 +14,8 @@ import pandas as pd
 from pipeline.dataset.splits.table import data_sha256
 from pipeline.errors import UnreadableError
 from pipeline.evaluation.confidence import Confidence
-from pipeline.evaluation.metrics import IDENTITY, PARTS, differing_metrics, flat_numbers
+from pipeline.evaluation.metrics import differing_metrics, flat_numbers
+from pipeline.evaluation.per_image import IDENTITY, PARTS
 from pipeline.evaluation.scores import Counts, area_error, score
 from pipeline.evaluation.visual_report import REPORT_PAGE, Report, ShownCase
 from pipeline.files import sha256_file

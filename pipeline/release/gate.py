@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.per_image import FAILURE
 from pipeline.evaluation.scores import SCORES
 from pipeline.params import GateParams, check_params, parse_yaml
 from pipeline.release.bounds import Bounds, find_bounds

@@ -7,14 +7,12 @@ from typing import Literal
 
 import pandas as pd
 
-from pipeline.evaluation.intervals import lower_bound
+from pipeline.evaluation.intervals import MIN_GROUPS, lower_bound
 from pipeline.release.champion import Reference
 from pipeline.release.verdict import Check
 
 LEVEL = 0.05
 """One-sided: an inferior candidate passes this often."""
-MIN_GROUPS = 60
-"""Below this many groups resampling passes inferior candidates too often, so the mean decides."""
 
 Rule = Literal["resampled", "point"]
 

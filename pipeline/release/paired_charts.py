@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.per_image import FAILURE
 from pipeline.pictures.charts import BLUE, INK, MANY, ORANGE, STYLE, to_svg
 from pipeline.release.paired_scores import PairedScores, ScoreChange
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from pipeline.errors import ReleaseError
 from pipeline.evaluation.intervals import Interval, paired_intervals
-from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.metrics import source_names
+from pipeline.evaluation.per_image import FAILURE
 from pipeline.inference.segmenter import Segmenter
 
 KEYS = ["image_id", "pixel_sha256"]
@@ -230,11 +231,11 @@ def _changes(
     labels: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame
 ) -> Iterator[ScoreChange]:
     parts = [("all", "all", pd.Series(True, index=labels.index))]
-    for kind, column in (("class", "class_name"), ("source", "source")):
-        names = sorted(labels[column].unique()) if column in labels else []
-        if kind == "source" and len(names) < 2:
-            continue
-        parts += [(kind, name or "unknown", labels[column] == name) for name in names]
+    kinds = {"class": labels["class_name"]}
+    if "source" in labels and labels["source"].nunique() > 1:
+        kinds["source"] = source_names(labels["source"])
+    for kind, names in kinds.items():
+        parts += [(kind, name, names == name) for name in sorted(names.unique())]
     for kind, part, rows in parts:
         differences = after[rows] - before[rows]
         intervals = paired_intervals(differences, labels.loc[rows, "group"])

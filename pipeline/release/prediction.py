@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.dataset.splits.table import SplitRow, split_rows
-from pipeline.evaluation.metrics import ImageScores, image_scores
+from pipeline.evaluation.per_image import ImageScores, image_scores
 from pipeline.evaluation.scoring import score_images
 from pipeline.release.evidence import Evidence
 from pipeline.release.verdict import Prediction

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
-from pipeline.evaluation.metrics import METRICS_FILE, PER_IMAGE_FILE
+from pipeline.evaluation.metrics import METRICS_FILE
+from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.evaluation.visual_report import REPORT_FILE, STRIPS, Report
 from pipeline.files import sha256_file, sha256_folder
 from pipeline.inference.released import remove_leftovers

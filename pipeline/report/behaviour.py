@@ -14,8 +14,10 @@ from pipeline.evaluation.failure_prediction import (
     SURENESS,
     Ranking,
     risk_coverage,
+    sureness_and_risk,
 )
-from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.per_image import FAILURE
+from pipeline.evaluation.robustness import UNCHANGED
 from pipeline.pictures.model_charts import (
     Series,
     draw_error_map,
@@ -27,9 +29,6 @@ from pipeline.report.case_drawing import DrawnCase
 from pipeline.report.measures import MEASURES_SHOWN
 from pipeline.report.report_inputs import ReportInputs
 from pipeline.table_files import rows_of
-
-UNCHANGED = "none"
-"""The perturbation of the radiographs as they are."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +162,11 @@ def judge_warnings(inputs: ReportInputs) -> FailureWarning:
 
 def _risk_curves(table: pd.DataFrame) -> list[Series]:
     curves = []
-    for name, sign in SURENESS.items():
-        known = table[table[name].notna()]
-        if len(known):
-            risk = 1 - known["dice"].to_numpy(np.float64)
-            kept = risk_coverage(sign * known[name].to_numpy(np.float64), risk)
-            curves.append(Series(MEASURES_SHOWN[name].title, _shares(len(known)), kept))
+    for name in SURENESS:
+        sureness, risk = sureness_and_risk(table, name)
+        if len(risk):
+            kept = risk_coverage(sureness, risk)
+            curves.append(Series(MEASURES_SHOWN[name].title, _shares(len(risk)), kept))
     if curves:
         risk = 1 - table["dice"].to_numpy(np.float64)
         kept = risk_coverage(-risk, risk)

@@ -20,7 +20,7 @@ from pipeline.errors import CrashedError, DatasetError, UnreadableError
 from pipeline.evaluation.cases import read_case
 from pipeline.evaluation.error_maps import AlignedErrors, align_errors
 from pipeline.evaluation.mask_findings import MaskFinding, find_mask_findings
-from pipeline.evaluation.metrics import ImageScores
+from pipeline.evaluation.per_image import ImageScores
 from pipeline.evaluation.scoring import LabelledPair
 from pipeline.evaluation.visual_report import STRIPS
 from pipeline.pictures.overlay import Picture
@@ -30,7 +30,6 @@ from pipeline.pictures.strips import STRIP_QUALITY, draw_strip, draw_thumbnail
 CHUNK = 32  # radiographs that a process takes at once
 WORKER_CASES = 250
 """Fewer are drawn sooner than a process has started."""
-"""The folder of the strips below the report's."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class DrawnCase:
     @property
     def dice(self) -> float:
         """Of both lungs."""
-        return self.image.both.row["dice"]
+        return self.image.scores.dice
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipeline.evaluation.metrics import FAILURE, MEASURES, PARTS, WHOLE
+from pipeline.evaluation.per_image import FAILURE, MEASURES, PARTS, WHOLE
 from pipeline.pictures.strips import (
     ACROSS,
     SHEET_ACROSS,

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.evaluation.intervals import Interval
-from pipeline.evaluation.metrics import FAILURE, LOW_IS_GOOD, Metrics, PartSummary, Summary
+from pipeline.evaluation.metrics import Metrics, PartSummary, Summary
+from pipeline.evaluation.per_image import FAILURE, LOW_IS_GOOD
 from pipeline.params import GateParams
 from pipeline.report.case_drawing import DrawnCase
 from pipeline.report.case_gallery import NOTHING, count_codes, name_code
 from pipeline.report.measures import FAILURE_SHARE, MEASURES_SHOWN, Measure
 
-FEW_GROUPS = 60
-"""With fewer groups a resampled interval is too narrow (pipeline/release/non_inferiority.py)."""
 SCORED = tuple(name for name in MEASURES_SHOWN if name != "tta_dice")
 """The measures of the tables."""
 

@@ -11,7 +11,8 @@ from typing import Any, get_args
 from markupsafe import Markup
 
 from pipeline.evaluation.failure_prediction import FEW_FAILURES
-from pipeline.evaluation.metrics import FAILURE
+from pipeline.evaluation.intervals import MIN_GROUPS
+from pipeline.evaluation.per_image import FAILURE
 from pipeline.evaluation.scores import SCORES
 from pipeline.params import Params
 from pipeline.pictures.charts import draw_curves, draw_dice
@@ -24,7 +25,6 @@ from pipeline.report.case_drawing import DrawnCase
 from pipeline.report.case_gallery import build_gallery
 from pipeline.report.measures import FAILURE_SHARE, MEASURES_SHOWN
 from pipeline.report.overview import (
-    FEW_GROUPS,
     SCORED,
     compare_with_bounds,
     count_errors,
@@ -49,7 +49,7 @@ def render_page(inputs: ReportInputs, drawn: Sequence[DrawnCase], cases: Sequenc
         metrics=inputs.metrics,
         classes=inputs.classes,
         bounded=compare_with_bounds(inputs.metrics, inputs.params.gate),
-        few_groups=FEW_GROUPS,
+        few_groups=MIN_GROUPS,
         failure=FAILURE,
         errors=count_errors(drawn, inputs.classes),
         rows=table_rows(inputs.metrics),

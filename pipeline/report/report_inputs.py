@@ -27,13 +27,8 @@ from pipeline.dataset.validation.validation_summary import (
 from pipeline.errors import StageError
 from pipeline.evaluation.calibration import CALIBRATION, CALIBRATION_FILE
 from pipeline.evaluation.failure_prediction import FAILURE_PREDICTION, FAILURE_PREDICTION_FILE
-from pipeline.evaluation.metrics import (
-    METRICS_FILE,
-    PER_IMAGE,
-    PER_IMAGE_FILE,
-    Metrics,
-    differing_metrics,
-)
+from pipeline.evaluation.metrics import METRICS_FILE, Metrics, differing_metrics
+from pipeline.evaluation.per_image import PER_IMAGE, PER_IMAGE_FILE
 from pipeline.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_FILE
 from pipeline.evaluation.visual_report import ReportHashes
 from pipeline.files import sha256_file

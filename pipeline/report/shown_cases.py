@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.cases import CasePictures, choose_cases, read_case
-from pipeline.evaluation.metrics import ImageScores
+from pipeline.evaluation.per_image import ImageScores
 from pipeline.evaluation.scoring import LabelledPair
+from pipeline.explanation.explainer import Explanation
 from pipeline.pictures.overlay import draw_overlay, shrink_radiograph
 from pipeline.pictures.pages import encode_jpeg, encode_png
 from pipeline.pictures.strips import cut_panel, draw_strip
@@ -22,26 +22,10 @@ from pipeline.report.case_drawing import DrawnCase, strip_name
 from pipeline.report.report_inputs import ReportInputs
 
 PAGE_QUALITY = 90  # of JPEG, in percent
-EXPLANATIONS = {"occlusion": "Occlusion", "seg_grad_cam": "Seg-Grad-CAM"}
+METHODS = {"occlusion": "Occlusion", "seg_grad_cam": "Seg-Grad-CAM"}
 
 
-class Explained(Protocol):
-    """What an explainer says of one radiograph by one method."""
-
-    @property
-    def method(self) -> str:
-        """Its name, with underscores."""
-
-    @property
-    def picture(self) -> NDArray[np.uint8] | None:
-        """RGB (h, w, 3); None when it failed its sanity check."""
-
-    @property
-    def sentence(self) -> str:
-        """What it shows, or why it is left out."""
-
-
-Explain = Callable[[Grey, NDArray[np.uint8]], Sequence[Explained]]
+Explain = Callable[[Grey, NDArray[np.uint8]], Sequence[Explanation]]
 """Of a radiograph (H, W) and its predicted mask (h, w), 0 and 1."""
 
 
@@ -151,10 +135,10 @@ def _show(
     )
 
 
-def _explanations(found: Sequence[Explained]) -> tuple[ShownExplanation, ...]:
+def _explanations(found: Sequence[Explanation]) -> tuple[ShownExplanation, ...]:
     return tuple(
         ShownExplanation(
-            title=EXPLANATIONS.get(one.method, one.method.replace("_", " ").capitalize()),
+            title=METHODS[one.method],
             sentence=one.sentence,
             picture=None if one.picture is None else encode_jpeg(one.picture, PAGE_QUALITY),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import StageError
 from pipeline.evaluation.calibration import CALIBRATION, CALIBRATION_FILE, calibration_table
-from pipeline.evaluation.confidence import Bins, bin_pixels
+from pipeline.evaluation.confidence import Bins
 from pipeline.evaluation.failure_prediction import (
     FAILURE_PREDICTION,
     FAILURE_PREDICTION_FILE,
@@ -18,13 +18,10 @@ from pipeline.evaluation.metrics import (
     METRICS_FILE,
     PER_CLASS,
     PER_CLASS_FILE,
-    PER_IMAGE,
-    PER_IMAGE_FILE,
-    ImageScores,
     Metrics,
     per_class_table,
-    per_image_table,
 )
+from pipeline.evaluation.per_image import PER_IMAGE, PER_IMAGE_FILE, ImageScores, per_image_table
 from pipeline.evaluation.robustness import (
     ROBUSTNESS,
     ROBUSTNESS_FILE,
@@ -96,7 +93,6 @@ def evaluate_pairs(
             found.changed += changed
             scores = replace(scores, tta_dice=changed[0].tta_dice)
         found.scores.append(scores)
-        bins, before = bin_pixels(answer.probability, answer.truth), found.bins
-        of_class = before.get(pair.class_name)
-        before[pair.class_name] = of_class + bins if of_class else bins
+        of_class = found.bins.get(pair.class_name)
+        found.bins[pair.class_name] = of_class + answer.bins if of_class else answer.bins
     return found

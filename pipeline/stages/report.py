@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.dataset.splits.table import select_split, split_rows
-from pipeline.evaluation.metrics import image_scores
+from pipeline.evaluation.per_image import image_scores
 from pipeline.evaluation.visual_report import REPORT_FILE, REPORT_PAGE, STRIPS, Report, ShownCase
 from pipeline.explanation.explainer import Explainer
 from pipeline.files import atomic_folder, sha256_file, sha256_folder

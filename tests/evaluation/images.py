@@ -6,7 +6,7 @@ import math
 
 from pipeline.evaluation.boundary import BorderScores
 from pipeline.evaluation.confidence import Confidence
-from pipeline.evaluation.metrics import Agreement, ImageScores
+from pipeline.evaluation.per_image import Agreement, ImageScores
 from pipeline.evaluation.scores import Counts
 
 

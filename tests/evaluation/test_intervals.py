@@ -9,7 +9,7 @@ from pipeline.evaluation.intervals import (
     mean_intervals,
     paired_intervals,
     resampled_means,
-    worst_interval,
+    worst_class_interval,
 )
 
 
@@ -59,7 +59,7 @@ def test_scores_and_the_worst_class_get_an_interval_that_holds_their_value() -> 
     )
 
     intervals = mean_intervals(table[["accuracy", "dice"]], table["group"])
-    worst = worst_interval(table, "class_name")
+    worst = worst_class_interval(table)
 
     for value, (low, high) in (
         (table["accuracy"].mean(), intervals["accuracy"]),

@@ -10,16 +10,13 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation.confidence import Confidence
-from pipeline.evaluation.metrics import (
+from pipeline.evaluation.metrics import Metrics, differing_metrics, per_class_table, source_names
+from pipeline.evaluation.per_image import (
     MEASURES,
     PER_IMAGE,
     ImageScores,
-    Metrics,
-    differing_metrics,
     image_scores,
-    per_class_table,
     per_image_table,
-    source_names,
 )
 from pipeline.evaluation.scores import Counts
 from tests.evaluation.images import image_of

@@ -20,14 +20,8 @@ from PIL import Image
 
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, data_sha256
 from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
-from pipeline.evaluation.metrics import (
-    IDENTITY,
-    METRICS_FILE,
-    PER_IMAGE,
-    PER_IMAGE_FILE,
-    Metrics,
-    per_image_table,
-)
+from pipeline.evaluation.metrics import METRICS_FILE, Metrics
+from pipeline.evaluation.per_image import IDENTITY, PER_IMAGE, PER_IMAGE_FILE, per_image_table
 from pipeline.evaluation.scoring import Answer, score_answer
 from pipeline.evaluation.visual_report import REPORT_FILE, STRIPS, Report, ShownCase
 from pipeline.files import sha256_file, sha256_folder, write_json

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.errors import ReleaseError
-from pipeline.evaluation.metrics import PER_IMAGE_FILE
+from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.release import comparing
 from pipeline.release.approval import approval_text
 from pipeline.release.comparing import COMPARISON, ComparisonResult, compare_models

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import StageError
-from pipeline.evaluation.metrics import IDENTITY, Metrics, per_image_table
+from pipeline.evaluation.intervals import MIN_GROUPS
+from pipeline.evaluation.metrics import Metrics
+from pipeline.evaluation.per_image import IDENTITY, per_image_table
 from pipeline.evaluation.scores import SCORES, Counts
 from pipeline.evaluation.visual_report import Report
 from pipeline.files import sha256_file
@@ -27,7 +29,6 @@ from pipeline.release.bounds import Bounds, find_bounds
 from pipeline.release.champion import Reference
 from pipeline.release.evidence import Evidence
 from pipeline.release.gate import References, judge
-from pipeline.release.non_inferiority import MIN_GROUPS
 from pipeline.release.release_log import ChampionState, ReleaseLog
 from pipeline.release.verdict import Check, Prediction, Verdict
 from tests.evaluation.images import image_of

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import ReleaseError
+from pipeline.evaluation import metrics
 from pipeline.release.changed_cases import choose_changed
 from pipeline.release.paired_charts import draw_differences, draw_paired_dice
 from pipeline.release.paired_scores import ComparedModel, pair_scores
@@ -138,7 +139,10 @@ def test_a_note_names_a_few_of_many_columns() -> None:
     assert "spacing" not in note
 
 
-def test_sources_are_compared_too_and_what_is_no_number_is_not() -> None:
+def test_sources_are_compared_too_and_what_is_no_number_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics, "SMALLEST_SOURCE", 3)
     sources = ["a", "a", "", "a", ""]
     before = score_table(DICE).assign(distance=[1.0, 2.0, np.inf, 4.0, np.nan], source=sources)
     after = score_table(BETTER).assign(distance=[1.0, 1.0, 1.0, 1.0, 1.0], source=sources)
@@ -148,13 +152,25 @@ def test_sources_are_compared_too_and_what_is_no_number_is_not() -> None:
     found = {(change.kind, change.part): change for change in paired.of("distance")}
     assert found["all", "all"].cases == found["source", "a"].cases == 3
     assert found["all", "all"].difference == pytest.approx(1 - 7 / 3)
-    assert found["source", "unknown"].cases == 0
+    assert found["source", "(not recorded)"].cases == 0
     lines = table_lines(paired)
     assert "source a" in lines
     assert ["distance", "0"] in [line.split() for line in lines]
     assert all(
         draw(paired) for draw in (draw_paired_dice, lambda one: draw_differences(one.of("dice")))
     )
+
+
+def test_sources_of_few_radiographs_are_compared_as_one() -> None:
+    sources = [f"https://example.org/{number}" for number in range(4)] + [""]
+    before, after = (score_table(dice).assign(source=sources) for dice in (DICE, BETTER))
+
+    found = pair_scores(model(before), model(after)).of("dice")
+
+    assert {one.part: one.cases for one in found if one.kind == "source"} == {
+        "(not recorded)": 1,
+        "(other sources)": 4,
+    }
 
 
 def table_lines(paired: Any) -> list[str]:

@@ -21,9 +21,11 @@ from pipeline.release import gate as gate_module
 from pipeline.release import log_writing
 from pipeline.release import promotion as promotion_module
 from pipeline.release import release_log as release_log_module
+from pipeline.release.evidence import load_evidence
 from pipeline.release.gate import run_gate
 from pipeline.release.history import list_releases, rollback
 from pipeline.release.log_writing import release_lock
+from pipeline.release.prediction import predict_again
 from pipeline.release.promotion import Promotion, run_promotion
 from pipeline.release.registry import CHAMPION, PREVIOUS
 from pipeline.release.release_log import ReleaseLog, read_log
@@ -608,6 +610,30 @@ def test_scores_that_the_network_does_not_give_are_refused(
     failed = {check.name: check for check in verdict.checks if not check.passed}
     assert "predicted_again" in failed
     assert failed["predicted_again"].found.startswith("0 of 5 (")
+
+
+@pytest.mark.parametrize(("column", "other"), [("hd95", 9.5), ("ece", 0.0), ("fn", None)])
+def test_the_predicted_tenth_has_the_counts_borders_and_calibration_of_the_table(
+    settings: Settings, client: MlflowClient, tmp_path: Path, column: str, other: float | None
+) -> None:
+    run = make_run(settings, client, tmp_path / "first")
+    evidence = load_evidence(run[0], tmp_path)
+    table = evidence.per_image.copy()
+    table[column] = table[column] + 30 if other is None else other
+    flattered = replace(evidence, per_image=table)
+
+    honest, found = (predict_again(one, run[1], tmp_path) for one in (evidence, flattered))
+
+    assert (honest.radiographs, honest.differing) == (5, ())
+    assert len(found.differing) == 5
+
+
+def test_the_strips_of_a_report_are_left_where_they_are(run: Run, tmp_path: Path) -> None:
+    folder = load_evidence(run[0], tmp_path).report_folder
+
+    assert (folder / "report.json").is_file()
+    assert list(folder.glob("overlays/*.png"))
+    assert not (folder / "cases").exists()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.evaluation.error_maps import align_errors
 from pipeline.evaluation.failure_prediction import rank_failures
-from pipeline.evaluation.metrics import per_image_table
+from pipeline.evaluation.per_image import per_image_table
 from pipeline.evaluation.robustness import ROBUSTNESS
 from pipeline.report.behaviour import draw_calibration, judge_warnings, map_errors, try_robustness
 from tests.evaluation.images import image_of

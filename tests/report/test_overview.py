@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.evaluation.metrics import Metrics, per_image_table
+from pipeline.evaluation.metrics import Metrics
+from pipeline.evaluation.per_image import per_image_table
 from pipeline.params import GateParams, Params
 from pipeline.report.overview import compare_with_bounds, count_errors, table_rows
 from tests.evaluation.images import image_of

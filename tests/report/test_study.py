@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import per_image_table
+from pipeline.evaluation.per_image import per_image_table
 from pipeline.report.study import gather_facts
 from tests.evaluation.images import image_of
 from tests.report.drawn import GOOD

@@ -24,13 +24,8 @@ from pipeline.evaluation.failure_prediction import (
     FAILURE_PREDICTION_FILE,
     rank_failures,
 )
-from pipeline.evaluation.metrics import (
-    METRICS_FILE,
-    PER_IMAGE,
-    PER_IMAGE_FILE,
-    Metrics,
-    per_image_table,
-)
+from pipeline.evaluation.metrics import METRICS_FILE, Metrics
+from pipeline.evaluation.per_image import PER_IMAGE, PER_IMAGE_FILE, per_image_table
 from pipeline.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_FILE, robustness_table
 from pipeline.files import sha256_file
 from pipeline.inference.model_files import MODEL_FILES

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import DatasetError, StageError, UnreadableError
-from pipeline.evaluation.metrics import MEASURES, PARTS
+from pipeline.evaluation.per_image import MEASURES, PARTS
 from pipeline.evaluation.scores import SCORES, Counts, confusion, score
 from pipeline.evaluation.scoring import score_images
 from pipeline.files import read_json, sha256_file
