@@ -8,7 +8,7 @@ UV_VERSION = 0.13.9
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 # Each file stays in one process, so what it sets up is set up once; tests/conftest.py has the order.
-WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
+SPREAD = --dist loadfile --no-loadscope-reorder
 ARGS =
 # Of hypothesis: how many examples its tests try.
 PROFILE = quick
@@ -25,14 +25,14 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 
 test: PROFILE = thorough
 test: check  ## All tests: what `make check` does, with more examples, then the slow ones with real services
-	@$(RUN) pytest -m slow $(WORKERS)
+	@$(RUN) pytest -m slow -n 3 $(SPREAD)
 
 check: setup  ## What every commit must pass: ruff, mypy --strict, import-linter, the fast tests, their coverage
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) lint-imports --no-logo
-	@$(RUN) pytest -m "not slow" $(WORKERS) --hypothesis-profile=$(PROFILE) --cov --cov-report=term
+	@$(RUN) pytest -m "not slow" -n 2 $(SPREAD) --hypothesis-profile=$(PROFILE) --cov --cov-report=term
 
 format: setup  ## Format the code
 	@$(RUN) ruff format .

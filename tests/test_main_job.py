@@ -32,6 +32,7 @@ QUICK = {
     "augment.copies": 0,
     "train.filters": "[4, 8, 16]",
     "train.epochs": 3,
+    "evaluate.robustness_cases": 2,
     "report.cases": 2,
     "gate.min_accuracy": 0.2,
     "gate.min_dice": 0.05,

@@ -240,21 +240,23 @@ def find_artifact(
     What a folder holds as `without` is left where it is.
     """
     from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    parent = path.rpartition("/")[0]
     try:
-        listed = client.list_artifacts(run_id, parent or None)
+        uri = client.get_run(run_id).info.artifact_uri
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None  # there is no such run
         raise
-    if path not in [file.path for file in listed]:
+    # Not by the client, which looks for the models of the run with every file.
+    stored = get_artifact_repository(uri, tracking_uri=client.tracking_uri)
+    parent = path.rpartition("/")[0]
+    if path not in [file.path for file in stored.list_artifacts(parent or None)]:
         return None
     if not without:
-        return Path(client.download_artifacts(run_id, path, str(folder)))
-    target = folder / path
-    target.mkdir(parents=True)
-    for file in client.list_artifacts(run_id, path):
+        return Path(stored.download_artifacts(path, str(folder)))
+    (folder / path).mkdir(parents=True)
+    for file in stored.list_artifacts(path):
         if file.path != f"{path}/{without}":
-            client.download_artifacts(run_id, file.path, str(target))
-    return target
+            stored.download_artifacts(file.path, str(folder))
+    return folder / path
