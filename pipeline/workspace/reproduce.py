@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from configobj import ConfigObj
-
 from pipeline.errors import (
     CrashedError,
     DatasetError,
@@ -21,6 +19,7 @@ from pipeline.errors import (
 )
 from pipeline.files import link_file, read_json
 from pipeline.params import read_yaml
+from pipeline.remote_store import remote_url
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_definition, stage_names
 from pipeline.workspace.objects import find_damage, object_path, read_listing
@@ -162,22 +161,11 @@ def _locked_stages(folder: Path) -> dict[str, Any]:
 
 def push_results(workspace: Workspace, name: str) -> None:
     """Push the stage's outputs and run cache to the default remote, if hosts share one."""
-    if not _has_shared_remote(workspace.folder):
+    if remote_url(workspace.folder) is None:
         return
     code, errors = dvc(workspace, ["push", "--quiet", "--run-cache", name])
     if code:
         raise WorkspaceError(f"dvc push {name}: {errors}")
-
-
-def _has_shared_remote(folder: Path) -> bool:
-    """Whether the default remote lies outside the checkout (samples/ is part of it)."""
-    config = ConfigObj(str(folder / ".dvc" / "config"))
-    config.merge(ConfigObj(str(folder / ".dvc" / "config.local")))
-    remote = config.get("core", {}).get("remote")
-    if not remote:
-        return False
-    url = config[f'remote "{remote}"']["url"]
-    return "://" in url or not (folder / ".dvc" / url).resolve().is_relative_to(folder.resolve())
 
 
 def dvc(workspace: Workspace, arguments: Sequence[str]) -> tuple[int, str]:

@@ -24,6 +24,8 @@ from pipeline.settings import Settings, child_environment
 log = logging.getLogger(__name__)
 
 NOTE = Path(".git", "lungseg.json")
+DEPLOYMENT = "deployment"
+"""What the DVC remote that LUNGSEG_REMOTE names is called."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,9 @@ def join_cache(settings: Settings, folder: Path) -> None:
         url = section.get("url", "")
         if url and "://" not in url:
             section["url"] = str((source / url).resolve())
+    if settings.remote:
+        config.setdefault("core", {})["remote"] = DEPLOYMENT
+        config[f'remote "{DEPLOYMENT}"'] = _remote(settings.remote, settings.remote_endpoint)
     # Links spare the copy; stages replace files whole, so they never write through one.
     config["cache"] = {
         "dir": str(shared_cache(settings)),
@@ -200,6 +205,16 @@ def join_cache(settings: Settings, folder: Path) -> None:
         partial.touch(mode=0o600)
         with partial.open("wb") as file:
             config.write(file)
+
+
+def _remote(url: str, endpoint: str | None) -> dict[str, str]:
+    """DVC's settings of the remote; credentials are left to the libraries that look for them."""
+    if "://" not in url:
+        return {"url": str(Path(url).absolute())}
+    if not url.startswith("s3://"):
+        return {"url": url}
+    quick = {"connect_timeout": "10", "read_timeout": "60"}  # by default a minute each, five times
+    return {"url": url, **quick, **({"endpointurl": endpoint} if endpoint else {})}
 
 
 def shared_cache(settings: Settings) -> Path:

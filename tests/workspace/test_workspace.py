@@ -143,6 +143,34 @@ def test_workspaces_share_the_cache_and_the_deployments_own_remote(
     assert f"url = {project.parent}/store" in written
 
 
+@pytest.mark.parametrize(
+    ("url", "endpoint", "expected"),
+    [
+        ("s3://bucket/a", "http://store:9000", {"endpointurl": "http://store:9000"}),
+        ("s3://bucket/a", "", {}),
+        ("gs://bucket/a", "", {}),
+    ],
+)
+def test_a_deployment_has_its_own_remote_without_a_commit(
+    url: str,
+    endpoint: str,
+    expected: dict[str, str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LUNGSEG_REMOTE", url)
+    monkeypatch.setenv("LUNGSEG_REMOTE_ENDPOINT", endpoint)
+
+    workspace = make_workspace(settings, RunRequest("one"), None)
+
+    written = ConfigObj(str(workspace.folder / ".dvc/config.local"))
+    remote = written['remote "deployment"']
+    assert written["core"]["remote"] == "deployment"
+    assert remote["url"] == url
+    assert {key: remote[key] for key in remote if key == "endpointurl"} == expected
+    assert git(workspace.folder, "status", "--porcelain", ".dvc/config") == ""
+
+
 def test_secrets_of_a_remote_are_for_no_other_users_eyes_from_the_first_byte(
     settings: Settings, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
