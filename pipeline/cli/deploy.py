@@ -1,0 +1,36 @@
+"""A deployment on several hosts: looked at, made ready, backed up."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import ParamsError
+from pipeline.settings import Settings, private_home
+
+app = typer.Typer(no_args_is_help=True, help="A deployment on one or several hosts.")
+
+ROLES = ("all", "control", "worker", "gpu", "client")
+
+
+@app.command()
+def check(
+    role: Annotated[str, typer.Option(help=f"What this host does: {', '.join(ROLES)}.")] = "all",
+) -> None:
+    """Look at every link that this host needs, and say what is wrong and what to do."""
+    from pipeline.deployment.check import check_deployment
+    from pipeline.deployment.links import check_exit_code
+
+    if role not in ROLES:
+        raise ParamsError(f"role {role!r}: unknown, expected one of {', '.join(ROLES)}")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each attempt
+    settings = Settings()
+    private_home(settings)
+    states = []
+    for state in check_deployment(settings, role):  # type: ignore[arg-type]
+        typer.echo(f"{state.state:14}{state.name}: {state.text}")
+        states.append(state)
+    if code := check_exit_code(states):
+        raise SystemExit(code)
