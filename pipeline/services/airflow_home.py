@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import ServiceError
 from pipeline.files import atomic_path, read_json
+from pipeline.services.airflow_settings import EVERYWHERE, Sections
 from pipeline.services.daemon import Daemon, end
 from pipeline.settings import Settings
 
@@ -70,53 +71,24 @@ def _configure(settings: Settings) -> None:
             parser.write(file)
 
 
-def _configuration(settings: Settings) -> dict[str, dict[str, str]]:
+def _configuration(settings: Settings) -> Sections:
+    """What every deployment shares, and what is of this host alone."""
     home = str(folder(settings)).replace("%", "%%")
-    return {
+    here: Sections = {
         "core": {
             "dags_folder": str(project(settings) / "dags").replace("%", "%%"),
-            "load_examples": "False",
             "executor": "LocalExecutor",
-            "parallelism": "8",
-            "hostname_callable": "socket.gethostname",  # the default asks a name server
             "simple_auth_manager_users": f"{settings.airflow_user}:admin",
             "simple_auth_manager_passwords_file": f"{home}/{PASSWORDS}",
         },
-        "database": {
-            "sql_alchemy_conn": f"sqlite:///{home}/airflow.db",
-            "check_migrations": "False",  # `lungseg up` migrates; checking costs each start seconds
-        },
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
         "api": {
             "host": "127.0.0.1",
             "port": str(settings.airflow_port),
             "base_url": f"http://127.0.0.1:{settings.airflow_port}",
-            "workers": "1",
-        },
-        "workers": {
-            # A task may start before the API server answers, and a busy machine is slow to answer;
-            # with the defaults (5 s, 5 times) that costs the task one of its retries.
-            "execution_api_timeout": "60",
-            "execution_api_retries": "10",
-            "execution_api_retry_wait_max": "15",
-        },
-        "logging": {
-            "colored_console_log": "False",
-            # Some logs get these bits whatever the umask is, by default more than the user's.
-            "file_task_handler_new_folder_permissions": "0o700",
-            "file_task_handler_new_file_permissions": "0o600",
-        },
-        "scheduler": {
-            # A task whose processes died with nobody to tell is retried within this time.
-            "task_instance_heartbeat_timeout": "45",
-            "task_instance_heartbeat_timeout_detection_interval": "5",
-            "orphaned_tasks_check_interval": "30",
-        },
-        "dag_processor": {
-            "parsing_processes": "1",
-            "refresh_interval": "10",
-            "min_file_process_interval": "30",
         },
     }
+    return {name: {**EVERYWHERE.get(name, {}), **here.get(name, {})} for name in EVERYWHERE | here}
 
 
 def _write_password(settings: Settings) -> None:

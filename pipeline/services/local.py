@@ -13,9 +13,20 @@ import psutil
 
 from pipeline.services import airflow_home
 from pipeline.services.daemon import Daemon
+from pipeline.services.roles import (
+    AIRFLOW,
+    HEALTH_PAGE,
+    MLFLOW,
+    Answers,
+    Beats,
+    Role,
+    Succeeds,
+)
 from pipeline.settings import Settings, child_environment
 
-Health = Callable[[psutil.Process], bool]
+Probe = Callable[[psutil.Process], bool]
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Service:
 
     title: str
     daemon: Daemon
-    healthy: Health
+    healthy: Probe
     url: str = ""
     port: int = 0
     setting: str = ""
@@ -52,63 +63,62 @@ def is_local(url: str, port: int) -> bool:
 
 def _mlflow(settings: Settings) -> Service:
     folder = settings.home / "mlflow"
-    url = f"http://127.0.0.1:{settings.mlflow_port}"
-    command = (
-        *(airflow_home.program("mlflow"), "server", "--host", "127.0.0.1"),
-        *("--port", str(settings.mlflow_port), "--workers", "1"),
+    stores = (
         *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
         *("--artifacts-destination", str(folder / "artifacts")),
     )
-
-    def answers(_: psutil.Process) -> bool:
-        return _get(f"{url}/health") is not None
-
-    daemon = Daemon("mlflow", settings.home, command)
-    return Service("MLflow", daemon, answers, url, settings.mlflow_port, "LUNGSEG_MLFLOW_PORT")
+    return _server(MLFLOW, settings, settings.mlflow_port, "LUNGSEG_MLFLOW_PORT", stores)
 
 
 def _airflow(settings: Settings) -> list[Service]:
-    url = f"http://127.0.0.1:{settings.airflow_port}"
-    program = airflow_home.program("airflow")
-    server = (program, "api-server", "--host", "127.0.0.1", "--port", str(settings.airflow_port))
-
-    def daemon(name: str, *command: str) -> Daemon:
-        return Daemon(f"airflow-{name}", settings.home, command)
-
-    def answers(_: psutil.Process) -> bool:
-        people, tasks = "api/v2/monitor/health", "execution/health/ping"
-        return all(_get(f"{url}/{path}") is not None for path in (people, tasks))
-
-    def beats(component: str) -> Health:
-        return lambda process: _beats(url, component, process)
-
+    server, *others = AIRFLOW
+    port = settings.airflow_port
     return [
-        Service(
-            *("Airflow", daemon("server", *server), answers),
-            *(url, settings.airflow_port, "LUNGSEG_AIRFLOW_PORT"),
-        ),
-        Service(
-            "Airflow scheduler",
-            daemon("scheduler", program, "scheduler", "--skip-serve-logs"),
-            beats("scheduler"),
-        ),
-        Service(
-            "Airflow DAG processor",
-            daemon("dag-processor", program, "dag-processor"),
-            beats("dag_processor"),
-        ),
-        Service(
-            "Airflow triggerer",
-            daemon("triggerer", program, "triggerer", "--skip-serve-logs"),
-            beats("triggerer"),
-            needed=False,
+        _server(server, settings, port, "LUNGSEG_AIRFLOW_PORT"),
+        *(
+            Service(
+                role.title,
+                Daemon(role.name, settings.home, _command(role, port)),
+                _health(role, _url(port)),
+                needed=role.name != "airflow-triggerer",
+            )
+            for role in others
         ),
     ]
 
 
+def _server(
+    role: Role, settings: Settings, port: int, setting: str, options: tuple[str, ...] = ()
+) -> Service:
+    url = _url(port)
+    daemon = Daemon(role.name, settings.home, (*_command(role, port), *options))
+    return Service(role.title, daemon, _health(role, url), url, port, setting)
+
+
+def _url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"
+
+
+def _command(role: Role, port: int) -> tuple[str, ...]:
+    """The role's command with the program of this environment."""
+    program, *options = role.command_line(LOOPBACK, port)
+    return (airflow_home.program(program), *options)
+
+
+def _health(role: Role, url: str) -> Probe:
+    """How a local process of the role is asked, given the address of its product's server."""
+    match role.health:
+        case Answers(paths):
+            return lambda _: all(_get(f"{url}{path}") is not None for path in paths)
+        case Beats(component):
+            return lambda process: _beats(url, component, process)
+        case Succeeds():
+            raise AssertionError(f"{role.name}: nothing that runs here is asked by a command")
+
+
 def _beats(url: str, component: str, process: psutil.Process) -> bool:
     """Whether the component reported a heartbeat since this process of it started."""
-    response = _get(f"{url}/api/v2/monitor/health")
+    response = _get(f"{url}{HEALTH_PAGE}")
     health = response.json()[component] if response else {"status": None}
     if health["status"] != "healthy":
         return False
