@@ -34,3 +34,18 @@ def check(
         states.append(state)
     if code := check_exit_code(states):
         raise SystemExit(code)
+
+
+@app.command()
+def init(
+    gpus: Annotated[
+        int, typer.Option(min=1, help="Trainings at once: slots of a pool `gpu` that is made.")
+    ] = 1,
+) -> None:
+    """Make what is missing: Airflow's tables and pools, the bucket, the experiment."""
+    from pipeline.deployment.initialise import initialise
+
+    settings = Settings()
+    private_home(settings)
+    for line in initialise(settings, gpus):
+        typer.echo(line)

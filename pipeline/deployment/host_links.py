@@ -17,6 +17,7 @@ from pipeline.deployment.links import NotLookedAt, Site
 from pipeline.errors import DeploymentError
 from pipeline.services.gpu_cards import listed_cards
 from pipeline.settings import child_environment
+from pipeline.workspace.environments import find_uv
 from pipeline.workspace.workspace import shared_cache
 
 MOST_SKEW = 60.0
@@ -137,12 +138,7 @@ def look_at_gpu(site: Site) -> str:
 
 def look_at_uv(site: Site) -> str:
     """Environments for revisions with another uv.lock can be made."""
-    beside = Path(site.settings.repo, ".tools", "uv", "bin", "uv")
-    found = shutil.which("uv") or (str(beside) if beside.is_file() else None)
-    if found is None:
-        raise DeploymentError(
-            "uv: not found, so a revision with another uv.lock cannot run here; install it"
-        )
+    found = find_uv()
     try:
         done = subprocess.run(
             [found, "--version"], capture_output=True, text=True, check=True, timeout=30

@@ -10,8 +10,9 @@ import pytest
 from pipeline.deployment import host_links
 from pipeline.deployment.host_links import look_at_clock, look_at_disk, look_at_gpu, look_at_uv
 from pipeline.deployment.links import NotLookedAt, Site
-from pipeline.errors import DeploymentError
+from pipeline.errors import DeploymentError, WorkspaceError
 from pipeline.settings import Settings
+from pipeline.workspace import environments
 from tests.conftest import small_disk
 from tests.servers import http_server, make_certificate
 
@@ -127,7 +128,8 @@ def test_missing_uv_is_named(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(DeploymentError, match="uv: not found"):
+    monkeypatch.setattr(environments, "CODE", tmp_path)
+    with pytest.raises(WorkspaceError, match="uv: not found"):
         look_at_uv(Site(settings))
 
     (tmp_path / "uv").write_text("#!/bin/sh\nexit 1\n")
