@@ -107,6 +107,21 @@ class Settings:
         return airflow_option("database", "sql_alchemy_conn")
 
     @property
+    def mlflow_database(self) -> str | None:
+        """MLFLOW_BACKEND_STORE_URI, of a server on this host; None means the local one's."""
+        return os.environ.get("MLFLOW_BACKEND_STORE_URI") or None
+
+    @property
+    def mlflow_artifacts(self) -> str | None:
+        """MLFLOW_ARTIFACTS_DESTINATION, of a server on this host; None means the local one's."""
+        return os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or None
+
+    @property
+    def mlflow_endpoint(self) -> str | None:
+        """MLFLOW_S3_ENDPOINT_URL, of the S3 store that holds MLflow's artifacts."""
+        return os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+
+    @property
     def execution_api(self) -> str | None:
         """AIRFLOW__CORE__EXECUTION_API_SERVER_URL, where the tasks of a worker report."""
         return airflow_option("core", "execution_api_server_url")

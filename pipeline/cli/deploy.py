@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,4 +49,38 @@ def init(
     settings = Settings()
     private_home(settings)
     for line in initialise(settings, gpus):
+        typer.echo(line)
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder; it will hold secrets.")],
+    *,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Copy the objects of the DVC remote, too.")
+    ] = False,
+) -> None:
+    """Copy databases, artifacts, keys and the log of releases; the services may run."""
+    from pipeline.deployment.backup import back_up
+
+    settings = Settings()
+    private_home(settings)
+    for line in back_up(settings, folder, objects=objects):
+        typer.echo(line)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `lungseg deploy backup` wrote.")],
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also where something is there already.")
+    ] = False,
+) -> None:
+    """Put a backup back, verified; Airflow and MLflow must not run."""
+    from pipeline.deployment.restore import restore_backup
+
+    settings = Settings()
+    private_home(settings)
+    for line in restore_backup(settings, folder, replace=replace):
         typer.echo(line)
