@@ -62,6 +62,12 @@ class Settings:
         return _text("MLFLOW_TRACKING_URI", store if self.local else server)
 
     @property
+    def tracking_login(self) -> tuple[str, str] | None:
+        """MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; None for a server without."""
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        return (user, _text("MLFLOW_TRACKING_PASSWORD", "")) if user else None
+
+    @property
     def artifact_location(self) -> str | None:
         """Where a store without a server keeps artifacts; None leaves it to the server."""
         return str(self.home / "local" / "artifacts") if "sqlite:" in self.tracking_uri else None

@@ -108,3 +108,14 @@ def test_a_secret_file_that_cannot_be_read_is_one_line(
 
     with pytest.raises(ParamsError, match=f"MLFLOW_TRACKING_PASSWORD_FILE=.*secret: {reason}"):
         read_secret_files()
+
+
+def test_the_log_in_of_mlflow_is_what_its_client_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    without = Settings().tracking_login
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+
+    assert without is None
+    assert Settings().tracking_login == ("ada", "secret")
