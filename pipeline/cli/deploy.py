@@ -52,8 +52,8 @@ def init(
         typer.echo(line)
 
 
-@app.command()
-def backup(
+@app.command("backup")
+def backup_deployment(
     folder: Annotated[Path, typer.Argument(help="A new folder; it will hold secrets.")],
     *,
     objects: Annotated[
@@ -69,8 +69,8 @@ def backup(
         typer.echo(line)
 
 
-@app.command()
-def restore(
+@app.command("restore")
+def restore_deployment(
     folder: Annotated[Path, typer.Argument(help="What `lungseg deploy backup` wrote.")],
     *,
     replace: Annotated[
