@@ -8,23 +8,22 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from typing import Any
 
 from airflow.sdk import BaseOperator, Param
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from lungseg_project import REPO, child_folder, commit_of_run
+from lungseg_retries import RETRIES, ChildDiedError, ServiceAwayError
 
-HERE = Path(__file__).resolve().parents[1]
-NAMED = Path(os.environ.get("LUNGSEG_REPO") or HERE)  # may also be a git URL
-REPO = NAMED if NAMED.is_dir() else HERE
 PARAMS = {
     "revision": Param(
         "HEAD",
         type="string",
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/@{}^~+-]*$",  # never an option of git
-        description="Branch, tag or commit whose code, data and parameters are run.",
+        description="Branch, tag or commit whose code, data and parameters are run; `HEAD` is the "
+        "commit that the run is of.",
     ),
     "overrides": Param(
         [],
@@ -38,11 +37,13 @@ OPTIONS: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 4,
     "is_paused_upon_creation": False,
-    "default_args": {"retries": 2, "retry_delay": timedelta(seconds=10)},
+    "default_args": RETRIES,
 }
 """Of every DAG."""
 GPU: dict[str, Any] = {"pool": "gpu", "queue": "gpu"}
 """Of every task that trains."""
+SERVICE_AWAY = 75
+"""Exit code of a child that found no answer."""
 NEWEST = 20
 """Events of an asset that are looked through for one of the same release, newest first."""
 
@@ -53,9 +54,9 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     `variables` are more of the child's environment, `number` the trial of a search, and `result`
     the part of the report that is the XCom instead of all of it, for a task to be mapped over.
 
-    The exit code decides: 0 success, 1 failure without a retry, 2 refused, 3 needs approval, else a
-    retry. A task with an asset as inlet and outlet emits the event that its report names, once;
-    when there is none, or it was emitted before, the task is skipped.
+    The exit code decides: 0 success, 1 failure without a retry, 2 refused, 3 needs approval, 75 or
+    any other a retry, by its kind. A task with an asset as inlet and outlet emits the event that
+    its report names, once; when there is none, or it was emitted before, the task is skipped.
     """
 
     template_fields = ("environment",)
@@ -86,13 +87,18 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
 
     def execute(self, context: Any) -> Any:
         """The report, or the part of it that is asked for; raises as `report` and `announce` do."""
+        if self.environment.get("LUNGSEG_REVISION") == "HEAD":
+            self.environment["LUNGSEG_REVISION"] = commit_of_run(context) or "HEAD"
         report = self.report()
         if self.outlets:
             self.announce(context, report)
         return report[self.result] if self.result else report
 
     def report(self) -> dict[str, Any]:
-        """The child's report; raises AirflowFailException, or AirflowException for a retry."""
+        """The child's report.
+
+        Raises AirflowFailException, or for a retry ServiceAwayError or ChildDiedError.
+        """
         code, report, problem = self.run_child()
         if code == 2 and (report or problem.startswith("error: ")):
             return {"stage": self.task_id, "reason": problem, **report, "status": "refused"}
@@ -101,7 +107,8 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         if code in (1, 2) or (code == 0 and not report):
             raise AirflowFailException(problem or "no output: LUNGSEG_BIN must name `lungseg`")
         if code:
-            raise AirflowException(f"{problem or 'no output'} (exit code {code}, worth a retry)")
+            kind = ServiceAwayError if code == SERVICE_AWAY else ChildDiedError
+            raise kind(f"{problem or 'no output'} (exit code {code}, worth a retry)")
         return report
 
     def announce(self, context: Any, report: dict[str, Any]) -> None:
@@ -140,11 +147,12 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     def start_child(self) -> Popen[str]:
         """Start `lungseg task` in a process group of its own."""
         program = os.environ.get("LUNGSEG_BIN") or str(Path(sys.executable).with_name("lungseg"))
-        env = {"LUNGSEG_REPO": str(REPO), **os.environ, **self.environment, "PYTHONUNBUFFERED": "1"}
+        folder = child_folder()
+        env = {**os.environ, **self.environment, "LUNGSEG_REPO": REPO, "PYTHONUNBUFFERED": "1"}
         streams: Any = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "errors": "replace"}
         command = [program, "task", self.task_id]
         try:
-            return Popen(command, cwd=REPO, env=env, text=True, start_new_session=True, **streams)
+            return Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams)
         except OSError as error:
             raise AirflowFailException(f"{program}: {error.strerror}; set LUNGSEG_BIN") from None
 

@@ -10,8 +10,8 @@ Where `params.yaml` says `gate.approval: required`, the task `approve` waits bet
 person, who approves or rejects on the page Required Actions. `close` runs at the end, however the
 run ended, so that no failed run looks as if it were still running; it fails when the run did.
 
-A task that dies or meets a silent service is tried again; one that is wrong in itself (a parameter,
-a dataset) is not.
+A task that dies or meets a silent service is tried again, by its kind; one that is wrong in itself
+(a parameter, a dataset) is not.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from typing import Any
 import yaml
 from airflow.sdk import DAG, Param, TriggerRule, chain
 from airflow.sdk.definitions.asset import Model
-from lungseg_operator import GPU, OPTIONS, PARAMS, REPO, LungsegOperator
+from lungseg_operator import GPU, OPTIONS, PARAMS, LungsegOperator
+from lungseg_project import PROJECT
 from release_operators import ApproveOperator, CloseOperator
 
 
 def section(file: str, name: str) -> dict[str, Any]:
     """A section of a YAML file of the deployed project."""
-    content: dict[str, Any] = yaml.safe_load((REPO / file).read_text(encoding="utf-8"))[name]
+    content: dict[str, Any] = yaml.safe_load((PROJECT / file).read_text(encoding="utf-8"))[name]
     return content
 
 

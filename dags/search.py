@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 from airflow.sdk import DAG, Param, TriggerRule
-from lungseg_operator import GPU, OPTIONS, PARAMS, REPO, LungsegOperator
+from lungseg_operator import GPU, OPTIONS, PARAMS, LungsegOperator
+from lungseg_project import PROJECT
 
-EXAMPLE = REPO / "presets" / "search.yaml"
+EXAMPLE = PROJECT / "presets" / "search.yaml"
 SEARCH: dict[str, Any] = (
     yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")) if EXAMPLE.is_file() else {}
 )

@@ -60,6 +60,12 @@ class Settings:
         return _text("MLFLOW_TRACKING_URI", store if self.local else server)
 
     @property
+    def tracking_login(self) -> tuple[str, str] | None:
+        """MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; None for a server without."""
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        return (user, _text("MLFLOW_TRACKING_PASSWORD", "")) if user else None
+
+    @property
     def artifact_location(self) -> str | None:
         """Where a store without a server keeps artifacts; None leaves it to the server."""
         return str(self.home / "local" / "artifacts") if "sqlite:" in self.tracking_uri else None
@@ -73,6 +79,16 @@ class Settings:
     def airflow_password(self) -> str | None:
         """LUNGSEG_AIRFLOW_PASSWORD; None means the one the local Airflow generated."""
         return os.environ.get("LUNGSEG_AIRFLOW_PASSWORD")
+
+    @property
+    def remote(self) -> str | None:
+        """LUNGSEG_REMOTE, the URL of this deployment's DVC remote; None means the committed one."""
+        return os.environ.get("LUNGSEG_REMOTE") or None
+
+    @property
+    def remote_endpoint(self) -> str | None:
+        """LUNGSEG_REMOTE_ENDPOINT, the address of an S3 store that is not Amazon's."""
+        return os.environ.get("LUNGSEG_REMOTE_ENDPOINT") or None
 
     @property
     def signing_key(self) -> Path | None:
@@ -136,6 +152,31 @@ def error_file() -> Path | None:
     """Where a stage leaves its refusal; no Settings needed, for they may be what is wrong."""
     path = os.environ.get("LUNGSEG_ERROR_FILE")
     return Path(path) if path else None
+
+
+SECRETS = (
+    "LUNGSEG_AIRFLOW_PASSWORD",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_USERNAME",
+)
+"""Variables whose value may be given by a file, which `<name>_FILE` names."""
+
+
+def read_secret_files() -> None:
+    """Set each of SECRETS that a file gives; raises ParamsError when it cannot be read.
+
+    Containers get their secrets as files, for an environment is shown to whoever may look at one.
+    """
+    for name in SECRETS:
+        path = os.environ.get(f"{name}_FILE")
+        if path and not os.environ.get(name):
+            try:
+                os.environ[name] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not text"
+                raise ParamsError(
+                    f"{name}_FILE={path}: {reason}; expected a file that holds {name}"
+                ) from None
 
 
 LIBRARIES = {

@@ -22,6 +22,7 @@ NO_EFFECT = {
     "pipeline/params.py": "its values are tracked, as params",
     "pipeline/stage_graph.py": "what it says of dvc.yaml, DVC compares itself",
     "pipeline/settings.py": "where things are on this machine",
+    "pipeline/remote_store.py": "takes files from host to host",
     "pipeline/errors.py": "what is said when there is no result",
     "pipeline/tracking/live.py": "looks on while a network is trained",
 }

@@ -14,6 +14,7 @@ from tests.conftest import PROJECT
 
 HEAVY = {
     "albumentations",
+    "dvc",
     "great_expectations",
     "h5py",
     "kagglehub",

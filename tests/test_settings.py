@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ParamsError
-from pipeline.settings import Settings, make_home, private_home
+from pipeline.settings import (
+    SECRETS,
+    Settings,
+    make_home,
+    private_home,
+    read_secret_files,
+)
 from tests.conftest import mode_of, open_to_others
 
 
@@ -76,3 +82,40 @@ def test_a_file_is_no_home(tmp_path: Path) -> None:
 
     with pytest.raises(ParamsError, match="File exists"):
         make_home(Settings(home=tmp_path / "home"))
+
+
+def test_a_secret_may_be_given_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("from a file\n")
+    for name in SECRETS:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "given itself")
+
+    read_secret_files()
+
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "given itself"
+    assert os.environ["LUNGSEG_AIRFLOW_PASSWORD"] == "from a file"
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"\xff\xfe", "not text")])
+def test_a_secret_file_that_cannot_be_read_is_one_line(
+    content: bytes | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if content:
+        (tmp_path / "secret").write_bytes(content)
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD_FILE", str(tmp_path / "secret"))
+
+    with pytest.raises(ParamsError, match=f"MLFLOW_TRACKING_PASSWORD_FILE=.*secret: {reason}"):
+        read_secret_files()
+
+
+def test_the_log_in_of_mlflow_is_what_its_client_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    without = Settings().tracking_login
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+
+    assert without is None
+    assert Settings().tracking_login == ("ada", "secret")

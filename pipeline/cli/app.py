@@ -12,7 +12,7 @@ import typer
 from pipeline.cli import data, releases, runs, services, tasks
 from pipeline.errors import LungsegError
 from pipeline.files import write_json
-from pipeline.settings import error_file, quiet_libraries
+from pipeline.settings import error_file, quiet_libraries, read_secret_files
 
 app = typer.Typer(
     name="lungseg",
@@ -38,6 +38,7 @@ def main() -> None:
     logging.getLogger("pipeline").setLevel(logging.INFO)
     quiet_libraries()
     try:
+        read_secret_files()
         app()
     except LungsegError as error:
         _leave(str(error), error.exit_code)

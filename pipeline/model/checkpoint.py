@@ -7,6 +7,8 @@
         history.json                             the epochs so far
         SHA256SUMS                               of the two, without which nothing is read
 
+With a store that hosts share, the folders of the epochs are there, too (`travelling`).
+
 The key stands for everything that shapes the result, so that what lies below it is of this very
 training. They are no outputs of the stage: DVC does not cache a stage that keeps its outputs.
 """
@@ -33,6 +35,8 @@ from numpy.typing import NDArray
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder, atomic_path, read_json, sha256_file, write_json
 from pipeline.model.training_history import EpochRow
+from pipeline.model.travelling import Courier
+from pipeline.remote_store import RemoteStore
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ MAX_AGE_S = 14 * 24 * 3600
 """Seconds after which a training that nobody resumed is forgotten."""
 
 FILES = ("arrays.npz", "history.json")
+SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -70,18 +75,27 @@ def checkpoint_key(files: Mapping[str, Path], facts: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def hold_checkpoints(home: Path, key: str) -> Iterator[Checkpoints]:
+def hold_checkpoints(
+    home: Path, key: str, store: RemoteStore | None = None
+) -> Iterator[Checkpoints]:
     """Yield the checkpoints of `key` below `home`, of which nobody else has hold meanwhile.
 
-    Waits while another process trains the same. A process that dies lets go. Checkpoints of other
-    keys that are older than MAX_AGE_S are removed.
+    Waits while another process of this host trains the same. A process that dies lets go.
+    Checkpoints of other keys that are older than MAX_AGE_S are removed. With a `store`, those that
+    another host left there are fetched, and those that are saved are sent there.
     """
-    checkpoints = Checkpoints(home / key)
     home.mkdir(parents=True, exist_ok=True)
-    with _lock(checkpoints.folder):
+    with _lock(home / key):
+        courier = Courier(store, key, (*FILES, SUMS), KEPT) if store else None
+        checkpoints = Checkpoints(home / key, courier)
         checkpoints.sign()
         _remove_old(home)
-        yield checkpoints
+        try:
+            checkpoints.fetch()
+            yield checkpoints
+        finally:
+            if courier:
+                courier.end()
 
 
 @contextmanager
@@ -117,8 +131,8 @@ def _remove_old(home: Path) -> None:
 class Checkpoints:
     """The last checkpoints of one training."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, courier: Courier | None = None) -> None:
+        self.folder, self._courier = folder, courier
 
     def sign(self) -> None:
         """Write down who trains, for those who wait."""
@@ -132,6 +146,8 @@ class Checkpoints:
         try:
             with atomic_folder(target) as folder:
                 _write(folder, checkpoint)
+            if self._courier:
+                self._courier.send(target)
             for former in self._epochs()[:-KEPT]:
                 shutil.rmtree(former)
         except OSError as error:
@@ -140,6 +156,14 @@ class Checkpoints:
                 "room, or set LUNGSEG_HOME to where there is some; the same command then resumes "
                 "after the checkpoint before",
             ) from None
+
+    def fetch(self) -> None:
+        """Get those that another host took further than this one."""
+        if self._courier:
+            here = [epoch.name for epoch in self._epochs()]
+            fetched = self._courier.fetch(self.folder, newer_than=max(here, default=""))
+            if fetched:
+                log.info("fetched %s of another host", fetched[-1].name)
 
     def latest(self) -> Checkpoint | None:
         """The last undamaged checkpoint; those that are damaged are removed with a warning."""
@@ -153,6 +177,8 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove all of them: the training is done."""
         shutil.rmtree(self.folder)
+        if self._courier:
+            self._courier.clear()
 
     def _epochs(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"))
@@ -166,7 +192,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     np.savez(folder / "arrays.npz", **arrays)
     write_json(folder / "history.json", checkpoint.history)
-    (folder / "SHA256SUMS").write_bytes(_sums(folder))
+    (folder / SUMS).write_bytes(_sums(folder))
 
 
 def _sums(folder: Path) -> bytes:
@@ -175,7 +201,7 @@ def _sums(folder: Path) -> bytes:
 
 def _is_sound(folder: Path) -> bool:
     try:
-        return (folder / "SHA256SUMS").read_bytes() == _sums(folder)
+        return (folder / SUMS).read_bytes() == _sums(folder)
     except OSError:
         return False
 

@@ -79,7 +79,7 @@ def fetch_release(settings: Settings, uri: str, folder: Path) -> Release:
         raise ReleaseError(f"{uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
     # Without MLflow's client where that can be: importing it takes longer than all the rest.
     name, alias, number = named.groups()
-    with MlflowServer(settings.tracking_uri) as server:
+    with MlflowServer(settings.tracking_uri, login=settings.tracking_login) as server:
         found = server.fetch_model(name, alias, number, folder)
     if found:
         number, tags, downloaded = found

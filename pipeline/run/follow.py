@@ -186,7 +186,10 @@ def follow(
     The exit code is that of its conclusion, or 130 if interrupted.
     """
     console = console or Console()
-    with log_in(settings) as airflow, MlflowServer(settings.tracking_uri) as tracking:
+    with (
+        log_in(settings) as airflow,
+        MlflowServer(settings.tracking_uri, login=settings.tracking_login) as tracking,
+    ):
         page = f"{airflow.url}/dags/{dag}/runs/{run}"
         watched = Run(airflow, tracking, dag, run, kinds)
         _say(console, f"run {run}\n{page}")

@@ -24,7 +24,8 @@ from pipeline.tracking.run_record import (
     latest_lock,
     open_record,
 )
-from pipeline.workspace.reproduce import push_results, reproduce
+from pipeline.workspace.pushing import push_results
+from pipeline.workspace.reproduce import reproduce
 from pipeline.workspace.workspace import RunRequest, Workspace, find_workspace, make_workspace
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
     # longer than everything else such a task does.
     if status == "ran":
         recording.finish()
-        push_results(workspace, name)
+    push_results(settings, workspace, name)
     return status
 
 

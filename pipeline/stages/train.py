@@ -20,6 +20,7 @@ from pipeline.model.training_history import (
     history_table,
 )
 from pipeline.params import Params, TrainParams
+from pipeline.remote_store import open_store
 from pipeline.settings import Settings
 from pipeline.tracking.live import live_run
 
@@ -47,7 +48,7 @@ def run(params: Params, root: Path) -> str:
     live = live_run()
     inputs = [*train.paths, *val.paths, root / AUGMENT_SUMMARY_FILE]
     key = training_key(params.train, inputs, training_environment())
-    with hold_checkpoints(Settings().checkpoints, key) as checkpoints:
+    with hold_checkpoints(Settings().checkpoints, key, open_store(root)) as checkpoints:
         with atomic_folder(root / TRAINED) as folder:
             fitted = fit(params.train, train, val, checkpoints, live)
             save_network(fitted.network, folder / "model.keras")

@@ -47,13 +47,18 @@ class Progress:
 class MlflowServer:
     """A tracking server; what it does not answer is None, for there is another way or none needed.
 
-    Only what a server without a log-in answers to everybody is asked for.
+    `login` is the user and password of a server that asks for them.
     """
 
-    def __init__(self, uri: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        transport: httpx.BaseTransport | None = None,
+        login: tuple[str, str] | None = None,
+    ) -> None:
         self.uri = uri.rstrip("/")
         tls = self.uri.startswith("https:")  # reading the certificates takes longer than an answer
-        self._client = httpx.Client(verify=tls, timeout=5, transport=transport)
+        self._client = httpx.Client(verify=tls, timeout=5, transport=transport, auth=login)
 
     def __enter__(self) -> Self:
         return self

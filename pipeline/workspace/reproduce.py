@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-from configobj import ConfigObj
 
 from pipeline.errors import (
     CrashedError,
@@ -23,10 +18,9 @@ from pipeline.files import link_file, read_json
 from pipeline.params import read_yaml
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_definition, stage_names
+from pipeline.workspace.dvc_command import dvc, follow_dvc, store_problem
 from pipeline.workspace.objects import find_damage, object_path, read_listing
 from pipeline.workspace.workspace import Workspace, shared_cache
-
-log = logging.getLogger(__name__)
 
 StageStatus = Literal["ran", "cached"]
 
@@ -57,7 +51,7 @@ def reproduce(
         _fetch_changed_inputs(workspace, chain)
         for arguments in _commands(chain, force):
             marker = f"Running stage '{name}'"
-            ran, code, errors = _follow(workspace, arguments, marker, started, environment)
+            ran, code, errors = follow_dvc(workspace, arguments, marker, started, environment)
             if code:
                 raise _failure(workspace, name, error_file, errors)
     if ran and "data" in stage_definition(workspace.folder, name).deps:
@@ -81,14 +75,16 @@ def _fetch_changed_inputs(workspace: Workspace, chain: list[str]) -> None:
 
     DVC takes an input that is not checked out for unchanged, whatever data.dvc says of it now.
     """
-    recorded, locked = _recorded(workspace.folder), _locked_stages(workspace.folder)
+    recorded, locked = _recorded(workspace.folder), locked_stages(workspace.folder)
     deps = [dep for name in chain for dep in locked.get(name, {}).get("deps", [])]
     changed = {dep["path"] for dep in deps if recorded.get(dep["path"], dep["md5"]) != dep["md5"]}
     for path in sorted(changed):
         if not (workspace.folder / path).exists():
             code, errors = dvc(workspace, ["pull", "--quiet", path])
             if code:
-                raise WorkspaceError(f"{path}: cannot be pulled: {errors}")
+                raise store_problem(workspace, f"{path}: cannot be pulled") or WorkspaceError(
+                    f"{path}: cannot be pulled: {errors}"
+                )
 
 
 def materialise(workspace: Workspace, name: str) -> None:
@@ -99,6 +95,9 @@ def materialise(workspace: Workspace, name: str) -> None:
     code, errors = dvc(workspace, ["pull", "--quiet", name])
     # DVC takes a damaged list of files from a remote for a folder with fewer files, and succeeds.
     damage = _find_damage(workspace.folder, paths, files=bool(code))
+    problem = store_problem(workspace, f"{name}: cannot be pulled") if code else None
+    if problem:
+        raise problem
     if code or damage:
         again = "" if name == "data" else "; or run it again with --force"
         causes = "; DVC says: ".join(filter(None, [damage, errors]))
@@ -117,6 +116,9 @@ def borrow_data(workspace: Workspace, paths: Sequence[str], folder: Path) -> Pat
         return whole
     cache = shared_cache(Settings(repo=str(workspace.folder)))
     code, errors = dvc(workspace, ["fetch", "--quiet", *(f"data/{path}" for path in paths)])
+    problem = store_problem(workspace, "data: cannot be fetched") if code else None
+    if problem:
+        raise problem
     try:
         listing = read_listing(cache, _recorded(workspace.folder)["data"])
         missing = [path for path in paths if path not in listing]
@@ -148,69 +150,16 @@ def _find_damage(folder: Path, paths: Sequence[Path], *, files: bool = True) -> 
 def _recorded(folder: Path) -> dict[str, str]:
     """Return the MD5 of the dataset and of every output that dvc.lock knows, by path."""
     data = folder / "data.dvc"
-    outs = [out for stage in _locked_stages(folder).values() for out in stage.get("outs", [])]
+    outs = [out for stage in locked_stages(folder).values() for out in stage.get("outs", [])]
     outs += read_yaml(data)["outs"] if data.exists() else []
     return {out["path"]: out["md5"] for out in outs}
 
 
-def _locked_stages(folder: Path) -> dict[str, Any]:
-    """Return what dvc.lock says of each stage."""
+def locked_stages(folder: Path) -> dict[str, Any]:
+    """What dvc.lock says of each stage that it knows."""
     lock = folder / "dvc.lock"
     stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
     return stages
-
-
-def push_results(workspace: Workspace, name: str) -> None:
-    """Push the stage's outputs and run cache to the default remote, if hosts share one."""
-    if not _has_shared_remote(workspace.folder):
-        return
-    code, errors = dvc(workspace, ["push", "--quiet", "--run-cache", name])
-    if code:
-        raise WorkspaceError(f"dvc push {name}: {errors}")
-
-
-def _has_shared_remote(folder: Path) -> bool:
-    """Whether the default remote lies outside the checkout (samples/ is part of it)."""
-    config = ConfigObj(str(folder / ".dvc" / "config"))
-    config.merge(ConfigObj(str(folder / ".dvc" / "config.local")))
-    remote = config.get("core", {}).get("remote")
-    if not remote:
-        return False
-    url = config[f'remote "{remote}"']["url"]
-    return "://" in url or not (folder / ".dvc" / url).resolve().is_relative_to(folder.resolve())
-
-
-def dvc(workspace: Workspace, arguments: Sequence[str]) -> tuple[int, str]:
-    """Run a DVC command in the workspace; return its exit code and its error lines."""
-    _, code, errors = _follow(workspace, arguments, None, lambda: None, {})
-    return code, errors
-
-
-def _follow(
-    workspace: Workspace,
-    arguments: Sequence[str],
-    marker: str | None,
-    started: Callable[[], None],
-    environment: dict[str, str],
-) -> tuple[bool, int, str]:
-    """Run `dvc`, passing its lines on; return whether the marker came, exit code and errors."""
-    seen, errors = False, []
-    with subprocess.Popen(
-        ["dvc", "--wait-for-lock", *arguments],
-        cwd=workspace.folder,
-        env=workspace.environment(**environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as child:
-        for line in child.stdout or ():
-            sys.stderr.write(line)
-            if line.startswith("ERROR:"):
-                errors.append(line.removeprefix("ERROR:").strip())
-            if marker and not seen and line.startswith(marker):
-                seen = True
-                started()
-    return seen, child.returncode, "; ".join(errors)
 
 
 def _failure(workspace: Workspace, name: str, error_file: Path, errors: str) -> LungsegError:
@@ -224,4 +173,7 @@ def _failure(workspace: Workspace, name: str, error_file: Path, errors: str) -> 
     if damage:
         # When a file of a folder is missing, DVC keeps no list either but names the file's object.
         return WorkspaceError("; DVC says: ".join(filter(None, [f"{name}: {damage}", errors])))
+    problem = store_problem(workspace, f"{name}: its results cannot be looked for")
+    if problem:
+        return problem
     return CrashedError(f"{name}: stopped without giving a reason: {errors}")

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
 import subprocess
-import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from configobj import ConfigObj
-from filelock import FileLock
 
 from pipeline.errors import WorkspaceError
-from pipeline.files import atomic_path, read_json, sha256_file, write_json
+from pipeline.files import atomic_path, read_json, write_json
 from pipeline.params import override
 from pipeline.settings import Settings, child_environment
-
-log = logging.getLogger(__name__)
+from pipeline.workspace.environments import find_interpreter
+from pipeline.workspace.lock import hold_workspace
 
 NOTE = Path(".git", "lungseg.json")
+DEPLOYMENT = "deployment"
+"""What the DVC remote that LUNGSEG_REMOTE names is called."""
+UPSTREAM = "upstream"
+"""Of a workspace's clone: the branches of what the deployed checkout was cloned from."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class Workspace:
         }
         write_json(self.folder / NOTE, content)
 
+    @property
+    def is_of_a_run(self) -> bool:
+        """Whether it was made for a run; else it is a project that a person works in."""
+        return (self.folder / NOTE).exists()
+
     def environment(self, **extra: str) -> dict[str, str]:
         """Return the environment of a child: this revision's interpreter is the `python`."""
         base = child_environment(**extra)
@@ -97,8 +102,7 @@ def make_workspace(settings: Settings, request: RunRequest, lock_file: Path | No
     ParamsError, and then leaves nothing.
     """
     folder = workspace_folder(settings, request.run_id)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with hold_workspace(folder):
         found = find_workspace(settings, request.run_id)
         if found:
             return found
@@ -128,22 +132,47 @@ def _fill(
     join_cache(settings, folder)
     if lock_file and not (folder / "dvc.lock").exists():
         shutil.copyfile(lock_file, folder / "dvc.lock")
-    return revision, _interpreter(settings, folder)
+    return revision, find_interpreter(settings, folder)
 
 
 def checkout_revision(repo: str, revision: str, folder: Path) -> str:
-    """Clone `repo` to `folder` and check the revision out; return its commit."""
+    """Clone `repo` to `folder` and check the revision out; return its commit.
+
+    What a local checkout does not know is looked for where it was cloned from: others may have
+    pushed since. Raises WorkspaceError when it is nowhere.
+    """
     _git(["clone", "--quiet", "--no-checkout", "--", repo, str(folder)], Path())
-    for name in (revision, f"origin/{revision}"):
-        commit = _git(
-            ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder, check=False
+    commit = _find_commit(folder, revision)
+    upstream = None if commit else _upstream(repo)
+    if upstream:
+        branches = f"+refs/heads/*:refs/remotes/{UPSTREAM}/*"
+        _git(["fetch", "--quiet", "--tags", "--", upstream, branches], folder)
+        commit = _find_commit(folder, revision)
+    if not commit:
+        where = f"{repo} or {upstream}" if upstream else repo
+        raise WorkspaceError(
+            f"revision {revision!r}: not in {where}; name a commit, branch or tag of it"
         )
+    _git(["checkout", "--quiet", "--detach", commit], folder)
+    return commit
+
+
+def _find_commit(folder: Path, revision: str) -> str:
+    """The commit of that name in a clone; empty when there is none."""
+    for name in (revision, f"origin/{revision}", f"{UPSTREAM}/{revision}"):
+        asked = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
+        commit = _git(asked, folder, check=False)
         if commit:
-            _git(["checkout", "--quiet", "--detach", commit], folder)
             return commit
-    raise WorkspaceError(
-        f"revision {revision!r}: not in {repo}; name a commit, branch or tag of it"
-    )
+    return ""
+
+
+def _upstream(repo: str) -> str | None:
+    """What a local checkout was cloned from; None for a URL, and where there is no such."""
+    folder = Path(repo)
+    url = _git(["remote", "get-url", "origin"], folder, check=False) if folder.is_dir() else ""
+    local = url and (folder / url).exists()
+    return str((folder / url).resolve()) if local else url or None
 
 
 def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
@@ -191,6 +220,9 @@ def join_cache(settings: Settings, folder: Path) -> None:
         url = section.get("url", "")
         if url and "://" not in url:
             section["url"] = str((source / url).resolve())
+    if settings.remote:
+        config.setdefault("core", {})["remote"] = DEPLOYMENT
+        config[f'remote "{DEPLOYMENT}"'] = _remote(settings.remote, settings.remote_endpoint)
     # Links spare the copy; stages replace files whole, so they never write through one.
     config["cache"] = {
         "dir": str(shared_cache(settings)),
@@ -200,6 +232,16 @@ def join_cache(settings: Settings, folder: Path) -> None:
         partial.touch(mode=0o600)
         with partial.open("wb") as file:
             config.write(file)
+
+
+def _remote(url: str, endpoint: str | None) -> dict[str, str]:
+    """DVC's settings of the remote; credentials are left to the libraries that look for them."""
+    if "://" not in url:
+        return {"url": str(Path(url).absolute())}
+    if not url.startswith("s3://"):
+        return {"url": url}
+    quick = {"connect_timeout": "10", "read_timeout": "60"}  # by default a minute each, five times
+    return {"url": url, **quick, **({"endpointurl": endpoint} if endpoint else {})}
 
 
 def shared_cache(settings: Settings) -> Path:
@@ -212,45 +254,3 @@ def shared_cache(settings: Settings) -> Path:
         if configured:
             return Path(project, ".dvc", configured).resolve()
     return project.resolve() / ".dvc" / "cache"
-
-
-def _interpreter(settings: Settings, folder: Path) -> Path:
-    """Return this environment's Python, or that of one made for the revision's own uv.lock."""
-    deployed = Path(__file__).parents[2] / "uv.lock"
-    lock = folder / "uv.lock"
-    if not lock.exists():
-        raise WorkspaceError(f"{lock.name}: not in this revision, so its environment is not known")
-    digest = sha256_file(lock)
-    if deployed.exists() and digest == sha256_file(deployed):
-        return Path(sys.executable)
-    return make_environment(settings, folder, digest[:16])
-
-
-def _extra_of_stages(folder: Path) -> list[str]:
-    """The option that installs what the stages need; before 0.2 they needed none."""
-    declared = folder / "pyproject.toml"
-    if not declared.is_file():  # uv says so
-        return []
-    project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
-    return ["--extra", "train"] if "train" in project.get("optional-dependencies", {}) else []
-
-
-def make_environment(settings: Settings, folder: Path, name: str) -> Path:
-    """Install the locked environment of the checkout `folder` once; return its Python."""
-    target = settings.home / "envs" / name
-    python = target / "bin" / "python"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if python.exists() and (target / "complete").exists():
-            return python
-        log.info("installing the environment of this revision's uv.lock into %s", target)
-        uv = shutil.which("uv") or str(Path(settings.repo, ".tools", "uv", "bin", "uv"))
-        arguments = ["sync", "--frozen", "--no-install-project", "--no-default-groups", "--quiet"]
-        arguments += _extra_of_stages(folder)
-        environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(target)}
-        try:
-            subprocess.run([uv, *arguments], cwd=folder, env=environment, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise WorkspaceError(f"uv sync for {folder}: {error}") from None
-        (target / "complete").touch()
-    return python

@@ -23,7 +23,8 @@ def operator_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Module
 
         patch.setattr(ExecutorSafeguard, "test_mode", True)
         yield lungseg_operator
-        sys.modules.pop("lungseg_operator", None)
+        for name in ("lungseg_operator", "lungseg_project", "lungseg_retries"):
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -90,10 +90,10 @@ def test_child_gets_its_options_as_environment_and_no_shell_reads_them(
         ("exit 1", "AirflowFailException", "LUNGSEG_BIN"),
         ("echo 'Usage: lungseg'; exit 2", "AirflowFailException", "Usage"),
         ("exit 0", "AirflowFailException", "LUNGSEG_BIN"),
-        ("echo 'error: MLflow is silent'; exit 75", "AirflowException", "MLflow is silent"),
-        ("echo working; kill -9 $$", "AirflowException", "exit code -9"),
-        ("echo crash; exit 134", "AirflowException", "exit code 134"),
-        ("echo 'no report'; exit 3", "AirflowException", "exit code 3"),
+        ("echo 'error: MLflow is silent'; exit 75", "ServiceAwayError", "MLflow is silent"),
+        ("echo working; kill -9 $$", "ChildDiedError", "exit code -9"),
+        ("echo crash; exit 134", "ChildDiedError", "exit code 134"),
+        ("echo 'no report'; exit 3", "ChildDiedError", "exit code 3"),
     ],
 )
 def test_exit_code_decides_between_failure_and_retry(

@@ -172,7 +172,7 @@ VERDICT = {"stage": "promote", "status": "refused"}
         (VERDICT, "skipped", CLOSED, None),
         (VERDICT, "skipped", SILENT, "AirflowSkipException"),
         (None, "skipped", CLOSED, "AirflowFailException"),
-        (None, "skipped", SILENT, "AirflowException"),
+        (None, "skipped", SILENT, "ServiceAwayError"),
         (VERDICT, "upstream_failed", CLOSED, "AirflowFailException"),  # cleared, repeated, failed
     ],
 )
@@ -184,7 +184,7 @@ def test_end_of_a_run_fails_where_there_was_no_verdict(
     script: str,
     exception: str | None,
 ) -> None:
-    """A skip is a good end to Airflow, an AirflowException is tried again."""
+    """A skip is a good end to Airflow, a ServiceAwayError is tried again."""
     lungseg(script)
     operator = release_module.CloseOperator(task_id="close")
     operator.environment = {}

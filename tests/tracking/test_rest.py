@@ -84,3 +84,17 @@ def test_a_listing_that_does_not_come_is_no_empty_folder(silent: str, tmp_path: 
     assert (found[2] / "MLmodel").is_file()
     assert (found[2] / "code/a.py").is_file()
     assert server.fetch_model("lungs", "champion", None, tmp_path) is None
+
+
+def test_a_server_with_a_log_in_is_asked_with_it() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        known = request.headers.get("Authorization") == "Basic YWRhOnNlY3JldA=="
+        run = {"info": {"experiment_id": "7"}, "data": {}}
+        return httpx.Response(200 if known else 401, json={"run": run})
+
+    transport = httpx.MockTransport(answer)
+
+    assert MlflowServer("http://mlflow", transport).page("abc") is None
+    page = MlflowServer("http://mlflow", transport, login=("ada", "secret")).page("abc")
+    assert page
+    assert page.startswith("http://mlflow/#/experiments/7/runs/abc")

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,42 +9,12 @@ import pytest
 import yaml
 
 from pipeline.errors import CrashedError, LungsegError, ParamsError, StageError, WorkspaceError
-from pipeline.settings import child_environment
+from pipeline.settings import Settings
 from pipeline.stage_graph import stage_definition, stage_names
-from pipeline.workspace.reproduce import (
-    borrow_data,
-    materialise,
-    push_results,
-    reproduce,
-)
-from pipeline.workspace.workspace import Workspace
-from tests.conftest import git
+from pipeline.workspace.pushing import push_results
+from pipeline.workspace.reproduce import borrow_data, materialise, reproduce
+from tests.workspace.two_stages import UPPER, checkout, commit, dvc, record_other_data
 
-GRAPH = """
-stages:
-  upper:
-    cmd: python upper.py
-    deps: [data, upper.py]
-    outs: [artifacts/upper.txt]
-  twice:
-    cmd: python twice.py
-    deps: [artifacts/upper.txt, twice.py]
-    metrics: [artifacts/twice.json]
-    plots:
-      - artifacts/twice.csv: {x: a}
-"""
-UPPER = """
-import pathlib
-pathlib.Path("artifacts").mkdir(exist_ok=True)
-text = pathlib.Path("data/text.txt").read_text().upper()
-pathlib.Path("artifacts/upper.txt").write_text(text)
-"""
-TWICE = """
-import json, pathlib
-text = pathlib.Path("artifacts/upper.txt").read_text()
-pathlib.Path("artifacts/twice.json").write_text(json.dumps({"length": 2 * len(text)}))
-pathlib.Path("artifacts/twice.csv").write_text("a\\n1\\n")
-"""
 REFUSES = """
 import json, os, pathlib, sys
 content = {"message": "data: too short; add words", "exit_code": 75}
@@ -54,54 +22,6 @@ pathlib.Path(os.environ["LUNGSEG_ERROR_FILE"]).write_text(json.dumps(content))
 sys.exit(75)
 """
 DIES = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-
-
-def dvc(folder: Path, *arguments: str) -> None:
-    subprocess.run(["dvc", *arguments], cwd=folder, env=child_environment(), check=True)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a project and the remote beside it, which the project names by `../store`."""
-    folder = tmp_path_factory.mktemp("template") / "project"
-    (folder / "data").mkdir(parents=True)
-    (folder / "data/text.txt").write_text("lungs")
-    for name, text in {"dvc.yaml": GRAPH, "upper.py": UPPER, "twice.py": TWICE}.items():
-        (folder / name).write_text(text)
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    dvc(folder, "init", "--quiet")
-    dvc(folder, "remote", "add", "--quiet", "--default", "store", "../store")
-    dvc(folder, "add", "--quiet", "data")
-    dvc(folder, "push", "--quiet", "data")
-    commit(folder)
-    return folder.parent
-
-
-@pytest.fixture
-def project(template: Path, tmp_path: Path) -> Path:
-    """A repository of two stages whose data lie in a remote outside of it."""
-    for name in ("project", "store"):
-        shutil.copytree(template / name, tmp_path / name)
-    return tmp_path / "project"
-
-
-def commit(folder: Path) -> None:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message=next")
-
-
-def record_other_data(project: Path) -> None:
-    (project / "data/text.txt").write_text("lungs and heart")
-    dvc(project, "add", "--quiet", "data")
-    dvc(project, "push", "--quiet", "data")
-    commit(project)
-
-
-def checkout(project: Path, name: str) -> Workspace:
-    """A clone with an empty cache of its own, as another host would have it."""
-    folder = project.with_name(name)
-    git(project.parent, "clone", "--quiet", str(project), str(folder))
-    return Workspace(folder, "HEAD", Path(sys.executable))
 
 
 def test_dvc_yaml_tells_stages_and_outputs(project: Path) -> None:
@@ -133,7 +53,7 @@ def test_another_host_takes_results_from_the_remote_without_the_data(project: Pa
     first = checkout(project, "one")
     for name in ("upper", "twice"):
         reproduce(first, name)
-        push_results(first, name)
+        push_results(Settings(home=project.with_name("home")), first, name)
     second = checkout(project, "two")
     shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
 
@@ -172,7 +92,7 @@ def test_a_host_whose_lock_is_older_takes_what_the_others_pushed(
     record_other_data(project)
     first, second = checkout(project, "one"), checkout(project, "two")
     reproduce(first, "upper")
-    push_results(first, "upper")
+    push_results(Settings(home=project.with_name("home")), first, "upper")
     shutil.copyfile(old.folder / "dvc.lock", second.folder / "dvc.lock")
 
     starts: list[int] = []
@@ -386,38 +306,6 @@ def test_a_refusal_over_a_poisoned_cache_keeps_its_exit_code_and_names_the_objec
     assert message.startswith("data: too short; add words; data/text.txt: object ")
     assert f"{poisoned} is damaged" in message
     assert refusal.value.exit_code == 75
-
-
-@pytest.mark.slow
-def test_results_are_not_pushed_into_the_repository_itself(project: Path) -> None:
-    dvc(project, "remote", "add", "--quiet", "--default", "--force", "samples", "samples")
-    dvc(project, "push", "--quiet", "data")
-    commit(project)
-    workspace = checkout(project, "one")
-    reproduce(workspace, "upper")
-
-    push_results(workspace, "upper")
-
-    assert git(workspace.folder, "status", "--porcelain", "samples") == ""
-
-
-@pytest.mark.slow
-def test_a_remote_that_cannot_be_written_is_one_line(project: Path, tmp_path: Path) -> None:
-    workspace = checkout(project, "one")
-    reproduce(workspace, "upper")
-    shutil.rmtree(tmp_path / "store")
-    (tmp_path / "store").write_text("a file where a folder must be")
-
-    with pytest.raises(WorkspaceError, match="dvc push upper: "):
-        push_results(workspace, "upper")
-
-
-def test_without_a_remote_nothing_is_pushed(project: Path) -> None:
-    workspace = checkout(project, "one")
-    reproduce(workspace, "upper")
-    dvc(workspace.folder, "remote", "remove", "store")
-
-    push_results(workspace, "upper")
 
 
 def test_a_stages_own_refusal_comes_through_with_its_exit_code(project: Path) -> None:

@@ -66,6 +66,27 @@ def test_a_workspace_is_a_checkout_of_the_revision_asked_for(
     assert old.python == Path(sys.executable)
 
 
+def test_a_revision_that_was_pushed_after_the_local_checkout_is_found(
+    project: Path, tmp_path: Path
+) -> None:
+    deployed = tmp_path / "deployed"
+    git(tmp_path, "clone", "--quiet", "project", "deployed")
+    git(deployed, "remote", "set-url", "origin", "../project")
+    (project / "later.txt").write_text("later")
+    git(project, "checkout", "--quiet", "-b", "next")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=second")
+    settings = Settings(repo=str(deployed), home=tmp_path / "home")
+
+    named = make_workspace(settings, RunRequest("one", revision="next"), None)
+    commit = make_workspace(settings, RunRequest("two", revision=named.revision), None)
+
+    assert named.revision == git(project, "rev-parse", "HEAD")
+    assert (commit.folder / "later.txt").exists()
+    with pytest.raises(WorkspaceError, match=r"'nowhere': not in .*deployed or .*project; name"):
+        make_workspace(settings, RunRequest("three", revision="nowhere"), None)
+
+
 def test_a_workspace_is_made_once_and_found_again(settings: Settings) -> None:
     made = make_workspace(settings, RunRequest("one"), None)
     (made.folder / "mark").touch()
@@ -143,6 +164,34 @@ def test_workspaces_share_the_cache_and_the_deployments_own_remote(
     assert f"url = {project.parent}/store" in written
 
 
+@pytest.mark.parametrize(
+    ("url", "endpoint", "expected"),
+    [
+        ("s3://bucket/a", "http://store:9000", {"endpointurl": "http://store:9000"}),
+        ("s3://bucket/a", "", {}),
+        ("gs://bucket/a", "", {}),
+    ],
+)
+def test_a_deployment_has_its_own_remote_without_a_commit(
+    url: str,
+    endpoint: str,
+    expected: dict[str, str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LUNGSEG_REMOTE", url)
+    monkeypatch.setenv("LUNGSEG_REMOTE_ENDPOINT", endpoint)
+
+    workspace = make_workspace(settings, RunRequest("one"), None)
+
+    written = ConfigObj(str(workspace.folder / ".dvc/config.local"))
+    remote = written['remote "deployment"']
+    assert written["core"]["remote"] == "deployment"
+    assert remote["url"] == url
+    assert {key: remote[key] for key in remote if key == "endpointurl"} == expected
+    assert git(workspace.folder, "status", "--porcelain", ".dvc/config") == ""
+
+
 def test_secrets_of_a_remote_are_for_no_other_users_eyes_from_the_first_byte(
     settings: Settings, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,60 +249,6 @@ def test_a_workspace_starts_from_a_known_lock_only_when_git_has_none(
 
     assert (seeded.folder / "dvc.lock").read_text() == known.read_text()
     assert "stages" in (committed.folder / "dvc.lock").read_text()
-
-
-@pytest.mark.parametrize(
-    ("declared", "extras"),
-    [("", ""), ("[project.optional-dependencies]\ntrain = []\n", " --extra train")],
-    ids=["before there were extras", "today"],
-)
-def test_another_lock_file_gets_an_environment_of_its_own(
-    settings: Settings,
-    project: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    declared: str,
-    extras: str,
-) -> None:
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    script = '#!/bin/sh\nmkdir -p "$UV_PROJECT_ENVIRONMENT/bin"\n'
-    script += (
-        'echo "$@" >> "$UV_PROJECT_ENVIRONMENT/calls"\ntouch "$UV_PROJECT_ENVIRONMENT/bin/python"\n'
-    )
-    (tools / "uv").write_text(script)
-    (tools / "uv").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tools), prepend=":")
-    (project / "uv.lock").write_text("version = 1\n")
-    (project / "pyproject.toml").write_text(f'[project]\nname = "lungseg"\n{declared}')
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message=other lock")
-
-    first = make_workspace(settings, RunRequest("one"), None)
-    second = make_workspace(settings, RunRequest("two"), None)
-
-    assert first.python == second.python
-    assert first.python.is_relative_to(settings.home / "envs")
-    calls = (first.python.parents[1] / "calls").read_text().splitlines()
-    assert len(calls) == 1
-    assert "--frozen --no-install-project" in calls[0]
-    assert calls[0].endswith(f"--quiet{extras}")
-
-
-def test_an_environment_that_cannot_be_installed_is_one_line(
-    settings: Settings,
-    project: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "uv").write_text("#!/bin/sh\nexit 3\n")
-    (tmp_path / "uv").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    (project / "uv.lock").write_text("version = 1\n")
-    git(project, "commit", "--quiet", "--all", "--message=other lock")
-
-    with pytest.raises(WorkspaceError, match="uv sync"):
-        make_workspace(settings, RunRequest("one"), None)
 
 
 def test_run_ids_become_safe_folder_names(settings: Settings) -> None:

@@ -1,0 +1,125 @@
+"""Checkpoints in the store that hosts share, so that a training resumes on another host.
+
+    checkpoints/<key>/epoch-0003/…    the files of a checkpoint folder, SHA256SUMS last
+
+They are sent by a thread beside the training, the newest only: a slow store costs no time of the
+training, only epochs that another host would have to train again. A store that does not answer
+costs a warning and never the training.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import LungsegError
+from pipeline.files import atomic_folder
+from pipeline.remote_store import RemoteStore
+
+log = logging.getLogger(__name__)
+
+ROOT = "checkpoints"
+"""Folder of the store that holds those of all trainings."""
+
+PATIENCE_S = 120
+"""Seconds that a training which ends without a result waits for its last checkpoint to be sent."""
+
+
+class Courier:
+    """Sends the checkpoints of one training to the store, and fetches those of another host."""
+
+    def __init__(self, store: RemoteStore, key: str, files: tuple[str, ...], kept: int) -> None:
+        """`files` make up a checkpoint, the one that proves it whole last; `kept` stay there."""
+        self._store, self._root = store, f"{ROOT}/{key}"
+        self._files, self._kept = files, kept
+        self._changed = threading.Condition()
+        self._waiting: Path | None = None
+        self._sending = False
+        self._ended = False
+        self._warned = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def fetch(self, folder: Path, newer_than: str) -> list[Path]:
+        """Download the whole checkpoints whose names come after `newer_than`, oldest first."""
+        try:
+            stored = self._stored()
+            whole = [name for name, files in stored.items() if set(self._files) <= set(files)]
+            return [self._fetch(folder / name) for name in whole if name > newer_than]
+        except LungsegError as error:
+            self._warn(f"what another host trained cannot be looked for: {error}")
+            return []
+
+    def _fetch(self, target: Path) -> Path:
+        with atomic_folder(target) as partial:
+            for file in self._files:
+                self._store.get(f"{self._root}/{target.name}/{file}", partial / file)
+        return target
+
+    def send(self, folder: Path) -> None:
+        """Have a checkpoint sent, instead of one that still waits."""
+        with self._changed:
+            self._waiting = folder
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Send no more, and remove all that is in the store: the training is done."""
+        with self._changed:
+            self._waiting = None
+        self.end()
+        try:
+            self._remove(list(self._stored()))
+        except LungsegError as error:
+            self._warn(f"the checkpoints of a finished training stay in the store: {error}")
+
+    def end(self) -> None:
+        """Wait until what was to be sent is sent; for PATIENCE_S at most."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not (self._waiting or self._sending), PATIENCE_S)
+
+    def _run(self) -> None:
+        while folder := self._next():
+            try:
+                self._send(folder)
+            except LungsegError as error:
+                if folder.exists():  # else it has become old meanwhile
+                    self._warn(f"{folder.name} is on this host alone: {error}")
+            else:
+                self._warned = False
+            with self._changed:
+                self._sending = False
+                self._changed.notify_all()
+
+    def _next(self) -> Path | None:
+        """The folder to send, once there is one; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            folder, self._waiting = self._waiting, None
+            self._sending = folder is not None
+            return folder
+
+    def _send(self, folder: Path) -> None:
+        for file in self._files:
+            self._store.put(folder / file, f"{self._root}/{folder.name}/{file}")
+        self._remove(list(self._stored())[: -self._kept])
+
+    def _stored(self) -> dict[str, list[str]]:
+        """The checkpoints in the store by name, in order, each with its files."""
+        found: dict[str, list[str]] = {}
+        for file in self._store.list(self._root):
+            path = PurePosixPath(file.path)
+            found.setdefault(path.parent.name, []).append(path.name)
+        return found
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            for file in reversed(self._files):  # first the one without which nothing is read
+                self._store.remove(f"{self._root}/{name}/{file}")
+
+    def _warn(self, text: str) -> None:
+        """Say it, once while the store is away."""
+        if not self._warned:
+            log.warning("%s", text)
+        self._warned = True

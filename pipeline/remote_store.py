@@ -1,0 +1,184 @@
+"""The store that the hosts of a deployment share: the default DVC remote, seen file by file.
+
+DVC itself pushes and pulls results. What else has to leave a host, such as the checkpoints of a
+training, lies beside them in folders of its own. What is wrong with the store is found out here,
+too: DVC only says how many files failed.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from configobj import ConfigObj
+
+from pipeline.errors import LungsegError, ServiceError, WorkspaceError
+
+PROBES = "probes"
+"""Folder of the small files by which the store is tried."""
+
+AWAY_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
+"""Answers of an S3 store that mean: later."""
+
+OWN_DISK = {errno.EACCES, errno.EDQUOT, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
+"""Of a remote that is a folder: what a person has to mend."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the store: its path below the store's root, bytes, and seconds since 1970."""
+
+    path: str
+    size: int
+    modified: float
+
+
+def remote_url(project: Path) -> str | None:
+    """The URL or path of the project's default DVC remote; None when hosts cannot share it.
+
+    A folder inside of the checkout (samples/) is a part of the repository, not a store.
+    """
+    config = ConfigObj(str(project / ".dvc" / "config"))
+    config.merge(ConfigObj(str(project / ".dvc" / "config.local")))
+    remote = config.get("core", {}).get("remote")
+    url = config.get(f'remote "{remote}"', {}).get("url") if remote else None
+    if not url or "://" in url:
+        return url
+    folder = (project / ".dvc" / url).resolve()
+    return None if folder.is_relative_to(project.resolve()) else str(folder)
+
+
+def open_store(project: Path) -> RemoteStore | None:
+    """The store of the project in this folder; None when it has none.
+
+    Nothing is asked of it yet. Raises WorkspaceError for a remote that DVC cannot read.
+    """
+    url = remote_url(project)
+    if url is None:
+        return None
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+    from dvc.fs import get_cloud_fs
+
+    try:
+        config = Config(dvc_dir=str(project.absolute() / ".dvc"))
+        kind, options, root = get_cloud_fs(config, name=config["core"]["remote"])
+        return RemoteStore(kind(**options), root, url)
+    except DvcException as error:
+        raise WorkspaceError(f"{url}: {error}; mend the DVC remote") from None
+
+
+class RemoteStore:
+    """Files by their path below the root of a DVC remote.
+
+    Every method raises ServiceError when the store does not answer, and WorkspaceError when it
+    refuses: a wrong secret, a missing bucket, a certificate that is not trusted, a full disk.
+    """
+
+    def __init__(self, fs: Any, root: str, url: str) -> None:
+        self._fs, self._root = fs, root
+        self.url = url
+
+    def list(self, prefix: str) -> list[StoredFile]:
+        """Every file below the folder `prefix`, in order of their paths."""
+        folder = self._path(prefix)
+        with self._translated():
+            self._fs.fs.invalidate_cache()
+            found = self._fs.fs.find(
+                folder, detail=True
+            )  # one request for many; a folder has no such
+            found = found if isinstance(found, dict) else {p: self._fs.info(p) for p in found}
+        return [
+            StoredFile(
+                f"{prefix}/{path.removeprefix(f'{folder}/')}", int(info["size"]), _modified(info)
+            )
+            for path, info in sorted(found.items())
+        ]
+
+    def put(self, file: Path, path: str) -> None:
+        """Upload a file; one that is there is replaced."""
+        with self._translated():
+            self._fs.put_file(str(file), self._path(path))
+
+    def get(self, path: str, file: Path) -> None:
+        """Download a file."""
+        with self._translated():
+            self._fs.get_file(self._path(path), str(file))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        with self._translated():
+            try:
+                self._fs.rm(self._path(path))
+            except FileNotFoundError:
+                return
+
+    def probe(self) -> None:
+        """Write, read and remove a small file."""
+        path = self._path(f"{PROBES}/{uuid.uuid4().hex}")
+        content = path.encode()
+        with self._translated():
+            self._fs.makedirs(self._fs.parent(path))
+            self._fs.pipe_file(path, content)
+            found = self._fs.cat_file(path)
+            self._fs.rm(path)
+        if found != content:
+            raise WorkspaceError(f"{self.url}: gives back other bytes than were written; repair it")
+
+    def _path(self, path: str) -> str:
+        return str(self._fs.join(self._root, *path.split("/")))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except LungsegError:
+            raise
+        except Exception as error:  # of whichever library speaks to this kind of store
+            raise _problem(self.url, error) from None
+
+
+def _modified(info: dict[str, Any]) -> float:
+    stamp = info.get("LastModified") or info.get("mtime") or info.get("modified") or 0.0
+    return stamp.timestamp() if isinstance(stamp, datetime) else float(stamp)
+
+
+def _problem(url: str, error: Exception) -> LungsegError:
+    """What the error of a store's library means, in one line."""
+    chain = list(_chain(error))
+    text = " ".join(str(error).split()) or type(error).__name__
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in chain):
+        return WorkspaceError(
+            f"{url}: the store's certificate is not trusted; name the authority that signed it by "
+            "AWS_CA_BUNDLE"
+        )
+    if any(_is_refusal(one) for one in chain):
+        return WorkspaceError(
+            f"{url}: the store refuses: {text}; mend its address, bucket or credentials, then try "
+            "again"
+        )
+    return ServiceError(f"{url}: the store does not answer: {text}; it is tried again")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_refusal(error: BaseException) -> bool:
+    answer = getattr(error, "response", None)  # of botocore
+    if isinstance(answer, dict):
+        code = answer.get("Error", {}).get("Code", "")
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return code not in AWAY_CODES and 400 <= status < 500
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
+        return True
+    return isinstance(error, OSError) and error.errno in OWN_DISK

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ServiceError, WorkspaceError
+from pipeline.model.checkpoint import Checkpoints, hold_checkpoints
+from pipeline.remote_store import RemoteStore, StoredFile
+from tests.model.test_checkpoint import after
+
+
+class FolderStore(RemoteStore):
+    """A store that is a folder, and may be away or slow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.away, self.url = folder, False, str(folder)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def _answer(self) -> None:
+        assert self.gate.wait(10)
+        if self.away:
+            raise ServiceError(f"{self.url}: the store does not answer; it is tried again")
+
+    def list(self, prefix: str) -> list[StoredFile]:
+        self._answer()
+        files = sorted(path for path in (self.folder / prefix).rglob("*") if path.is_file())
+        return [StoredFile(str(path.relative_to(self.folder)), 1, 0.0) for path in files]
+
+    def put(self, file: Path, path: str) -> None:
+        self._answer()
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(file, target)
+        except FileNotFoundError as error:
+            raise WorkspaceError(f"{self.url}: the store refuses: {error}") from None
+
+    def get(self, path: str, file: Path) -> None:
+        self._answer()
+        shutil.copyfile(self.folder / path, file)
+
+    def remove(self, path: str) -> None:
+        self._answer()
+        (self.folder / path).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+def epochs_in(store: FolderStore) -> list[str]:
+    return sorted({Path(file.path).parent.name for file in store.list("checkpoints/key")})
+
+
+def train(home: Path, store: FolderStore, *epochs: int) -> None:
+    with hold_checkpoints(home, "key", store) as checkpoints:
+        for epoch in epochs:
+            checkpoints.save(after(epoch))
+
+
+def resumed_at(home: Path, store: FolderStore) -> int:
+    with hold_checkpoints(home, "key", store) as checkpoints:
+        latest = checkpoints.latest()
+        return latest.epoch if latest else 0
+
+
+def test_another_host_resumes_where_a_killed_training_was(
+    tmp_path: Path, store: FolderStore
+) -> None:
+    train(tmp_path / "one", store, 1, 2, 3)
+
+    with hold_checkpoints(tmp_path / "two", "key", store) as checkpoints:
+        latest = checkpoints.latest()
+
+    assert latest
+    assert latest.history == after(3).history
+    assert [a.tobytes() for a in latest.state] == [a.tobytes() for a in after(3).state]
+    assert len(epochs_in(store)) <= 2
+    assert epochs_in(store)[-1] == "epoch-0003"
+
+
+def test_a_host_that_is_further_keeps_its_own(tmp_path: Path, store: FolderStore) -> None:
+    train(tmp_path / "one", store, 1)
+    here = Checkpoints(tmp_path / "two/key")
+    here.save(after(4))
+
+    assert resumed_at(tmp_path / "two", store) == 4
+    assert not (tmp_path / "two/key/epoch-0001").exists()
+
+
+def test_what_was_only_half_sent_is_not_there(tmp_path: Path, store: FolderStore) -> None:
+    train(tmp_path / "one", store, 1)
+    train(tmp_path / "one", store, 2)
+    (store.folder / "checkpoints/key/epoch-0002/SHA256SUMS").unlink()
+
+    assert resumed_at(tmp_path / "two", store) == 1
+
+
+def test_from_damaged_ones_the_training_goes_back_to_the_one_before(
+    tmp_path: Path, store: FolderStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path / "one", store, 1)
+    train(tmp_path / "one", store, 2)
+    (store.folder / "checkpoints/key/epoch-0002/arrays.npz").write_bytes(b"of another host")
+
+    assert resumed_at(tmp_path / "two", store) == 1
+    assert "epoch-0002: damaged" in caplog.text
+
+
+def test_a_finished_training_leaves_nothing_in_the_store(
+    tmp_path: Path, store: FolderStore
+) -> None:
+    with hold_checkpoints(tmp_path / "one", "key", store) as checkpoints:
+        checkpoints.save(after(1))
+        checkpoints.clear()
+
+    assert store.list("checkpoints") == []
+
+
+def test_a_slow_store_holds_nobody_up_and_gets_the_newest(
+    tmp_path: Path, store: FolderStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hold_checkpoints(tmp_path / "one", "key", store) as checkpoints:
+        store.gate.clear()
+        for epoch in range(1, 6):
+            checkpoints.save(after(epoch))
+        store.gate.set()
+
+    assert epochs_in(store)[-1] == "epoch-0005"
+    assert "on this host alone" not in caplog.text  # the first one became old meanwhile
+    assert resumed_at(tmp_path / "two", store) == 5
+
+
+def test_a_store_that_is_away_costs_one_warning_and_is_used_again_when_it_is_back(
+    tmp_path: Path, store: FolderStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    store.away = True
+    with hold_checkpoints(tmp_path / "one", "key", store) as checkpoints:
+        for epoch in (1, 2, 3):
+            checkpoints.save(after(epoch))
+    warnings = caplog.text.count("the store does not answer")
+    store.away = False
+    train(tmp_path / "one", store, 4)
+
+    assert warnings == 1
+    assert resumed_at(tmp_path / "two", store) == 4
+
+
+def test_checkpoints_that_cannot_be_removed_are_said_to_stay(
+    tmp_path: Path, store: FolderStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hold_checkpoints(tmp_path / "one", "key", store) as checkpoints:
+        checkpoints.save(after(1))
+        checkpoints._courier.end()  # type: ignore[union-attr]
+        store.away = True
+        checkpoints.clear()
+
+    assert "the checkpoints of a finished training stay in the store" in caplog.text
+    assert not (tmp_path / "one/key").exists()
