@@ -31,7 +31,8 @@ bundle.initialize()
 bag = BundleDagBag(bundle.path, bundle_path=bundle.path, bundle_name="lungseg")
 dag = bag.dags["retrain"]
 run = SimpleNamespace(consumed_asset_events=[], triggering_user_name=None)
-context = {"ti": SimpleNamespace(bundle_instance=bundle), "dag_run": run, "run_id": "r1"}
+ti = SimpleNamespace(bundle_instance=bundle, xcom_push=lambda key, value: None)
+context = {"ti": ti, "dag_run": run, "run_id": "r1"}
 task = dag.task_dict["a"]
 task.render_template_fields({**context, "params": dag.params.dump()})
 answer = {"errors": bag.import_errors, "stages": sorted(dag.task_dict), "path": str(bundle.path)}
