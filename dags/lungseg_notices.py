@@ -59,7 +59,7 @@ def send(title: str, body: str, kind: str = "info") -> None:
     except AirflowNotFoundException:
         log.info("nobody is told that %s: there is no connection %s", title, CONNECTION)
     except Exception as error:  # a service, its settings: nothing here may fail a run
-        log.warning("that %s could not be sent (%s)", title, type(error).__name__)
+        log.warning("the message that %s could not be sent (%s)", title, type(error).__name__)
 
 
 def tell_waiting(context: Any) -> None:
@@ -72,7 +72,11 @@ def tell_waiting(context: Any) -> None:
 def tell_end(context: Any, states: Mapping[str, str | None]) -> None:
     """Tell how the run ended, by the states of its tasks; nothing when nothing changed."""
     ti = context["ti"]
-    told = outcome(ti, states)
+    try:
+        told = outcome(ti, states)
+    except Exception as error:  # a report of another version, say: nothing here may fail a run
+        log.warning("nobody is told how the run ended (%s: %s)", type(error).__name__, error)
+        return
     if told:
         title, lines, kind = told
         send(title, "\n".join([f"run {ti.run_id}", *lines, page(ti.dag_id, ti.run_id)]), kind)

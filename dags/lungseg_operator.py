@@ -166,15 +166,14 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
 
     def start_child(self) -> Popen[str]:
         """Start `lungseg task` in a process group of its own."""
-        program = os.environ.get("LUNGSEG_BIN") or str(Path(sys.executable).with_name("lungseg"))
         folder = child_folder()
         env = {**os.environ, **self.environment, "LUNGSEG_REPO": REPO, "PYTHONUNBUFFERED": "1"}
         streams: Any = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "errors": "replace"}
-        command = [program, "task", self.task_id]
+        command = [program(), "task", self.task_id]
         try:
             return Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams)
         except OSError as error:
-            raise AirflowFailException(f"{program}: {error.strerror}; set LUNGSEG_BIN") from None
+            raise AirflowFailException(f"{command[0]}: {error.strerror}; set LUNGSEG_BIN") from None
 
     def on_kill(self) -> None:
         """End the child, also one that is only just starting, and everything it started."""
@@ -189,6 +188,11 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
             with suppress(ProcessLookupError, TimeoutExpired):
                 os.killpg(self.child.pid, sign)
                 self.child.wait(timeout=3)  # Airflow itself kills this process after 5 s
+
+
+def program() -> str:
+    """The command `lungseg`: LUNGSEG_BIN, else the one beside Airflow's Python."""
+    return os.environ.get("LUNGSEG_BIN") or str(Path(sys.executable).with_name("lungseg"))
 
 
 def read_report(line: str) -> dict[str, Any] | None:

@@ -1,4 +1,7 @@
-"""When the DAG `retrain` runs: by the clock, and for new data where a git remote has them."""
+"""When the DAG `retrain` runs: by the clock, and for new data where a git remote has them.
+
+And the asset by which other DAGs run for each release of its model.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import os
 from typing import Any
 
 from airflow.sdk import AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
-from airflow.sdk.definitions.asset import Dataset
+from airflow.sdk.definitions.asset import Dataset, Model
 from lungseg_project import REPO, REPO_FOLDER
 
 SCHEDULE = os.environ.get("LUNGSEG_SCHEDULE", "@weekly").strip()
 SECONDS = float(os.environ.get("LUNGSEG_WATCH_SECONDS") or 60)
+MODEL = Model(name="lung-segmentation", uri="mlflow://models/lung-segmentation")
 BRANCH = os.environ.get("LUNGSEG_WATCH_BRANCH", "")
 
 

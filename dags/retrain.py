@@ -23,13 +23,12 @@ from typing import Any
 
 import yaml
 from airflow.sdk import DAG, Param, TriggerRule, chain
-from airflow.sdk.definitions.asset import Model
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from lungseg_notices import deadline_missed
 from lungseg_operator import GPU, OPTIONS, PARAMS, LungsegOperator
 from lungseg_project import PROJECT
-from lungseg_schedule import schedule
+from lungseg_schedule import MODEL, schedule
 from release_operators import ApproveOperator, CloseOperator
 
 
@@ -41,7 +40,6 @@ def section(file: str, name: str) -> dict[str, Any]:
 
 STAGES = section("dvc.yaml", "stages")
 APPROVAL = section("params.yaml", "gate").get("approval") == "required"
-MODEL = Model(name="lung-segmentation", uri="mlflow://models/lung-segmentation")
 RELEASE: dict[str, Any] = {"pool": "release", "inlets": [MODEL], "outlets": [MODEL]}
 """Of the promotion: one at a time, which knows the events that there are."""
 HOURS = float(os.environ.get("LUNGSEG_DEADLINE_HOURS") or 0)

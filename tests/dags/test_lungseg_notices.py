@@ -9,6 +9,8 @@ import pytest
 from tests.dags.test_release_operators import RUN, Store
 from tests.dags.web_hook import connect, web_hook
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # apprise's imports warn
+
 PAGE = "https://airflow.example/dags/retrain/runs/r1"
 RELEASED = {"stage": "promote", "status": "released", "version": "7", "metrics": {"dice": 0.97}}
 REFUSED = {"stage": "promote", "status": "refused", "reason": "dice of COVID-12 is below 0.9"}
@@ -138,6 +140,10 @@ def test_end_is_told_once_though_the_task_is_tried_again_and_anew_when_it_is_cle
     operator.tell_once(context, {"promote": "success"})
 
     assert len(received) == 2
+
+
+def test_report_of_another_version_fails_nothing(notices: Any) -> None:
+    notices.tell_end(context_of(promote={"status": "released"}), {})
 
 
 @pytest.mark.parametrize("path", ["json://127.0.0.1:1", "nonsense", ""])

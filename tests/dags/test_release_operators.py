@@ -197,7 +197,9 @@ def test_end_of_a_run_fails_where_there_was_no_verdict(
     lungseg(script)
     operator = release_module.CloseOperator(task_id="close")
     operator.environment = {}
-    ti = SimpleNamespace(**RUN, xcom_pull=lambda task_ids, key="": {"promote": promoted}[task_ids])
+    ti = SimpleNamespace(
+        **RUN, xcom_pull=lambda task_ids, key="": {"promote": promoted}.get(task_ids)
+    )
     ti.get_task_states = lambda **_: {"r1": {"promote": state, "close": "running"}}
     found = None
 
