@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 from lungseg_notices import PROBLEM
-from lungseg_project import REPO, child_folder, commit_of_run
+from lungseg_project import REPO, child_folder, head_of_run
 from lungseg_retries import RETRIES, ChildDiedError, ServiceAwayError
 
 PARAMS = {
@@ -100,7 +100,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     def execute(self, context: Any) -> Any:
         """The report, or the part of it that is asked for; raises as `report` and `announce` do."""
         if self.environment.get("LUNGSEG_REVISION") == "HEAD":
-            self.environment["LUNGSEG_REVISION"] = commit_of_run(context) or "HEAD"
+            self.environment["LUNGSEG_REVISION"] = head_of_run(context)
         report = self.report(context)
         if self.outlets:
             self.announce(context, report)

@@ -24,6 +24,8 @@ from pipeline.settings import Settings, child_environment
 log = logging.getLogger(__name__)
 
 NOTE = Path(".git", "lungseg.json")
+DATED = re.compile(r"(.+)@\{(\d{4}-\d\d-\d\d(?:[T ][\d:.]+)?(?:Z|[+-]\d\d:?\d\d)?)\}")
+"""A revision as it was at a date, `NAME@{DATE}`."""
 
 
 @dataclass(frozen=True)
@@ -135,15 +137,26 @@ def checkout_revision(repo: str, revision: str, folder: Path) -> str:
     """Clone `repo` to `folder` and check the revision out; return its commit."""
     _git(["clone", "--quiet", "--no-checkout", "--", repo, str(folder)], Path())
     for name in (revision, f"origin/{revision}"):
-        commit = _git(
-            ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder, check=False
-        )
+        commit = _commit_of(name, folder)
         if commit:
             _git(["checkout", "--quiet", "--detach", commit], folder)
             return commit
     raise WorkspaceError(
         f"revision {revision!r}: not in {repo}; name a commit, branch or tag of it"
     )
+
+
+def _commit_of(name: str, folder: Path) -> str:
+    """The commit that a revision names; empty when there is none.
+
+    With a date it is the newest one before that. Git itself would look for it in the reflog, and a
+    fresh clone has none.
+    """
+    dated = DATED.fullmatch(name)
+    if dated:
+        newest = ["rev-list", "-1", "--first-parent", f"--before={dated[2]}", "--end-of-options"]
+        return _git([*newest, dated[1], "--"], folder, check=False)
+    return _git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder, check=False)
 
 
 def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
