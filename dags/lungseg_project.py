@@ -37,8 +37,8 @@ def child_folder() -> Path:
         return REPO_FOLDER
     if not os.environ.get("LUNGSEG_HOME"):
         raise AirflowFailException(
-            f"LUNGSEG_HOME: not set, and LUNGSEG_REPO={REPO} is no folder; set it to a folder of "
-            "this host for workspaces and checkpoints"
+            "LUNGSEG_HOME: not set, and LUNGSEG_REPO is no folder of this host; set it to a folder "
+            "of this host for workspaces and checkpoints"
         )
     return HERE
 

@@ -47,7 +47,8 @@ def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
     except LungsegError as error:
         _record_failure(settings, request, workspace, name, error)
         keep_seconds(workspace, name, time.monotonic() - started)
-        record_costs(settings, request.run_id, workspace)
+        if not isinstance(error, ServiceError):  # a silent MLflow is not waited for once more
+            record_costs(settings, request.run_id, workspace)
         raise
     keep_seconds(workspace, name, time.monotonic() - started)
     if report.status != "cached":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
@@ -17,6 +18,8 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 DATA = "data.dvc"
 SEEN = "seen"
 """Key of what was last seen, in Airflow's store of the asset's state."""
+LOGIN = re.compile(r"//[^/@\s]+@")
+"""What a URL may hold that is not for a log."""
 PATIENCE = 60.0
 """Seconds that a command of git may take."""
 
@@ -48,7 +51,10 @@ class DataVersionTrigger(BaseEventTrigger):  # type: ignore[misc]  # Airflow is 
                 async for event in self.look():
                     yield event
             except Exception as error:  # git, the network, Airflow's store: it may work next time
-                self.log.warning("%s: not looked at: %s", DATA, " ".join(str(error).split())[:300])
+                reason = LOGIN.sub("//", " ".join(str(error).split()))
+                self.log.warning(
+                    "%s: not looked at: %s", DATA, reason[:300] or type(error).__name__
+                )
             await asyncio.sleep(self.seconds)
 
     async def look(self) -> AsyncIterator[Any]:

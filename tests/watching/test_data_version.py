@@ -197,6 +197,12 @@ def test_look_that_fails_says_why_and_the_next_one_comes(
     assert reason in capsys.readouterr().out
 
 
+def test_password_in_a_url_is_not_logged() -> None:
+    text = "fatal: could not read from https://me:secret@git.example/x.git"
+
+    assert data_version.LOGIN.sub("//", text) == text.replace("me:secret@", "")
+
+
 def test_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_version, "PATIENCE", 0.2)
     hang = ["-c", "alias.hang=!sleep 60", "hang"]
