@@ -9,7 +9,9 @@
     ├── ReleaseError            the registry, a gate's evidence, a rollback
     │   └── OvertakenError      exit code 75: another promotion came first; worth a retry
     ├── SearchError             a search without a result
+    ├── DeploymentError         a host, a service or a backup is not as it must be
     ├── ServiceError            exit code 75: a service does not answer; worth a retry
+    │   └── RefusedError        exit code 1: it answers and refuses: a log-in, a certificate
     └── CrashedError            exit code 70: a child died without a reason; worth a retry
 
 A message states what was found, what was expected and what to do, and names the file or key.
@@ -62,10 +64,20 @@ class SearchError(LungsegError):
     """No trial of a search succeeded."""
 
 
+class DeploymentError(LungsegError):
+    """A host, a service or a backup of the deployment is not as it must be."""
+
+
 class ServiceError(LungsegError):
     """MLflow or Airflow does not answer, or cannot be started."""
 
     exit_code = 75
+
+
+class RefusedError(ServiceError):
+    """A service answers and refuses: a log-in, or this host does not trust its certificate."""
+
+    exit_code = 1
 
 
 class CrashedError(LungsegError):

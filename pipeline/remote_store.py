@@ -75,6 +75,22 @@ def open_store(project: Path) -> RemoteStore | None:
         raise WorkspaceError(f"{url}: {error}; mend the DVC remote") from None
 
 
+def open_location(url: str, endpoint: str | None) -> RemoteStore:
+    """The store at a URL or in a folder, whatever the project's DVC remote is.
+
+    `endpoint` is of an S3 store that is not Amazon's. Raises WorkspaceError for a URL of no store.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.fs import get_cloud_fs
+
+    options = {"endpointurl": endpoint} if endpoint and url.startswith("s3:") else {}
+    try:
+        kind, found, root = get_cloud_fs({}, url=url, **options)
+        return RemoteStore(kind(**found), root, url)
+    except DvcException as error:
+        raise WorkspaceError(f"{url}: {error}; name a folder or a store like s3://…") from None
+
+
 class RemoteStore:
     """Files by their path below the root of a DVC remote.
 
@@ -87,8 +103,9 @@ class RemoteStore:
         self.url = url
 
     def list(self, prefix: str) -> list[StoredFile]:
-        """Every file below the folder `prefix`, in order of their paths."""
-        folder = self._path(prefix)
+        """Every file below the folder `prefix`, all if it is empty, in order of their paths."""
+        folder = self._path(prefix) if prefix else self._root.rstrip("/")
+        before = f"{prefix}/" if prefix else ""
         with self._translated():
             self._fs.fs.invalidate_cache()
             found = self._fs.fs.find(
@@ -97,7 +114,7 @@ class RemoteStore:
             found = found if isinstance(found, dict) else {p: self._fs.info(p) for p in found}
         return [
             StoredFile(
-                f"{prefix}/{path.removeprefix(f'{folder}/')}", int(info["size"]), _modified(info)
+                f"{before}{path.removeprefix(f'{folder}/')}", int(info["size"]), _modified(info)
             )
             for path, info in sorted(found.items())
         ]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import getpass
 import os
+import shlex
 import stat
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +103,36 @@ class Settings:
         return _path("LUNGSEG_TRUSTED_KEYS")
 
     @property
+    def broker_url(self) -> str | None:
+        """AIRFLOW__CELERY__BROKER_URL, where Celery's workers take their tasks; None: no Celery."""
+        return airflow_option("celery", "broker_url")
+
+    @property
+    def airflow_database(self) -> str | None:
+        """AIRFLOW__DATABASE__SQL_ALCHEMY_CONN; None where Airflow's database is none of ours."""
+        return airflow_option("database", "sql_alchemy_conn")
+
+    @property
+    def mlflow_database(self) -> str | None:
+        """MLFLOW_BACKEND_STORE_URI, of a server on this host; None means the local one's."""
+        return os.environ.get("MLFLOW_BACKEND_STORE_URI") or None
+
+    @property
+    def mlflow_artifacts(self) -> str | None:
+        """MLFLOW_ARTIFACTS_DESTINATION, of a server on this host; None means the local one's."""
+        return os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or None
+
+    @property
+    def mlflow_endpoint(self) -> str | None:
+        """MLFLOW_S3_ENDPOINT_URL, of the S3 store that holds MLflow's artifacts."""
+        return os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+
+    @property
+    def execution_api(self) -> str | None:
+        """AIRFLOW__CORE__EXECUTION_API_SERVER_URL, where the tasks of a worker report."""
+        return airflow_option("core", "execution_api_server_url")
+
+    @property
     def checkpoints(self) -> Path:
         """Where killed trainings resume; the same folder for every run of this host."""
         return self.home / "checkpoints"
@@ -109,6 +141,25 @@ class Settings:
     def live_run(self) -> str | None:
         """The MLflow run that a training logs its epochs into; None when run by hand."""
         return os.environ.get("MLFLOW_RUN_ID")
+
+
+def airflow_option(section: str, key: str) -> str | None:
+    """An option of Airflow that the environment gives, as a value or by a command (`…_CMD`).
+
+    Raises ParamsError when the command fails.
+    """
+    name = f"AIRFLOW__{section}__{key}".upper()
+    command = os.environ.get(f"{name}_CMD")
+    if os.environ.get(name) or not command:
+        return os.environ.get(name) or None
+    try:
+        done = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, check=True, timeout=60
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise ParamsError(f"{name}_CMD={command}: {reason}; expected a command") from None
+    return done.stdout.strip() or None
 
 
 def account_name() -> str:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pipeline.cli import data, releases, runs, services, tasks
+from pipeline.cli import data, deploy, releases, runs, services, tasks
 from pipeline.errors import LungsegError
 from pipeline.files import write_json
 from pipeline.settings import error_file, quiet_libraries, read_secret_files
@@ -30,6 +30,7 @@ def lungseg() -> None:
 for verbs in (tasks, services, runs, releases):
     app.add_typer(verbs.app)
 app.add_typer(data.app, name="data")
+app.add_typer(deploy.app, name="deploy")
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
 from pipeline.tracking.client import connect
+from pipeline.tracking.hosts import leave_line, this_host
 from pipeline.tracking.run_record import (
     REVISION_TAG,
     find_record,
@@ -112,6 +113,7 @@ def open_workspace(settings: Settings, request: RunRequest, lock: Path | None = 
         lock = lock or latest_lock(settings, client, Path(temporary))
         workspace = make_workspace(settings, request, lock)
         record = record or start_record(settings, client, request, workspace)
+        leave_line(client, record.run.info.experiment_id, this_host("task"))
     workspace = replace(workspace, mlflow_run_id=record.run_id)
     workspace.save()
     log.info("run %s at %s: %s", request.run_id, workspace.revision[:10], record.url)

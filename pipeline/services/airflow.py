@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from pipeline.errors import ParamsError, ServiceError
+from pipeline.certificates import distrusts
+from pipeline.errors import ParamsError, RefusedError, ServiceError
 from pipeline.services import airflow_home
 from pipeline.settings import Settings
 
@@ -37,6 +38,14 @@ class TaskState:
     def label(self) -> str:
         """The name, with the index if there is one."""
         return self.name if self.index < 0 else f"{self.name} {self.index}"
+
+
+def pool_sizes(gpus: int) -> dict[str, tuple[int, str]]:
+    """The pools that the DAGs name: slots and description of each, where so many GPUs train."""
+    return {
+        "gpu": (gpus, "One slot per GPU; one where there is none"),
+        "release": (1, "One promotion at a time"),
+    }
 
 
 def log_in(settings: Settings) -> Airflow:
@@ -70,10 +79,14 @@ class Airflow:
 
     def _log_in(self) -> None:
         response = self._send("POST", "/auth/token", json=self._account)
-        if response.status_code != 201:
-            raise ServiceError(
+        if response.status_code in (401, 403):
+            raise RefusedError(
                 f"Airflow at {self.url} refused to log in {self._account['username']!r} "
                 f"({response.status_code}); set LUNGSEG_AIRFLOW_USER and LUNGSEG_AIRFLOW_PASSWORD"
+            )
+        if response.status_code != 201:
+            raise ServiceError(
+                f"Airflow at {self.url}: log-in: {response.status_code} {_detail(response)}"
             )
         self._client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
 
@@ -81,6 +94,11 @@ class Airflow:
         try:
             return self._client.request(method, path, **options)
         except httpx.HTTPError as error:
+            if distrusts(error):
+                raise RefusedError(
+                    f"Airflow at {self.url}: its certificate is not trusted; name the authority "
+                    "that signed it by SSL_CERT_FILE"
+                ) from None
             raise ServiceError(
                 f"Airflow at {self.url} does not answer ({error}); start it with `lungseg up`, "
                 f"or set LUNGSEG_AIRFLOW_URL"
@@ -106,11 +124,29 @@ class Airflow:
         content: dict[str, Any] = response.json()
         return content
 
-    def ensure_pool(self, name: str, slots: int, description: str) -> None:
-        """Make the pool unless there is one, which then keeps its slots."""
-        if self._ask("GET", f"pools/{name}").status_code == 404:
+    def ensure_pool(self, name: str, slots: int, description: str) -> bool:
+        """Make the pool unless there is one, which then keeps its slots; whether it was made."""
+        missing = self._ask("GET", f"pools/{name}").status_code == 404
+        if missing:
             body = {"name": name, "slots": slots, "description": description}
             self._json("POST", "pools", json=body)
+        return missing
+
+    def pools(self) -> dict[str, int]:
+        """The slots of each pool."""
+        rows = self._json("GET", "pools", params={"limit": PAGE})["pools"]
+        return {str(row["name"]): int(row["slots"]) for row in rows}
+
+    def version(self) -> str:
+        """Airflow's version."""
+        return str(self._json("GET", "version")["version"])
+
+    def queues(self, dag: str) -> dict[str, list[str]]:
+        """The queues of the DAG's tasks, each with the tasks that wait there."""
+        found: dict[str, list[str]] = {}
+        for row in self._json("GET", f"dags/{dag}/tasks")["tasks"]:
+            found.setdefault(str(row["queue"]), []).append(str(row["task_id"]))
+        return found
 
     def health(self) -> dict[str, str | None]:
         """The state of each component: `healthy`, `unhealthy` or None if there is none."""
@@ -121,14 +157,15 @@ class Airflow:
 
         Raises ParamsError for a value of `conf` that the DAG's form refuses.
         """
-        self._await_dag(dag, patience)
+        self.await_dag(dag, patience)
         body = {"logical_date": None, "conf": dict(conf)}
         response = self._ask("POST", f"dags/{dag}/dagRuns", json=body)
         if response.status_code == 400:  # the form of the DAG refuses a value
             raise ParamsError(_detail(response).partition("\n")[0])
         return str(self._content(response)["dag_run_id"])
 
-    def _await_dag(self, dag: str, patience: float) -> None:
+    def await_dag(self, dag: str, patience: float) -> None:
+        """Return once Airflow knows the DAG and would run it; says why when it would not."""
         deadline = time.monotonic() + patience
         while True:
             response = self._ask("GET", f"dags/{dag}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +15,9 @@ import psutil
 
 from pipeline.errors import ServiceError
 from pipeline.services import airflow_home
-from pipeline.services.airflow import log_in
+from pipeline.services.airflow import log_in, pool_sizes
 from pipeline.services.daemon import alive, descendants, end
+from pipeline.services.gpu_cards import listed_cards
 from pipeline.services.local import Service, environment, is_local, services
 from pipeline.settings import Settings, make_home
 
@@ -215,16 +214,5 @@ def _obituary(service: Service, process: psutil.Process) -> str:
 def _make_pools(settings: Settings) -> None:
     """Also where Airflow runs already: a task whose pool is missing waits without a word."""
     with log_in(settings) as airflow:
-        airflow.ensure_pool("gpu", _count_gpus(), "One slot per GPU; one where there is none")
-        airflow.ensure_pool("release", 1, "One promotion at a time")
-
-
-def _count_gpus() -> int:
-    """Cards that nvidia-smi lists; 1 where there is none: training takes turns there too."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return 1
-    listing = subprocess.run(
-        [program, "-L"], capture_output=True, text=True, check=False, timeout=30
-    )
-    return max(1, listing.stdout.count("GPU "))
+        for name, (slots, description) in pool_sizes(max(1, listed_cards())).items():
+            airflow.ensure_pool(name, slots, description)

@@ -174,7 +174,7 @@ def create_record(
     """
     from mlflow.entities import Param
 
-    run = client.create_run(_experiment_id(settings, client), run_name=title, tags=dict(tags))
+    run = client.create_run(ensure_experiment(settings, client), run_name=title, tags=dict(tags))
     record = RunRecord(settings, client, run)
     params = flatten(read_yaml(folder / "params.yaml"))
     entries = [Param(key, str(value)) for key, value in params.items()]
@@ -185,7 +185,8 @@ def create_record(
     return record
 
 
-def _experiment_id(settings: Settings, client: MlflowClient) -> str:
+def ensure_experiment(settings: Settings, client: MlflowClient) -> str:
+    """The id of the experiment of the run records, which is made unless there is one."""
     experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is None:
         name, location, tags = settings.experiment, settings.artifact_location, {KIND_TAG: KIND}

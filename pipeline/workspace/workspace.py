@@ -12,7 +12,8 @@ from pathlib import Path
 
 from configobj import ConfigObj
 
-from pipeline.errors import WorkspaceError
+from pipeline.certificates import distrusts
+from pipeline.errors import LungsegError, RefusedError, ServiceError, WorkspaceError
 from pipeline.files import atomic_path, read_json, write_json
 from pipeline.params import override
 from pipeline.settings import Settings, child_environment
@@ -20,6 +21,17 @@ from pipeline.workspace.environments import find_interpreter
 from pipeline.workspace.lock import hold_workspace
 
 NOTE = Path(".git", "lungseg.json")
+GIT_AWAY = (
+    "Could not resolve host",
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "Failed to connect",
+    "No route to host",
+    "The requested URL returned error: 5",
+    "unable to connect to",
+)
+"""What git says of a server that does not answer, over HTTP, SSH and its own protocol."""
 DEPLOYMENT = "deployment"
 """What the DVC remote that LUNGSEG_REMOTE names is called."""
 UPSTREAM = "upstream"
@@ -192,8 +204,20 @@ def _commit_of(name: str, folder: Path) -> str:
 def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
     if check and done.returncode:
-        raise WorkspaceError(f"git {arguments[0]}: {done.stderr.strip()}")
+        raise _git_problem(arguments[0], done.stderr.strip())
     return done.stdout.strip()
+
+
+def _git_problem(command: str, said: str) -> LungsegError:
+    """What git's error means: a server that is away is worth a retry, all else is not."""
+    if distrusts(said):
+        return RefusedError(
+            f"git {command}: {said}; name the authority that signed the server's certificate by "
+            "GIT_SSL_CAINFO"
+        )
+    if any(saying in said for saying in GIT_AWAY):
+        return ServiceError(f"git {command}: the server does not answer: {said}")
+    return WorkspaceError(f"git {command}: {said}")
 
 
 def deployed_file(settings: Settings, workspace: Workspace, name: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import ServiceError
 from pipeline.services import control, local
 from pipeline.services.daemon import Daemon, end
+from pipeline.services.gpu_cards import listed_cards
 from pipeline.services.local import Service, read_variables
 from pipeline.settings import Settings
 from tests.conftest import free_port, mode_of
@@ -167,7 +168,7 @@ def test_pools_are_made_also_where_airflow_runs_already(
     replace_services(monkeypatch, Service("Airflow", daemon, lambda _: True))
     monkeypatch.setattr(control.airflow_home, "prepare", lambda *_: None)
     monkeypatch.setattr(control, "log_in", lambda _: nullcontext(airflow))
-    monkeypatch.setattr(control, "_count_gpus", lambda: 2)
+    monkeypatch.setattr(control, "listed_cards", lambda: 2)
 
     control.up(settings)
     control.up(settings)
@@ -235,13 +236,13 @@ def test_environment_file_is_read_without_its_comments(tmp_path: Path) -> None:
     assert read_variables(tmp_path / "x.env") == {"A": "1", "B": "two = 2"}
 
 
-def test_gpu_slots_are_counted_and_one_without_a_card(
+def test_gpus_are_those_that_the_driver_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert control._count_gpus() == 1
+    assert listed_cards() == 0
 
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: A'\necho 'GPU 1: B'\n")
     program.chmod(0o755)
-    assert control._count_gpus() == 2
+    assert listed_cards() == 2

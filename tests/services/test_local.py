@@ -13,6 +13,8 @@ import psutil
 import pytest
 from rich.console import Console
 
+from pipeline.deployment.check import check_deployment
+from pipeline.deployment.initialise import initialise
 from pipeline.run import follow
 from pipeline.services import control as services
 from pipeline.services.airflow import log_in
@@ -113,6 +115,22 @@ def test_runs_end_in_a_release_and_a_refusal_through_killed_tasks(settings: Sett
     metrics = {"dice": 0.95, "accuracy": 0.98}
     assert event["extra"] == {"record": 1, "version": "3", "metrics": metrics}
     assert event["source_run_id"] == released
+
+
+def test_the_doctor_finds_them_well_and_names_a_pool_that_is_missing(settings: Settings) -> None:
+    made = list(initialise(settings, 1))
+    states = {one.name: one for one in check_deployment(settings, "all")}
+    with log_in(settings) as airflow:
+        airflow._ask("DELETE", "pools/release")
+    broken = {one.name: one for one in check_deployment(settings, "control")}
+    again = list(initialise(settings, 1))
+
+    assert made[:2] == ["pool gpu: was there, 1 slots", "pool release: was there, 1 slots"]
+    assert {one for one in states.values() if one.state in ("problem", "no answer")} == set()
+    looked_at = {name for name, one in states.items() if one.state == "ok"}
+    assert looked_at >= {"git", "MLflow", "Airflow", "Airflow's parts", "DAGs", "pools", "clock"}
+    assert broken["pools"].text.startswith("no pool release, for which tasks would wait for ever")
+    assert again[1] == "pool release: made, 1 slots"
 
 
 def test_down_leaves_no_process(settings: Settings) -> None:

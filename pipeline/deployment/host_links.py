@@ -1,0 +1,148 @@
+"""What a host itself needs: a clock that is right, room on its disk, a GPU that is seen, uv."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+
+from pipeline.deployment.links import NotLookedAt, Site
+from pipeline.errors import DeploymentError
+from pipeline.services.gpu_cards import listed_cards
+from pipeline.settings import child_environment
+from pipeline.workspace.environments import find_uv
+from pipeline.workspace.workspace import shared_cache
+
+MOST_SKEW = 60.0
+"""Seconds that clocks may differ: signed requests to S3 are refused from 900 on."""
+LEAST_FREE = 5 * 2**30
+"""Bytes: what an environment and the results of one run take."""
+DEVICES = """
+import keras
+if keras.backend.backend() == "jax":
+    import jax
+    found = [d for d in jax.devices() if d.platform == "gpu"]
+else:
+    import tensorflow
+    found = tensorflow.config.list_physical_devices("GPU")
+print(keras.backend.backend(), len(found))
+"""
+"""A program that says which engine trains here, and how many GPUs it sees."""
+
+
+def look_at_clock(site: Site) -> str:
+    """This host's clock agrees with those of the servers, by the date that they answer with."""
+    skews = {url: skew for url in _servers(site) if (skew := _skew(url)) is not None}
+    if not skews:
+        raise NotLookedAt("no server answers with a date over HTTP")
+    wrong = [
+        f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {url}"
+        for url, skew in skews.items()
+        if abs(skew) > MOST_SKEW
+    ]
+    if wrong:
+        raise DeploymentError(
+            f"this host's clock is {' and '.join(wrong)}, so signed requests and tokens will be "
+            "refused; run a time service (chrony, ntpd) on both"
+        )
+    return f"within {max(map(abs, skews.values())):.0f} s of {', '.join(skews)}"
+
+
+def _servers(site: Site) -> list[str]:
+    settings = site.settings
+    store = settings.remote_endpoint
+    if store is None and (settings.remote or "").startswith("s3://"):
+        store = "https://s3.amazonaws.com"
+    found = [settings.tracking_uri, settings.airflow_url, store or ""]
+    return [url for url in dict.fromkeys(found) if url.startswith(("http://", "https://"))]
+
+
+def _skew(url: str) -> float | None:
+    """Seconds that the server's clock is ahead of this one; None when it tells no date.
+
+    Whom the certificate is from does not matter for that; the other links look at it.
+    """
+    begun = time.time()
+    try:
+        response = httpx.get(url, timeout=10, verify=False)  # noqa: S501 - nothing is sent
+        date = parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
+        return None
+    return date + 0.5 - (begun + time.time()) / 2  # a date has whole seconds
+
+
+def look_at_disk(site: Site) -> str:
+    """The home and DVC's cache can be written, and have room."""
+    told = []
+    for folder in dict.fromkeys([site.settings.home, shared_cache(site.settings)]):
+        free = shutil.disk_usage(_existing(folder)).free
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder) as file:
+                file.write(os.urandom(2**20))
+                file.flush()
+        except OSError as error:
+            raise DeploymentError(
+                f"{folder}: cannot be written ({error.strerror}); make room (`lungseg clean`), or "
+                "give it to this user"
+            ) from None
+        if free < LEAST_FREE:
+            raise DeploymentError(
+                f"{folder}: {free / 2**30:.1f} GiB free, expected {LEAST_FREE / 2**30:.0f} or "
+                "more; `lungseg clean` makes room"
+            )
+        told.append(f"{folder}: {free / 2**30:.0f} GiB free")
+    return ", ".join(told)
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def look_at_gpu(site: Site) -> str:
+    """The engine that trains sees the GPUs that the driver lists."""
+    cards = listed_cards()
+    if not cards and site.role != "gpu":
+        raise NotLookedAt("nvidia-smi lists no GPU here: trainings use the CPU")
+    done = subprocess.run(
+        [sys.executable, "-c", DEVICES],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    words = done.stdout.split()[-2:]
+    if done.returncode or len(words) != 2:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise DeploymentError(f"the engine that trains cannot be asked for its GPUs: {last}")
+    engine, seen = words[0], int(words[1])
+    if not cards and not seen:
+        raise DeploymentError(
+            "no GPU: nvidia-smi lists none; install the driver, or give the container the device"
+        )
+    if not seen:
+        raise DeploymentError(
+            f"nvidia-smi lists {cards} GPUs, and {engine} sees none, so trainings would use the "
+            "CPU; install lungseg[gpu], or the CUDA build of the engine"
+        )
+    return f"{engine} sees {seen} GPUs"
+
+
+def look_at_uv(site: Site) -> str:
+    """Environments for revisions with another uv.lock can be made."""
+    found = find_uv()
+    try:
+        done = subprocess.run(
+            [found, "--version"], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DeploymentError(f"{found}: {error}; install uv again") from None
+    return f"{done.stdout.strip()} at {found}"

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.deployment import restore as restoring
+from pipeline.deployment.backup import back_up
+from pipeline.deployment.databases import DatabaseState
+from pipeline.deployment.restore import read_manifest, restore_backup
+from pipeline.errors import DeploymentError
+from pipeline.settings import Settings, child_environment
+from pipeline.tracking.client import connect
+from tests.conftest import mode_of
+from tests.release import conftest as of_releases
+from tests.release.runs import make_run, release
+from tests.stores import KEY, SECRET, s3_store
+
+pageless = of_releases.pageless
+
+
+@pytest.fixture
+def kept(settings: Settings, tmp_path: Path) -> Path:
+    """A backup of a home with a key, a log and a database."""
+    for name in ("keys/release.pem", "releases/model.jsonl", "mlflow/artifacts/1/a.txt"):
+        (settings.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings.home / name).write_text(name)
+    list(back_up(settings, tmp_path / "backup", objects=False))
+    return tmp_path / "backup"
+
+
+def test_backup_is_its_users_alone_and_says_what_it_lacks(
+    settings: Settings, kept: Path, tmp_path: Path
+) -> None:
+    lines = list(back_up(settings, tmp_path / "second", objects=False))
+
+    assert mode_of(kept) == 0o700
+    assert "keys: 1 files, 0.0 MB" in lines
+    assert lines[0].startswith("mlflow.database: not on this host, not backed up; MLFLOW_BACKEND_S")
+    assert lines[-1] == "DVC remote: a part of the repository, which is its own copy"
+    assert set(json.loads((kept / "manifest.json").read_text())["files"]) == {
+        *("keys/release.pem", "releases/model.jsonl", "mlflow-artifacts/1/a.txt"),
+        "local.database",
+    }
+
+
+def test_backup_into_a_folder_that_is_there_is_refused(settings: Settings, kept: Path) -> None:
+    with pytest.raises(DeploymentError, match="is there already; name a new folder"):
+        list(back_up(settings, kept, objects=False))
+
+
+def test_host_without_anything_to_keep_is_told_so(settings: Settings, tmp_path: Path) -> None:
+    shutil.rmtree(settings.home)
+
+    with pytest.raises(DeploymentError, match="nothing to back up; call this where the services"):
+        list(back_up(settings, tmp_path / "backup", objects=False))
+    assert not (tmp_path / "backup").exists()
+
+
+def test_backup_of_a_damaged_database_fails_and_leaves_nothing(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (settings.home / "local/mlflow.db").write_bytes(b"no database")
+
+    with pytest.raises(DeploymentError, match=r"mlflow\.db: cannot be copied: .*repair"):
+        list(back_up(settings, tmp_path / "backup", objects=False))
+    assert list(tmp_path.glob("*backup*")) == []
+
+
+def test_copy_of_a_database_in_use_has_what_was_committed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    database = sqlite3.connect(settings.home / "local/mlflow.db")
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("CREATE TABLE mine (x)")
+    database.execute("INSERT INTO mine VALUES (1)")
+    database.commit()
+    database.execute("INSERT INTO mine VALUES (2)")  # not committed
+
+    list(back_up(settings, tmp_path / "backup", objects=False))
+
+    with sqlite3.connect(tmp_path / "backup/local.database") as copy:
+        assert copy.execute("SELECT x FROM mine").fetchall() == [(1,)]
+    copy.close()
+    database.close()
+
+
+def test_restore_puts_back_what_was_there_for_its_user_alone(
+    settings: Settings, kept: Path
+) -> None:
+    before = {
+        path.relative_to(settings.home): path.read_bytes()
+        for path in settings.home.rglob("*.[jpt]*")
+    }
+    shutil.rmtree(settings.home)
+
+    list(restore_backup(settings, kept, replace=False))
+
+    assert {name: (settings.home / name).read_bytes() for name in before} == before
+    assert mode_of(settings.home / "keys/release.pem") == 0o600
+    assert mode_of(settings.home / "keys") == 0o700
+
+
+def test_restore_over_something_is_refused_unless_told(settings: Settings, kept: Path) -> None:
+    (settings.home / "keys/release.pem").write_text("newer")
+    with pytest.raises(DeploymentError, match=r"keys.*: not empty; --replace"):
+        list(restore_backup(settings, kept, replace=False))
+    assert (settings.home / "keys/release.pem").read_text() == "newer"
+
+    list(restore_backup(settings, kept, replace=True))
+    assert (settings.home / "keys/release.pem").read_text() == "keys/release.pem"
+
+
+def test_journal_of_the_former_database_is_not_taken_for_the_restored_ones(
+    settings: Settings, kept: Path
+) -> None:
+    wal = settings.home / "local/mlflow.db-wal"
+    wal.write_bytes(b"of another database")
+
+    list(restore_backup(settings, kept, replace=True))
+
+    assert not wal.exists()
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "removed"])
+def test_backup_that_is_not_as_it_was_written_is_refused_and_nothing_changes(
+    settings: Settings, kept: Path, change: str
+) -> None:
+    file = kept / ("keys/other" if change == "added" else "keys/release.pem")
+    file.unlink() if change == "removed" else file.write_text(change)
+    shutil.rmtree(settings.home / "keys")
+
+    with pytest.raises(DeploymentError, match=rf"{file.name} is not as it was written, and 0 more"):
+        list(restore_backup(settings, kept, replace=True))
+    assert not (settings.home / "keys").exists()
+
+
+def test_folder_without_a_whole_manifest_is_no_backup(kept: Path) -> None:
+    (kept / "manifest.json").write_text("{}")
+    with pytest.raises(DeploymentError, match=r"no backup, .*expected a whole manifest\.json"):
+        read_manifest(kept)
+
+
+def test_restore_to_another_home_is_refused_where_paths_are_kept(
+    settings: Settings, kept: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DeploymentError, match=f"set LUNGSEG_HOME to {settings.home}"):
+        list(restore_backup(replace(settings, home=tmp_path / "x"), kept, replace=False))
+
+
+def test_part_without_a_place_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "team.pem"
+    key.write_text("secret")
+    monkeypatch.setenv("LUNGSEG_SIGNING_KEY", str(key))
+    list(back_up(settings, tmp_path / "backup", objects=False))
+    monkeypatch.delenv("LUNGSEG_SIGNING_KEY")
+
+    with pytest.raises(DeploymentError, match="holds signing_key, for which no setting names a pl"):
+        list(restore_backup(settings, tmp_path / "backup", replace=True))
+
+
+def test_restore_below_running_services_is_refused(
+    settings: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "descendants", lambda _: ["a process"])
+
+    with pytest.raises(DeploymentError, match="services run; stop them with `lungseg down`"):
+        list(restore_backup(settings, kept, replace=True))
+
+
+def test_restore_of_a_database_that_others_use_is_refused(
+    settings: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "database_state", lambda _: DatabaseState(3, 2))
+
+    with pytest.raises(DeploymentError, match="2 others are connected; stop Airflow and MLflow"):
+        list(restore_backup(settings, kept, replace=True))
+
+
+def test_objects_of_a_remote_that_is_a_folder_are_listed_or_copied(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = tmp_path / "remote"
+    (remote / "files/md5/ab").mkdir(parents=True)
+    (remote / "files/md5/ab/cdef").write_text("object")
+    monkeypatch.setenv("LUNGSEG_REMOTE", str(remote))
+
+    listed = list(back_up(settings, tmp_path / "listed", objects=False))[-1]
+    copied = list(back_up(settings, tmp_path / "copied", objects=True))[-1]
+    shutil.rmtree(remote / "files")
+    lacking = list(restore_backup(settings, tmp_path / "listed", replace=True))[-1]
+    whole = list(restore_backup(settings, tmp_path / "copied", replace=True))[-1]
+
+    assert listed.endswith(
+        "1 objects listed, not copied; copy them by other means, or with --objects"
+    )
+    assert copied.endswith(": 1 files, 0.0 MB")
+    assert lacking.endswith("0 objects restored, 1 are missing; restore the store, too")
+    assert whole.endswith("1 objects restored, none is missing")
+    assert (remote / "files/md5/ab/cdef").read_text() == "object"
+
+
+@pytest.mark.slow  # a real S3 store
+def test_artifacts_in_s3_are_kept_and_a_bucket_without_versions_is_named(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = tmp_path / "s3/bucket"
+    (bucket / "mlflow/1").mkdir(parents=True)
+    (bucket / "mlflow/1/model").write_text("a model")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "s3://bucket/mlflow")
+    monkeypatch.setenv("LUNGSEG_REMOTE", "s3://bucket/dvc")
+    with s3_store(tmp_path / "s3") as url:
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", url)
+        monkeypatch.setenv("LUNGSEG_REMOTE_ENDPOINT", url)
+        lines = list(back_up(settings, tmp_path / "backup", objects=False))
+        (bucket / "mlflow/1/model").unlink()
+        list(restore_backup(settings, tmp_path / "backup", replace=True))
+
+    assert "mlflow-artifacts: 1 files, 0.0 MB" in lines
+    assert "bucket bucket keeps no former versions: switch versioning" in lines[-1]
+    assert (bucket / "mlflow/1/model").read_text() == "a model"
+
+
+def said(home: Path, *arguments: str) -> str:
+    """What the command says of the releases, in a process that knows nothing of before."""
+    environment = child_environment(
+        LUNGSEG_HOME=str(home),
+        LUNGSEG_REPO=str(home.with_name("project")),
+        MLFLOW_TRACKING_URI=f"sqlite:///{home}/local/mlflow.db",
+        COLUMNS="200",
+    )
+    command = [sys.executable, "-m", "pipeline", "releases", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow  # a release, and processes that import MLflow
+def test_releases_are_back_after_all_was_lost(settings: Settings, tmp_path: Path) -> None:
+    of_releases.deploy(Path(settings.repo))
+    with connect(settings) as client:
+        release(make_run(settings, client, tmp_path / "first"))
+    shown, verified = said(settings.home), said(settings.home, "verify")
+    assert "champion" in shown
+
+    list(back_up(settings, tmp_path / "backup", objects=False))
+    shutil.rmtree(settings.home)
+    list(restore_backup(settings, tmp_path / "backup", replace=False))
+
+    assert said(settings.home) == shown
+    assert said(settings.home, "verify") == verified
