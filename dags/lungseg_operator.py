@@ -8,13 +8,20 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from typing import Any
 
 from airflow.sdk import BaseOperator, Param
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from lungseg_project import REPO, child_folder, commit_of_run
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
+from lungseg_notices import PROBLEM
+from lungseg_project import REPO, child_folder, head_of_run
 from lungseg_retries import RETRIES, ChildDiedError, ServiceAwayError
 
 PARAMS = {
@@ -40,7 +47,12 @@ OPTIONS: dict[str, Any] = {
     "default_args": RETRIES,
 }
 """Of every DAG."""
-GPU: dict[str, Any] = {"pool": "gpu", "queue": "gpu"}
+TRAIN_HOURS = float(os.environ.get("LUNGSEG_TRAIN_HOURS") or 0)
+GPU: dict[str, Any] = {
+    "pool": "gpu",
+    "queue": "gpu",
+    "execution_timeout": timedelta(hours=TRAIN_HOURS) if TRAIN_HOURS else None,
+}
 """Of every task that trains."""
 SERVICE_AWAY = 75
 """Exit code of a child that found no answer."""
@@ -88,17 +100,25 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
     def execute(self, context: Any) -> Any:
         """The report, or the part of it that is asked for; raises as `report` and `announce` do."""
         if self.environment.get("LUNGSEG_REVISION") == "HEAD":
-            self.environment["LUNGSEG_REVISION"] = commit_of_run(context) or "HEAD"
-        report = self.report()
+            self.environment["LUNGSEG_REVISION"] = head_of_run(context)
+        report = self.report(context)
         if self.outlets:
             self.announce(context, report)
         return report[self.result] if self.result else report
 
-    def report(self) -> dict[str, Any]:
-        """The child's report.
+    def report(self, context: Any) -> dict[str, Any]:
+        """The child's report; what is raised is also kept for the task that tells of it.
 
         Raises AirflowFailException, or for a retry ServiceAwayError or ChildDiedError.
         """
+        try:
+            return self.call_child()
+        except (AirflowException, AirflowTaskTimeout) as error:
+            context["ti"].xcom_push(PROBLEM, str(error) or "it took longer than it may")
+            raise
+
+    def call_child(self) -> dict[str, Any]:
+        """The child's report; raises as `report` does."""
         code, report, problem = self.run_child()
         if code == 2 and (report or problem.startswith("error: ")):
             return {"stage": self.task_id, "reason": problem, **report, "status": "refused"}
@@ -146,15 +166,14 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
 
     def start_child(self) -> Popen[str]:
         """Start `lungseg task` in a process group of its own."""
-        program = os.environ.get("LUNGSEG_BIN") or str(Path(sys.executable).with_name("lungseg"))
         folder = child_folder()
         env = {**os.environ, **self.environment, "LUNGSEG_REPO": REPO, "PYTHONUNBUFFERED": "1"}
         streams: Any = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "errors": "replace"}
-        command = [program, "task", self.task_id]
+        command = [program(), "task", self.task_id]
         try:
             return Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams)
         except OSError as error:
-            raise AirflowFailException(f"{program}: {error.strerror}; set LUNGSEG_BIN") from None
+            raise AirflowFailException(f"{command[0]}: {error.strerror}; set LUNGSEG_BIN") from None
 
     def on_kill(self) -> None:
         """End the child, also one that is only just starting, and everything it started."""
@@ -169,6 +188,11 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
             with suppress(ProcessLookupError, TimeoutExpired):
                 os.killpg(self.child.pid, sign)
                 self.child.wait(timeout=3)  # Airflow itself kills this process after 5 s
+
+
+def program() -> str:
+    """The command `lungseg`: LUNGSEG_BIN, else the one beside Airflow's Python."""
+    return os.environ.get("LUNGSEG_BIN") or str(Path(sys.executable).with_name("lungseg"))
 
 
 def read_report(line: str) -> dict[str, Any] | None:

@@ -37,22 +37,25 @@ def child_folder() -> Path:
         return REPO_FOLDER
     if not os.environ.get("LUNGSEG_HOME"):
         raise AirflowFailException(
-            f"LUNGSEG_HOME: not set, and LUNGSEG_REPO={REPO} is no folder; set it to a folder of "
-            "this host for workspaces and checkpoints"
+            "LUNGSEG_HOME: not set, and LUNGSEG_REPO is no folder of this host; set it to a folder "
+            "of this host for workspaces and checkpoints"
         )
     return HERE
 
 
-def commit_of_run(context: Any) -> str | None:
-    """The commit that `HEAD` means in this run; None: the newest one.
+def head_of_run(context: Any) -> str:
+    """The revision that `HEAD` means in this run.
 
-    It is the one whose data started the run, else the one that Airflow pinned the DAG's bundle to.
-    Airflow keeps both with the run, so a task that is tried again or cleared has the same.
+    Of a backfill it is the newest one of the run's date; else the commit whose data started the
+    run; else the one that Airflow pinned the DAG's bundle to; else the newest one. Airflow keeps
+    them with the run, so a task that is tried again or cleared has the same.
     """
-    events = context["dag_run"].consumed_asset_events
-    for event in sorted(events, key=lambda one: one.timestamp, reverse=True):
+    run = context["dag_run"]
+    if run.run_type == "backfill" and run.logical_date:
+        return f"HEAD@{{{run.logical_date.isoformat()}}}"
+    for event in sorted(run.consumed_asset_events, key=lambda one: one.timestamp, reverse=True):
         payload = (event.extra or {}).get("payload")
         if isinstance(payload, dict) and COMMIT.fullmatch(str(payload.get("commit"))):
             return str(payload["commit"])
     version = context["ti"].bundle_instance.version
-    return version if version and COMMIT.fullmatch(version) else None
+    return version if version and COMMIT.fullmatch(version) else "HEAD"

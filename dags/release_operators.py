@@ -10,6 +10,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from lungseg_notices import tell_end, tell_waiting
 from lungseg_operator import LungsegOperator
 
 HOURS = float(os.environ.get("LUNGSEG_APPROVAL_HOURS") or 168)
@@ -48,6 +49,7 @@ class ApproveOperator(LungsegOperator, HITLOperator):  # type: ignore[misc]
         kept = context["task_state_store"].get("answer")
         if kept and kept["body"] == self.body:
             return self.record(context, kept["answer"])
+        tell_waiting(context)
         return HITLOperator.execute(self, context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -67,7 +69,7 @@ class ApproveOperator(LungsegOperator, HITLOperator):  # type: ignore[misc]
     def record(self, context: Any, answer: dict[str, str]) -> dict[str, Any]:
         """The report of the child that records the answer; after that, whoever clears asks anew."""
         self.environment["LUNGSEG_ANSWER"] = json.dumps(answer)
-        report = self.report()
+        report = self.report(context)
         context["task_state_store"].delete("answer")
         return report
 
@@ -85,8 +87,9 @@ class CloseOperator(LungsegOperator):
         [states] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).values()
         # Both: a run that was stopped may have no failed task, a repeated one has its old report.
         verdict = ti.xcom_pull("promote") and FAILED.isdisjoint(states.values())
+        self.tell_once(context, states)
         try:
-            report = self.report()
+            report = self.report(context)
         except AirflowException as error:
             if verdict:  # the promotion has closed the record itself
                 raise AirflowSkipException(str(error)) from None
@@ -94,3 +97,10 @@ class CloseOperator(LungsegOperator):
         if not verdict:
             raise AirflowFailException("the run failed or was stopped before its verdict")
         return report
+
+    def tell_once(self, context: Any, states: dict[str, str | None]) -> None:
+        """Tell people how the run ended, once however often this task is tried again."""
+        store, tries = context["task_state_store"], context["ti"].max_tries
+        if store.get("told") != tries:  # clearing a task raises its max_tries
+            tell_end(context, {name: states[name] for name in states if name != self.task_id})
+            store.set("told", tries)

@@ -17,14 +17,18 @@ A task that dies or meets a silent service is tried again, by its kind; one that
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 from airflow.sdk import DAG, Param, TriggerRule, chain
-from airflow.sdk.definitions.asset import Model
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from lungseg_notices import deadline_missed
 from lungseg_operator import GPU, OPTIONS, PARAMS, LungsegOperator
 from lungseg_project import PROJECT
+from lungseg_schedule import MODEL, schedule
 from release_operators import ApproveOperator, CloseOperator
 
 
@@ -36,10 +40,15 @@ def section(file: str, name: str) -> dict[str, Any]:
 
 STAGES = section("dvc.yaml", "stages")
 APPROVAL = section("params.yaml", "gate").get("approval") == "required"
-SCHEDULE = os.environ.get("LUNGSEG_SCHEDULE", "@weekly").strip()
-MODEL = Model(name="lung-segmentation", uri="mlflow://models/lung-segmentation")
 RELEASE: dict[str, Any] = {"pool": "release", "inlets": [MODEL], "outlets": [MODEL]}
 """Of the promotion: one at a time, which knows the events that there are."""
+HOURS = float(os.environ.get("LUNGSEG_DEADLINE_HOURS") or 0)
+DEADLINE = DeadlineAlert(
+    reference=DeadlineReference.DAGRUN_QUEUED_AT,
+    interval=timedelta(hours=HOURS),
+    callback=SyncCallback(deadline_missed, {"hours": HOURS}),
+)
+"""After which people are told that a run has not ended; it goes on."""
 TEXTS = {
     "gate": "Compare the candidate with the thresholds and with the champion.",
     "approve": "Ask a person whether the candidate is released; skipped when nobody needs to.",
@@ -74,7 +83,7 @@ def task(
 
 with DAG(
     "retrain",
-    schedule=None if SCHEDULE in ("", "none") else SCHEDULE,
+    schedule=schedule(),
     params={
         **PARAMS,
         "force": Param(False, type="boolean", description=TEXTS["force"]),
@@ -83,6 +92,7 @@ with DAG(
     tags=["lungs", "release"],
     description="Retrain the lung segmentation and release it if the gate lets it pass",
     doc_md=__doc__,
+    deadline=DEADLINE if HOURS else None,
     **OPTIONS,
 ) as dag:
     tasks = {name: task(name, **(GPU if name == "train" else {})) for name in STAGES}

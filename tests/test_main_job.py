@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -143,6 +144,10 @@ def test_the_mlflow_run_holds_what_a_person_compares(
     named = {f"test/{name}" for name in ("dice", "pooled/dice", "classes/COVID/dice", "accuracy")}
     assert named <= metrics.keys()
     assert any(name.startswith("system/") for name in metrics)
+    tasks = ("validate", "split", "augment", "train", "evaluate", "report", "gate", "promote")
+    assert all(metrics[f"cost/{name}.seconds"] > 0 for name in tasks)
+    assert metrics["cost/gpus"] >= 0
+    assert tags["lungseg.host.train"] == socket.gethostname()
     assert params["train.epochs"] == "3"
     assert [point["step"] for point in curve] == [1, 2, 3]
     assert dataset["digest"] in (site.folder / "data.dvc").read_text()

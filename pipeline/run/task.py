@@ -13,6 +13,7 @@ from pipeline.errors import LungsegError, ServiceError
 from pipeline.release.approval import approval_text
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import run_promotion
+from pipeline.run.cost import keep_seconds, record_costs
 from pipeline.run.recording import record_cached, record_stage, start_record
 from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.settings import Settings
@@ -47,7 +48,13 @@ def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
             report = TaskReport(stage=name, status=_stage(settings, request, workspace, name))
     except LungsegError as error:
         _record_failure(settings, request, workspace, name, error)
+        keep_seconds(workspace, name, time.monotonic() - started)
+        if not isinstance(error, ServiceError):  # a silent MLflow is not waited for once more
+            record_costs(settings, request.run_id, workspace)
         raise
+    keep_seconds(workspace, name, time.monotonic() - started)
+    if report.status != "cached":
+        record_costs(settings, request.run_id, workspace)
     return finished(report, workspace.mlflow_run_id, started)
 
 

@@ -87,7 +87,7 @@ _WORKER = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
 )
-_WORKER_ANSWERS = Succeeds('celery inspect ping --timeout 10 --destination "celery@$(hostname)"')
+_WORKER_ANSWERS = Succeeds("healthcheck.py worker")  # docker/healthcheck.py: a ping by the broker
 
 MLFLOW = Role(
     "mlflow",

@@ -47,7 +47,10 @@ def run(params: Params, root: Path) -> str:
 
     live = live_run()
     inputs = [*train.paths, *val.paths, root / AUGMENT_SUMMARY_FILE]
-    key = training_key(params.train, inputs, training_environment())
+    environment = training_environment()
+    if live:
+        live.log_gpus(len(environment.devices))
+    key = training_key(params.train, inputs, environment)
     with hold_checkpoints(Settings().checkpoints, key, open_store(root)) as checkpoints:
         with atomic_folder(root / TRAINED) as folder:
             fitted = fit(params.train, train, val, checkpoints, live)

@@ -27,6 +27,9 @@ METRICS = {
 history.csv has all but the last: how fast a machine was is no part of a result.
 """
 
+GPUS = "cost/gpus"
+"""The metric of how many GPUs the training sees."""
+
 EXAMPLE_SIDE = 384
 """Pixels of an overlay."""
 
@@ -61,6 +64,11 @@ class LiveRun:
         with self._tolerated():
             self._client().log_batch(self._run_id, metrics=self._unsent)
             self._unsent = []
+
+    def log_gpus(self, count: int) -> None:
+        """Log how many GPUs the training sees: 0 on a CPU."""
+        with self._tolerated():
+            self._client().log_metric(self._run_id, GPUS, count)
 
     def log_examples(
         self,

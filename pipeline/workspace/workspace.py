@@ -36,6 +36,8 @@ DEPLOYMENT = "deployment"
 """What the DVC remote that LUNGSEG_REMOTE names is called."""
 UPSTREAM = "upstream"
 """Of a workspace's clone: the branches of what the deployed checkout was cloned from."""
+DATED = re.compile(r"(.+)@\{(\d{4}-\d\d-\d\d(?:[T ][\d:.]+)?(?:Z|[+-]\d\d:?\d\d)?)\}")
+"""A revision as it was at a date, `NAME@{DATE}`."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,7 @@ def checkout_revision(repo: str, revision: str, folder: Path) -> str:
 def _find_commit(folder: Path, revision: str) -> str:
     """The commit of that name in a clone; empty when there is none."""
     for name in (revision, f"origin/{revision}", f"{UPSTREAM}/{revision}"):
-        asked = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
-        commit = _git(asked, folder, check=False)
+        commit = _commit_of(name, folder)
         if commit:
             return commit
     return ""
@@ -185,6 +186,19 @@ def _upstream(repo: str) -> str | None:
     url = _git(["remote", "get-url", "origin"], folder, check=False) if folder.is_dir() else ""
     local = url and (folder / url).exists()
     return str((folder / url).resolve()) if local else url or None
+
+
+def _commit_of(name: str, folder: Path) -> str:
+    """The commit that a revision names; empty when there is none.
+
+    With a date it is the newest one before that. Git itself would look for it in the reflog, and a
+    fresh clone has none.
+    """
+    dated = DATED.fullmatch(name)
+    if dated:
+        newest = ["rev-list", "-1", "--first-parent", f"--before={dated[2]}", "--end-of-options"]
+        return _git([*newest, dated[1], "--"], folder, check=False)
+    return _git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder, check=False)
 
 
 def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:

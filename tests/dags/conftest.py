@@ -23,7 +23,7 @@ def operator_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Module
 
         patch.setattr(ExecutorSafeguard, "test_mode", True)
         yield lungseg_operator
-        for name in ("lungseg_operator", "lungseg_project", "lungseg_retries"):
+        for name in [name for name in sys.modules if name.startswith("lungseg_")]:
             sys.modules.pop(name, None)
 
 

@@ -23,10 +23,22 @@ bag = BundleDagBag(sys.argv[1], bundle_path=Path(sys.argv[1]), bundle_name="dags
 seconds = time.perf_counter() - began
 dag = bag.dags.get(sys.argv[2])
 heavy = ("tensorflow", "keras", "mlflow", "pipeline", "great_expectations", "cv2", "optuna")
+def schedule_of(dag):
+    if dag.schedule is None or isinstance(dag.schedule, str):
+        return dag.schedule
+    clock = getattr(dag.timetable, "timetable", None)
+    assets = dag.timetable.asset_condition.objects
+    return {
+        "clock": clock and clock.expression,
+        "watched": {asset.name: asset.watchers[0].trigger.serialize() for asset in assets},
+    }
+
+
 answer = {
     "errors": bag.import_errors,
     "seconds": seconds,
     "heavy": [name for name in heavy if name in sys.modules],
+    "project": [name for name in sys.modules if name.partition(".")[0] == "pipeline"],
 }
 if dag:
     answer |= {
@@ -41,7 +53,12 @@ if dag:
         },
         "rules": {name: task.trigger_rule for name, task in dag.task_dict.items()},
         "mapped": [name for name, task in dag.task_dict.items() if task.is_mapped],
-        "schedule": dag.schedule,
+        "schedule": schedule_of(dag),
+        "limits": [
+            dag.deadline and dag.deadline[0].interval.total_seconds() / 3600,
+            dag.task_dict["train"].execution_timeout and
+            dag.task_dict["train"].execution_timeout.total_seconds() / 3600,
+        ] if "train" in dag.task_dict else [],
         "params": {name: dag.params[name] for name in dag.params},
     }
 print(json.dumps(answer))

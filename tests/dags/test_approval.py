@@ -21,6 +21,7 @@ from pipeline.services.airflow import Airflow, log_in
 from pipeline.settings import Settings
 from tests.conftest import free_port
 from tests.dags.reading import ROOT, write_project
+from tests.dags.web_hook import connect, web_hook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -58,6 +59,8 @@ class Site:
 
     settings: Settings
     airflow: Airflow
+    messages: list[dict[str, Any]]
+    """What the team was sent."""
     runs: dict[str, str] = field(default_factory=dict)
 
     def start(self, what: str, **conf: Any) -> None:
@@ -120,7 +123,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     write_project(project, {"stage": {"cmd": "x"}}, approval="required")
     (home / "lungseg").write_text(LUNGSEG)
     (home / "lungseg").chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, web_hook() as (path, messages):
+        connect(patch, path)
         for name in ("LUNGSEG_AIRFLOW_URL", "LUNGSEG_AIRFLOW_PASSWORD"):
             patch.delenv(name, raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.invalid")  # nothing here asks it
@@ -131,7 +135,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         try:
             services.up(settings)
             with log_in(settings) as airflow:
-                made = Site(settings, airflow)
+                made = Site(settings, airflow, messages)
                 for what in ("approved", "rejected", "stopped", "forgotten"):
                     made.start(what, allow_lowered="Dr Roe")
                 made.answer("approved", "Approve")
@@ -236,3 +240,19 @@ def test_tasks_know_who_started_the_run_and_who_answers_for_lowered_bounds(site:
     run = site.runs["approved"]
     names = {line.split(" ", 2)[2] for line in lines if line.startswith(run)}
     assert names == {"admin/Dr Roe"}
+
+
+@pytest.mark.parametrize(
+    ("what", "titles"),
+    [
+        ("approved", ["a model waits for approval"]),  # and found unchanged
+        ("rejected", ["a model waits for approval", "a model was refused", "a run failed"]),
+        ("failed", ["a run failed"]),
+    ],
+)
+def test_team_is_told_what_became_of_a_run(site: Site, what: str, titles: list[str]) -> None:
+    about = [one for one in site.messages if f"run {site.runs[what]}" in one["message"]]
+
+    assert [one["title"] for one in about] == [f"lungseg: {title}" for title in titles]
+    assert f"/dags/retrain/runs/{quote(site.runs[what])}" in about[-1]["message"]
+    assert ("stage: params.yaml: bad" in about[-1]["message"]) == (what == "failed")

@@ -30,8 +30,9 @@ bundle = DagBundlesManager().get_bundle("lungseg", version=version)
 bundle.initialize()
 bag = BundleDagBag(bundle.path, bundle_path=bundle.path, bundle_name="lungseg")
 dag = bag.dags["retrain"]
-run = SimpleNamespace(consumed_asset_events=[], triggering_user_name=None)
-context = {"ti": SimpleNamespace(bundle_instance=bundle), "dag_run": run, "run_id": "r1"}
+run = SimpleNamespace(consumed_asset_events=[], triggering_user_name=None, run_type="manual")
+ti = SimpleNamespace(bundle_instance=bundle, xcom_push=lambda key, value: None)
+context = {"ti": ti, "dag_run": run, "run_id": "r1"}
 task = dag.task_dict["a"]
 task.render_template_fields({**context, "params": dag.params.dump()})
 answer = {"errors": bag.import_errors, "stages": sorted(dag.task_dict), "path": str(bundle.path)}
@@ -150,15 +151,15 @@ def data_event(minute: int, payload: Any) -> SimpleNamespace:
 
 def context_of(version: str | None, *events: SimpleNamespace) -> dict[str, Any]:
     bundle = SimpleNamespace(version=version)
-    run = SimpleNamespace(consumed_asset_events=list(events))
+    run = SimpleNamespace(consumed_asset_events=list(events), run_type="manual")
     return {"ti": SimpleNamespace(bundle_instance=bundle), "dag_run": run}
 
 
 @pytest.mark.parametrize(
     ("version", "events", "expected"),
     [
-        (None, [], None),
-        ("2026-05-04", [], None),  # of a bundle that is not git's
+        (None, [], "HEAD"),
+        ("2026-05-04", [], "HEAD"),  # of a bundle that is not git's
         (PINNED, [], PINNED),
         (PINNED, [data_event(1, {"commit": NEWER})], NEWER),
         (None, [data_event(2, {"commit": NEWER}), data_event(1, {"commit": PINNED})], NEWER),
@@ -169,11 +170,21 @@ def test_run_is_of_the_commit_of_its_newest_data_else_of_its_bundle(
     operator_module: ModuleType,
     version: str | None,
     events: list[SimpleNamespace],
-    expected: str | None,
+    expected: str,
 ) -> None:
     import lungseg_project
 
-    assert lungseg_project.commit_of_run(context_of(version, *events)) == expected
+    assert lungseg_project.head_of_run(context_of(version, *events)) == expected
+
+
+def test_run_of_a_backfill_is_of_the_newest_commit_of_its_date(operator_module: ModuleType) -> None:
+    import lungseg_project
+
+    context = context_of(PINNED)
+    context["dag_run"].run_type = "backfill"
+    context["dag_run"].logical_date = datetime(2026, 5, 4, tzinfo=UTC)
+
+    assert lungseg_project.head_of_run(context) == "HEAD@{2026-05-04T00:00:00+00:00}"
 
 
 @pytest.mark.parametrize(("asked", "given"), [("HEAD", PINNED), ("my-branch", "my-branch")])

@@ -20,6 +20,15 @@ ECHO = """echo "$LUNGSEG_ANSWER" > "$0.answer"
 echo '{"stage": "approve", "status": "approved"}'"""
 
 
+RUN: Any = {
+    "dag_id": "retrain",
+    "run_id": "r1",
+    "task_id": "close",
+    "max_tries": 12,
+    "xcom_push": lambda key, value: None,
+}
+
+
 class Store(dict[str, Any]):
     """Airflow's store of a task: it outlives a try."""
 
@@ -31,7 +40,7 @@ def approval(module: ModuleType, gate: dict[str, Any], store: Store | None = Non
     """The operator as a new process of Airflow has it, and its context."""
     operator = module.ApproveOperator(task_id="approve")
     operator.body, operator.environment = gate.get("summary", ""), {}
-    ti = SimpleNamespace(id="t1", xcom_pull={"gate": gate}.get)
+    ti = SimpleNamespace(id="t1", xcom_pull={"gate": gate}.get, **RUN)
     store = Store() if store is None else store
     return operator, {"ti": ti, "task_instance": ti, "task_state_store": store}
 
@@ -188,12 +197,14 @@ def test_end_of_a_run_fails_where_there_was_no_verdict(
     lungseg(script)
     operator = release_module.CloseOperator(task_id="close")
     operator.environment = {}
-    ti = SimpleNamespace(dag_id="retrain", run_id="r1", xcom_pull={"promote": promoted}.get)
+    ti = SimpleNamespace(
+        **RUN, xcom_pull=lambda task_ids, key="": {"promote": promoted}.get(task_ids)
+    )
     ti.get_task_states = lambda **_: {"r1": {"promote": state, "close": "running"}}
     found = None
 
     try:
-        operator.execute({"ti": ti})
+        operator.execute({"ti": ti, "task_state_store": Store()})
     except Exception as error:
         found = type(error).__name__
 

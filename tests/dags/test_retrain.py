@@ -81,8 +81,19 @@ def test_reading_the_dags_is_quick_and_imports_nothing_heavy(dags: dict[str, Any
     assert dags["seconds"] < 2  # 0.1 s alone; a test beside others gets slack
 
 
+def test_neither_a_run_nor_its_training_has_a_limit_unless_told(dags: dict[str, Any]) -> None:
+    assert dags["limits"] == [None, None]
+
+
 def test_runs_start_every_week_unless_told_otherwise(dags: dict[str, Any]) -> None:
     assert dags["schedule"] == "@weekly"
+
+
+@pytest.mark.slow
+def test_limits_are_settings_in_hours(tmp_path: Path) -> None:
+    limits = {"LUNGSEG_DEADLINE_HOURS": "1.5", "LUNGSEG_TRAIN_HOURS": "48"}
+
+    assert read_dags(ROOT / "dags", tmp_path, **limits)["limits"] == [1.5, 48]
 
 
 @pytest.mark.slow
@@ -91,10 +102,28 @@ def test_schedule_is_a_setting_and_a_broken_environment_does_not_hide_the_dag(
 ) -> None:
     environment = {"LUNGSEG_SCHEDULE": "none", "LUNGSEG_REPO": "git@nowhere:x.git", "PATH": ""}
 
-    answer = read_dags(ROOT / "dags", tmp_path, **environment)
+    answer = read_dags(ROOT / "dags", tmp_path, LUNGSEG_WATCH_SECONDS="0", **environment)
 
     assert answer["errors"] == {}
     assert answer["schedule"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("setting", "clock"), [({}, "0 0 * * 0"), ({"SCHEDULE": "none"}, None)])
+def test_new_data_in_a_git_remote_start_a_run_besides_the_clock(
+    tmp_path: Path, setting: dict[str, str], clock: str | None
+) -> None:
+    settings = {"REPO": "git@nowhere:x.git", "WATCH_SECONDS": "10", "WATCH_BRANCH": "main"}
+    environment = {f"LUNGSEG_{name}": value for name, value in (settings | setting).items()}
+
+    answer = read_dags(ROOT / "dags", tmp_path, **environment)
+
+    module = "pipeline.watching.data_version"
+    arguments = {"repo": "git@nowhere:x.git", "seconds": 10, "branch": "main"}
+    watched = {"radiographs": [f"{module}.DataVersionTrigger", arguments]}
+    assert answer["errors"] == {}
+    assert answer["schedule"] == {"clock": clock, "watched": watched}
+    assert answer["project"] == ["pipeline", "pipeline.watching", module]  # light, as it stands
 
 
 @pytest.mark.slow

@@ -430,7 +430,9 @@ def test_epochs_go_to_the_run_that_the_settings_name(
 
     seen: list[tuple[str, float]] = []
     shown: dict[int, tuple[Any, Any, Any]] = {}
+    gpus: list[int] = []
     monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
+    monkeypatch.setattr(LiveRun, "log_gpus", lambda self, count: gpus.append(count))
     monkeypatch.setattr(
         LiveRun, "log_epoch", lambda self, row: seen.append((self._run_id, row["epoch"]))
     )
@@ -441,6 +443,7 @@ def test_epochs_go_to_the_run_that_the_settings_name(
     train.run(with_train(params, epochs=5, weight_averaging=0.5), root)
 
     assert seen == [("abc", epoch) for epoch in (1, 2, 3, 4, 5)]
+    assert len(gpus) == 1
     assert list(shown) == [1, 2, 4, 5]
     for images, masks, lungs in shown.values():
         assert images.shape == masks.shape == lungs.shape == (4, SIDE, SIDE)

@@ -71,6 +71,16 @@ def test_epochs_arrive_at_their_step(uri: str, monkeypatch: pytest.MonkeyPatch) 
     assert len(client.get_run(run_id).data.metrics) == 10
 
 
+def test_gpus_of_a_training_are_a_metric(uri: str) -> None:
+    from mlflow import MlflowClient
+
+    run_id = MlflowClient(uri).create_run("0").info.run_id
+
+    LiveRun(run_id, uri).log_gpus(2)
+
+    assert MlflowClient(uri).get_run(run_id).data.metrics == {"cost/gpus": 2}
+
+
 def test_a_server_that_is_down_costs_one_warning_and_no_epoch(
     uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

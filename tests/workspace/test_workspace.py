@@ -87,6 +87,39 @@ def test_a_revision_that_was_pushed_after_the_local_checkout_is_found(
         make_workspace(settings, RunRequest("three", revision="nowhere"), None)
 
 
+@pytest.mark.parametrize("name", ["HEAD", "main", "side"])
+@pytest.mark.parametrize(
+    ("date", "number"),
+    [("2026-03-01", 0), ("2026-04-01T00:00:00+00:00", 0), ("2026-04-02T12:30:00.5Z", 1)],
+)
+def test_a_revision_with_a_date_is_the_newest_commit_before_it(
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    date: str,
+    number: int,
+) -> None:
+    for month in (2, 4):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"2026-{month:02}-01T12:00:00+00:00")
+        amend = ["--amend"] if month == 2 else []
+        git(project, "commit", *amend, "--quiet", "--allow-empty", f"--message={month}")
+    git(project, "branch", "side")
+    commits = git(project, "log", "--reverse", "--format=%H").split()
+
+    found = module.checkout_revision(str(project), f"{name}@{{{date}}}", tmp_path / "checkout")
+
+    assert found == commits[number]
+
+
+@pytest.mark.parametrize("revision", ["main@{2001-01-01}", "nowhere@{2026-01-01}", "main@{soon}"])
+def test_a_revision_of_a_date_without_a_commit_is_refused(
+    project: Path, tmp_path: Path, revision: str
+) -> None:
+    with pytest.raises(WorkspaceError, match="name a commit, branch or tag"):
+        module.checkout_revision(str(project), revision, tmp_path / "checkout")
+
+
 def test_a_workspace_is_made_once_and_found_again(settings: Settings) -> None:
     made = make_workspace(settings, RunRequest("one"), None)
     (made.folder / "mark").touch()
