@@ -192,5 +192,5 @@ def _entries(path: Path) -> set[str]:
 def _folder_remotes(project: Path) -> list[Path]:
     """The remotes that are folders of the project itself, like samples/."""
     config = ConfigObj(str(project / ".dvc" / "config"))
-    urls = [section["url"] for name, section in config.items() if name.startswith("'remote")]
+    urls = [section["url"] for name, section in config.items() if name.startswith("remote ")]
     return [(project / ".dvc" / url).resolve() for url in urls if "://" not in url]

@@ -287,6 +287,21 @@ def test_nothing_is_removed_while_a_listing_that_is_needed_cannot_be_read(
     assert "and there is no store; `dvc fetch` it" in plan.notes[0]
 
 
+def test_listing_is_also_looked_for_in_a_remote_that_is_part_of_the_project(
+    settings: Settings, cache: Cache
+) -> None:
+    repo, kept = Path(settings.repo), cache.put(b"file")
+    listing = Cache(repo / "samples").put_folder(b"file")
+    (repo / "dvc.lock").write_text(yaml.safe_dump(lock(listing)))
+    (repo / ".dvc/config").write_text("['remote \"samples\"']\n    url = ../samples\n")
+    git(repo, "add", "--force", "samples", ".dvc/config")
+    git(repo, "commit", "--quiet", "--message=samples")
+    cache.put(b"orphan")
+
+    assert clean(settings).notes == []
+    assert cache.objects() == {kept}
+
+
 def test_file_that_is_no_yaml_keeps_all(settings: Settings, cache: Cache) -> None:
     cache.put(b"orphan")
     (Path(settings.repo) / "dvc.lock").write_text("a: [")
