@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from configobj import ConfigObj
 
 from pipeline.deployment.home_leftovers import kept_workspaces
 from pipeline.deployment.links import Site
@@ -164,33 +163,36 @@ def _refuse_work(client: Any, experiment: Any) -> None:
 
 def _listed(site: Site, store: RemoteStore | None, listing: str, where: str) -> set[str]:
     """The MD5s of the files of a folder."""
-    caches = [shared_cache(site.settings), *_folder_remotes(site.project)]
-    for cache in caches:
-        path = object_path(cache, listing)
-        if path.is_file():
-            return _entries(path)
+    cache = shared_cache(site.settings)
+    if object_path(cache, listing).is_file():
+        return _entries(object_path(cache, listing).read_text(encoding="utf-8"))
+    if committed := _committed(site.project, listing):
+        return _entries(committed)
     if store:
         with tempfile.TemporaryDirectory() as temporary:
             target = Path(temporary, "listing")
             try:
                 store.get(object_path(Path(), listing).as_posix(), target)
-                return _entries(target)
+                return _entries(target.read_text(encoding="utf-8"))
             except LungsegError as error:
                 reason = str(error)
     else:
         reason = "there is no store"
     raise WorkspaceError(
-        f"{listing}: the list of files that {where} names is not in {caches[0]}, and {reason}; "
+        f"{listing}: the list of files that {where} names is not in {cache}, and {reason}; "
         "`dvc fetch` it, so that it is known what to keep"
     )
 
 
-def _entries(path: Path) -> set[str]:
-    return {str(entry["md5"]) for entry in json.loads(path.read_text(encoding="utf-8"))}
+def _entries(listing: str) -> set[str]:
+    return {str(entry["md5"]) for entry in json.loads(listing)}
 
 
-def _folder_remotes(project: Path) -> list[Path]:
-    """The remotes that are folders of the project itself, like samples/."""
-    config = ConfigObj(str(project / ".dvc" / "config"))
-    urls = [section["url"] for name, section in config.items() if name.startswith("remote ")]
-    return [(project / ".dvc" / url).resolve() for url in urls if "://" not in url]
+def _committed(project: Path, md5: str) -> str | None:
+    """The text of an object from a remote that is, or was, a part of the repository: samples/."""
+    pattern = f"*/{object_path(Path(), md5).as_posix()}"
+    for line in _git(project, "rev-list", "--all", "--objects", "--", pattern).splitlines():
+        blob, _, path = line.partition(" ")
+        if path.endswith(md5[2:]):
+            return _git(project, "cat-file", "blob", blob)
+    return None

@@ -287,15 +287,16 @@ def test_nothing_is_removed_while_a_listing_that_is_needed_cannot_be_read(
     assert "and there is no store; `dvc fetch` it" in plan.notes[0]
 
 
-def test_listing_is_also_looked_for_in_a_remote_that_is_part_of_the_project(
+def test_listing_is_also_looked_for_in_a_remote_that_was_a_part_of_the_repository(
     settings: Settings, cache: Cache
 ) -> None:
     repo, kept = Path(settings.repo), cache.put(b"file")
     listing = Cache(repo / "samples").put_folder(b"file")
     (repo / "dvc.lock").write_text(yaml.safe_dump(lock(listing)))
-    (repo / ".dvc/config").write_text("['remote \"samples\"']\n    url = ../samples\n")
-    git(repo, "add", "--force", "samples", ".dvc/config")
+    git(repo, "add", "samples")
     git(repo, "commit", "--quiet", "--message=samples")
+    git(repo, "rm", "-r", "--quiet", "samples")
+    git(repo, "commit", "--quiet", "--message=no samples")
     cache.put(b"orphan")
 
     assert clean(settings).notes == []
