@@ -79,12 +79,18 @@ def _of_commits(site: Site) -> Iterator[tuple[str, str]]:
     """Every version of each file of DVC in the history of every branch, tag and other reference."""
     own = Path(site.settings.repo)
     for folder in (own, site.project) if own.is_dir() else (site.project,):
-        listing = _git(folder, "rev-list", "--all", "--objects", "--", "*.dvc", "*dvc.lock")
-        for line in listing.splitlines():
-            blob, _, path = line.partition(" ")
-            name = path.rpartition("/")[2]
-            if name.endswith((".dvc", "dvc.lock")) and name != ".dvc":  # DVC's own folder
-                yield f"{path} ({blob[:10]})", _git(folder, "cat-file", "blob", blob)
+        for blob, path in _versions(folder, "*.dvc", "*dvc.lock"):
+            yield f"{path} ({blob[:10]})", _git(folder, "cat-file", "blob", blob)
+
+
+def _versions(folder: Path, *patterns: str) -> Iterator[tuple[str, str]]:
+    """Every version of the files of these names that any reference leads to: blob and path."""
+    options = ("--all", "-m", "--raw", "--no-abbrev", "--no-renames", "--format=")
+    changes = _git(folder, "log", *options, "--", *patterns)
+    found = {tuple(line.split()[3::2]) for line in changes.splitlines() if line}
+    for blob, path in sorted(found):
+        if set(blob) != {"0"}:  # else the file was removed
+            yield blob, path
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -190,9 +196,6 @@ def _entries(listing: str) -> set[str]:
 
 def _committed(project: Path, md5: str) -> str | None:
     """The text of an object from a remote that is, or was, a part of the repository: samples/."""
-    pattern = f"*/{object_path(Path(), md5).as_posix()}"
-    for line in _git(project, "rev-list", "--all", "--objects", "--", pattern).splitlines():
-        blob, _, path = line.partition(" ")
-        if path.endswith(md5[2:]):
-            return _git(project, "cat-file", "blob", blob)
+    for blob, _ in _versions(project, f"*{object_path(Path(), md5).as_posix()}"):
+        return _git(project, "cat-file", "blob", blob)
     return None
