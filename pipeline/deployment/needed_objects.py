@@ -2,7 +2,8 @@
 
 Needed is what a commit of any branch or tag names, the checkouts of this host, a release, and each
 run that began lately. A folder's listing names its files: without one it would not be known which
-of them are needed, so nothing is removed then.
+of them are needed, so nothing is removed then. Only a commit may name a listing that is nowhere:
+its folder cannot be had from here, whatever stays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import yaml
 
 from pipeline.deployment.home_leftovers import kept_workspaces
 from pipeline.deployment.links import Site
-from pipeline.errors import LungsegError, ReleaseError, WorkspaceError
+from pipeline.errors import ReleaseError, WorkspaceError
 from pipeline.release.release_log import read_log
 from pipeline.release.signing import open_verifier
 from pipeline.remote_store import RemoteStore, open_store
@@ -40,18 +41,25 @@ def needed_objects(site: Site, since: float) -> set[str]:
     run is at work or a listing cannot be had, ReleaseError when the log of releases is not whole or
     the record of a release lacks what names its objects.
     """
-    named: dict[str, str] = {}
-    texts = (*_of_commits(site), *_of_checkouts(site, since), *_of_records(site, since))
-    for where, text in texts:
-        named |= dict.fromkeys(_named(text, where), where)
     store = open_store(site.project)
-    files = {
-        md5
-        for listing, where in named.items()
-        if listing.endswith(".dir")
-        for md5 in _listed(site, store, listing, where)
-    }
-    return files | named.keys()
+    committed, used = _md5s(_of_commits(site)), _md5s(_of_checkouts(site, since))
+    used |= _md5s(_of_records(site, since))
+    files: set[str] = set()
+    for listing, where in (committed | used).items():
+        if listing.endswith(".dir"):
+            found = _listed(site, store, listing)
+            if found is None and listing in used:
+                raise WorkspaceError(
+                    f"{listing}: the list of files that {where} names is neither in the cache nor "
+                    "in the store, so it is not known what to keep; `dvc fetch` it"
+                )
+            files |= found or set()
+    return files | committed.keys() | used.keys()
+
+
+def _md5s(texts: Iterator[tuple[str, str]]) -> dict[str, str]:
+    """What these texts name, and where."""
+    return {md5: where for where, text in texts for md5 in _named(text, where)}
 
 
 def md5s_in(content: Any) -> Iterator[str]:
@@ -87,7 +95,7 @@ def _versions(folder: Path, *patterns: str) -> Iterator[tuple[str, str]]:
     """Every version of the files of these names that any reference leads to: blob and path."""
     options = ("--all", "-m", "--raw", "--no-abbrev", "--no-renames", "--format=")
     changes = _git(folder, "log", *options, "--", *patterns)
-    found = {tuple(line.split()[3::2]) for line in changes.splitlines() if line}
+    found = {tuple(line.split(maxsplit=5)[3::2]) for line in changes.splitlines() if line}
     for blob, path in sorted(found):
         if set(blob) != {"0"}:  # else the file was removed
             yield blob, path
@@ -167,27 +175,19 @@ def _refuse_work(client: Any, experiment: Any) -> None:
         )
 
 
-def _listed(site: Site, store: RemoteStore | None, listing: str, where: str) -> set[str]:
-    """The MD5s of the files of a folder."""
-    cache = shared_cache(site.settings)
-    if object_path(cache, listing).is_file():
-        return _entries(object_path(cache, listing).read_text(encoding="utf-8"))
+def _listed(site: Site, store: RemoteStore | None, listing: str) -> set[str] | None:
+    """The MD5s of the files of a folder; None when its listing is nowhere."""
+    cached = object_path(shared_cache(site.settings), listing)
+    if cached.is_file():
+        return _entries(cached.read_text(encoding="utf-8"))
     if committed := _committed(site.project, listing):
         return _entries(committed)
-    if store:
-        with tempfile.TemporaryDirectory() as temporary:
-            target = Path(temporary, "listing")
-            try:
-                store.get(object_path(Path(), listing).as_posix(), target)
-                return _entries(target.read_text(encoding="utf-8"))
-            except LungsegError as error:
-                reason = str(error)
-    else:
-        reason = "there is no store"
-    raise WorkspaceError(
-        f"{listing}: the list of files that {where} names is not in {cache}, and {reason}; "
-        "`dvc fetch` it, so that it is known what to keep"
-    )
+    path = object_path(Path(), listing).as_posix()
+    if store is None or path not in {file.path for file in store.list(path.rpartition("/")[0])}:
+        return None
+    with tempfile.TemporaryDirectory() as temporary:
+        store.get(path, Path(temporary, "listing"))
+        return _entries(Path(temporary, "listing").read_text(encoding="utf-8"))
 
 
 def _entries(listing: str) -> set[str]:
