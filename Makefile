@@ -14,7 +14,7 @@ ARGS =
 PROFILE = quick
 
 .DEFAULT_GOAL = help
-.PHONY: help setup data retrain test check format services-down clean
+.PHONY: help setup data retrain test check format audit services-down clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -55,6 +55,10 @@ setup: .venv/installed  ## Install what uv.lock names, and uv itself when it is 
 
 data: setup
 	@test -n "$$(ls -A data 2>/dev/null)" || $(RUN) dvc pull --quiet data
+
+audit: setup  ## What is shipped: known weaknesses, licences, and a bill of materials in dist/
+	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/.tools/audit $(UV) sync --frozen --quiet --only-group audit
+	@$(RUN) python tools/audit.py $(UV) .tools/audit/bin
 
 services-down: setup  ## Stop the local MLflow and Airflow
 	@$(RUN) lungseg down
