@@ -14,6 +14,7 @@ from tests.conftest import PROJECT
 
 HEAVY = {
     "albumentations",
+    "boto3",
     "dvc",
     "great_expectations",
     "h5py",
@@ -31,7 +32,7 @@ HEAVY = {
 """Packages that take over 0.1 s to import; benchmarks/start.py measures them."""
 OPTIONAL = {"celery"}
 """Packages that the host which imports them may lack."""
-ALONG = {"google", "requests"}
+ALONG = {"botocore", "google", "requests"}
 """Packages that one of HEAVY has imported already, where they are imported."""
 
 

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pipeline.cli import data, deploy, releases, runs, services, tasks
+from pipeline.cli import cleaning, data, deploy, releases, runs, services, tasks
 from pipeline.errors import LungsegError
 from pipeline.files import write_json
 from pipeline.settings import error_file, quiet_libraries, read_secret_files
@@ -27,7 +27,7 @@ def lungseg() -> None:
     """Versioned, explainable retraining of lung segmentation on chest radiographs."""
 
 
-for verbs in (tasks, services, runs, releases):
+for verbs in (tasks, services, runs, releases, cleaning):
     app.add_typer(verbs.app)
 app.add_typer(data.app, name="data")
 app.add_typer(deploy.app, name="deploy")

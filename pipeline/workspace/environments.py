@@ -134,6 +134,7 @@ def make_environment(
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if python.exists() and (target / "complete").exists():
+            (target / "complete").touch()  # its age is when it was asked for last
             return python
         log.info("installing the environment of this revision's uv.lock into %s", target)
         arguments = ["sync", "--frozen", "--no-install-project", "--no-default-groups", "--quiet"]

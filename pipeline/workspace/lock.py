@@ -36,3 +36,18 @@ def hold_workspace(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def hold_if_free(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a workspace unless somebody is at work in it; yields whether it is held."""
+    descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
