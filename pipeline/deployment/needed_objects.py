@@ -2,7 +2,8 @@
 
 Needed is what a commit of any branch or tag names, the checkouts of this host, a release, and each
 run that began lately. A folder's listing names its files: without one it would not be known which
-of them are needed, so nothing is removed then.
+of them are needed, so nothing is removed then. Only a commit may name a listing that is nowhere:
+its folder cannot be had from here, whatever stays.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from configobj import ConfigObj
 
 from pipeline.deployment.home_leftovers import kept_workspaces
 from pipeline.deployment.links import Site
-from pipeline.errors import LungsegError, ReleaseError, WorkspaceError
+from pipeline.errors import ReleaseError, WorkspaceError
 from pipeline.release.release_log import read_log
 from pipeline.release.signing import open_verifier
 from pipeline.remote_store import RemoteStore, open_store
@@ -41,18 +41,25 @@ def needed_objects(site: Site, since: float) -> set[str]:
     run is at work or a listing cannot be had, ReleaseError when the log of releases is not whole or
     the record of a release lacks what names its objects.
     """
-    named: dict[str, str] = {}
-    texts = (*_of_commits(site), *_of_checkouts(site, since), *_of_records(site, since))
-    for where, text in texts:
-        named |= dict.fromkeys(_named(text, where), where)
     store = open_store(site.project)
-    files = {
-        md5
-        for listing, where in named.items()
-        if listing.endswith(".dir")
-        for md5 in _listed(site, store, listing, where)
-    }
-    return files | named.keys()
+    committed, used = _md5s(_of_commits(site)), _md5s(_of_checkouts(site, since))
+    used |= _md5s(_of_records(site, since))
+    files: set[str] = set()
+    for listing, where in (committed | used).items():
+        if listing.endswith(".dir"):
+            found = _listed(site, store, listing)
+            if found is None and listing in used:
+                raise WorkspaceError(
+                    f"{listing}: the list of files that {where} names is neither in the cache nor "
+                    "in the store, so it is not known what to keep; `dvc fetch` it"
+                )
+            files |= found or set()
+    return files | committed.keys() | used.keys()
+
+
+def _md5s(texts: Iterator[tuple[str, str]]) -> dict[str, str]:
+    """What these texts name, and where."""
+    return {md5: where for where, text in texts for md5 in _named(text, where)}
 
 
 def md5s_in(content: Any) -> Iterator[str]:
@@ -80,12 +87,18 @@ def _of_commits(site: Site) -> Iterator[tuple[str, str]]:
     """Every version of each file of DVC in the history of every branch, tag and other reference."""
     own = Path(site.settings.repo)
     for folder in (own, site.project) if own.is_dir() else (site.project,):
-        listing = _git(folder, "rev-list", "--all", "--objects", "--", "*.dvc", "*dvc.lock")
-        for line in listing.splitlines():
-            blob, _, path = line.partition(" ")
-            name = path.rpartition("/")[2]
-            if name.endswith((".dvc", "dvc.lock")) and name != ".dvc":  # DVC's own folder
-                yield f"{path} ({blob[:10]})", _git(folder, "cat-file", "blob", blob)
+        for blob, path in _versions(folder, "*.dvc", "*dvc.lock"):
+            yield f"{path} ({blob[:10]})", _git(folder, "cat-file", "blob", blob)
+
+
+def _versions(folder: Path, *patterns: str) -> Iterator[tuple[str, str]]:
+    """Every version of the files of these names that any reference leads to: blob and path."""
+    options = ("--all", "-m", "--raw", "--no-abbrev", "--no-renames", "--format=")
+    changes = _git(folder, "log", *options, "--", *patterns)
+    found = {tuple(line.split(maxsplit=5)[3::2]) for line in changes.splitlines() if line}
+    for blob, path in sorted(found):
+        if set(blob) != {"0"}:  # else the file was removed
+            yield blob, path
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -162,35 +175,27 @@ def _refuse_work(client: Any, experiment: Any) -> None:
         )
 
 
-def _listed(site: Site, store: RemoteStore | None, listing: str, where: str) -> set[str]:
-    """The MD5s of the files of a folder."""
-    caches = [shared_cache(site.settings), *_folder_remotes(site.project)]
-    for cache in caches:
-        path = object_path(cache, listing)
-        if path.is_file():
-            return _entries(path)
-    if store:
-        with tempfile.TemporaryDirectory() as temporary:
-            target = Path(temporary, "listing")
-            try:
-                store.get(object_path(Path(), listing).as_posix(), target)
-                return _entries(target)
-            except LungsegError as error:
-                reason = str(error)
-    else:
-        reason = "there is no store"
-    raise WorkspaceError(
-        f"{listing}: the list of files that {where} names is not in {caches[0]}, and {reason}; "
-        "`dvc fetch` it, so that it is known what to keep"
-    )
+def _listed(site: Site, store: RemoteStore | None, listing: str) -> set[str] | None:
+    """The MD5s of the files of a folder; None when its listing is nowhere."""
+    cached = object_path(shared_cache(site.settings), listing)
+    if cached.is_file():
+        return _entries(cached.read_text(encoding="utf-8"))
+    if committed := _committed(site.project, listing):
+        return _entries(committed)
+    path = object_path(Path(), listing).as_posix()
+    if store is None or path not in {file.path for file in store.list(path.rpartition("/")[0])}:
+        return None
+    with tempfile.TemporaryDirectory() as temporary:
+        store.get(path, Path(temporary, "listing"))
+        return _entries(Path(temporary, "listing").read_text(encoding="utf-8"))
 
 
-def _entries(path: Path) -> set[str]:
-    return {str(entry["md5"]) for entry in json.loads(path.read_text(encoding="utf-8"))}
+def _entries(listing: str) -> set[str]:
+    return {str(entry["md5"]) for entry in json.loads(listing)}
 
 
-def _folder_remotes(project: Path) -> list[Path]:
-    """The remotes that are folders of the project itself, like samples/."""
-    config = ConfigObj(str(project / ".dvc" / "config"))
-    urls = [section["url"] for name, section in config.items() if name.startswith("'remote")]
-    return [(project / ".dvc" / url).resolve() for url in urls if "://" not in url]
+def _committed(project: Path, md5: str) -> str | None:
+    """The text of an object from a remote that is, or was, a part of the repository: samples/."""
+    for blob, _ in _versions(project, f"*{object_path(Path(), md5).as_posix()}"):
+        return _git(project, "cat-file", "blob", blob)
+    return None

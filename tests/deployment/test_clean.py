@@ -284,7 +284,29 @@ def test_nothing_is_removed_while_a_listing_that_is_needed_cannot_be_read(
 
     assert orphan in cache.objects()
     assert f"{listing}: the list of files that" in plan.notes[0]
-    assert "and there is no store; `dvc fetch` it" in plan.notes[0]
+    assert "neither in the cache nor in the store" in plan.notes[0]
+
+    git(Path(settings.repo), "add", "dvc.lock")
+    git(Path(settings.repo), "commit", "--quiet", "--message=named")
+    git(Path(settings.repo), "rm", "--quiet", "dvc.lock")
+    assert clean(settings).notes == []  # of an earlier commit, which nobody can have from here
+    assert orphan not in cache.objects()
+
+
+def test_listing_is_also_looked_for_in_a_remote_that_was_a_part_of_the_repository(
+    settings: Settings, cache: Cache
+) -> None:
+    repo, kept = Path(settings.repo), cache.put(b"file")
+    listing = Cache(repo / "samples").put_folder(b"file")
+    (repo / "dvc.lock").write_text(yaml.safe_dump(lock(listing)))
+    git(repo, "add", "samples")
+    git(repo, "commit", "--quiet", "--message=samples")
+    git(repo, "rm", "-r", "--quiet", "samples")
+    git(repo, "commit", "--quiet", "--message=no samples")
+    cache.put(b"orphan")
+
+    assert clean(settings).notes == []
+    assert cache.objects() == {kept}
 
 
 def test_file_that_is_no_yaml_keeps_all(settings: Settings, cache: Cache) -> None:
