@@ -14,7 +14,7 @@ ARGS =
 PROFILE = quick
 
 .DEFAULT_GOAL = help
-.PHONY: help setup data retrain test check format audit services-down clean
+.PHONY: help setup data retrain test test-cluster check format audit services-down clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -26,6 +26,9 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 test: PROFILE = thorough
 test: check  ## All tests: what `make check` does, with more examples, then the slow ones with real services
 	@$(RUN) pytest -m slow -n 3 $(SPREAD)
+
+test-cluster: setup  ## Of the tests only that with several hosts that die, shown as it happens (as root)
+	@$(RUN) pytest tests/cluster -m slow -s
 
 check: setup  ## What every commit must pass: ruff, mypy --strict, import-linter, the fast tests, their coverage
 	@$(RUN) ruff format --check .

@@ -3,6 +3,7 @@
 # hands signals on. Nothing secret is in an image, a command line or a compose file.
 set -eu
 umask 077
+export HOME=/tmp  # of its own: what programs keep for a user is not kept longer than the container
 
 # NAME_FILE names the file of a value that a program reads only from its environment.
 for name in MLFLOW_BACKEND_STORE_URI MLFLOW_FLASK_SERVER_SECRET_KEY; do

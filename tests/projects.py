@@ -16,6 +16,26 @@ from pipeline.stages.split import assign_splits
 from tests.conftest import PROJECT, git
 
 
+QUICK = {
+    "augment.image_size": 64,
+    "augment.copies": 0,
+    "train.filters": "[4, 8, 16]",
+    "train.epochs": 3,
+    "evaluate.robustness_cases": 2,
+    "report.cases": 2,
+    "gate.min_accuracy": 0.2,
+    "gate.min_dice": 0.05,
+    "gate.min_worst_class_dice": 0.01,
+    "gate.min_report_cases": 3,
+    "gate.max_failures": 1.0,
+    "gate.max_hd95": 1000,
+    "gate.max_ece": 1.0,
+    "gate.max_drop": 1.0,
+    "gate.max_drift": 1.0,
+}
+"""Parameters of a run that is over soon, and of a gate that lets its model pass."""
+
+
 def make_project(folder: Path, overrides: Iterable[str] = ()) -> None:
     """Commit the project as it lies here, with 18 pairs of each class, to a repository.
 

@@ -24,28 +24,9 @@ from pipeline.params import check_override, override, read_assignments
 from pipeline.services import airflow, airflow_home
 from pipeline.settings import Settings, child_environment
 from tests.conftest import free_port, git, open_to_others
-from tests.projects import make_project
+from tests.projects import QUICK, make_project
 
 pytestmark = pytest.mark.slow
-
-QUICK = {
-    "augment.image_size": 64,
-    "augment.copies": 0,
-    "train.filters": "[4, 8, 16]",
-    "train.epochs": 3,
-    "evaluate.robustness_cases": 2,
-    "report.cases": 2,
-    "gate.min_accuracy": 0.2,
-    "gate.min_dice": 0.05,
-    "gate.min_worst_class_dice": 0.01,
-    "gate.min_report_cases": 3,
-    "gate.max_failures": 1.0,
-    "gate.max_hd95": 1000,
-    "gate.max_ece": 1.0,
-    "gate.max_drop": 1.0,
-    "gate.max_drift": 1.0,
-}
-
 
 @dataclass(frozen=True)
 class Site:
