@@ -5,6 +5,7 @@ What a run computes is in params.yaml; nothing here may change a result.
 
 from __future__ import annotations
 
+import configparser
 import errno
 import getpass
 import os
@@ -116,6 +117,14 @@ class Settings:
     def mlflow_database(self) -> str | None:
         """MLFLOW_BACKEND_STORE_URI, of a server on this host; None means the local one's."""
         return os.environ.get("MLFLOW_BACKEND_STORE_URI") or None
+
+    @property
+    def mlflow_users(self) -> str | None:
+        """The database of MLflow's users, which the file MLFLOW_AUTH_CONFIG_PATH names."""
+        path = _path("MLFLOW_AUTH_CONFIG_PATH")
+        parser = configparser.RawConfigParser()
+        parser.read(path or [], encoding="utf-8")
+        return parser.get("mlflow", "database_uri", fallback=None)
 
     @property
     def mlflow_artifacts(self) -> str | None:

@@ -28,6 +28,7 @@ from tests.projects import QUICK, make_project
 
 pytestmark = pytest.mark.slow
 
+
 @dataclass(frozen=True)
 class Site:
     """A clone of the project with a dataset of its own and services on free ports."""

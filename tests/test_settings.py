@@ -119,3 +119,28 @@ def test_the_log_in_of_mlflow_is_what_its_client_reads(monkeypatch: pytest.Monke
 
     assert without is None
     assert Settings().tracking_login == ("ada", "secret")
+
+
+def test_option_of_airflow_may_be_given_by_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "AIRFLOW__CELERY__BROKER_URL"
+    monkeypatch.delenv(name, raising=False)
+    assert Settings().broker_url is None
+
+    monkeypatch.setenv(f"{name}_CMD", "echo 'redis://of a command'")
+    assert Settings().broker_url == "redis://of a command"
+
+    monkeypatch.setenv(name, "redis://said")
+    assert Settings().broker_url == "redis://said"
+
+
+@pytest.mark.parametrize(("command", "said"), [("false", "CalledProcess"), ("/no", "No such file")])
+def test_command_of_an_option_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, command: str, said: str
+) -> None:
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", raising=False)
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD", command)
+
+    with pytest.raises(
+        ParamsError, match=f"SQL_ALCHEMY_CONN_CMD={command}: {said}.*expected a com"
+    ):
+        _ = Settings().airflow_database

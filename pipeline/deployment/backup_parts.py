@@ -86,6 +86,8 @@ def backup_parts(settings: Settings) -> list[Part]:
         Part("airflow.cfg", "file", str(airflow_folder(settings) / "airflow.cfg")),
         Part(PASSWORDS, "file", str(airflow_folder(settings) / PASSWORDS)),
     ]
+    if users := settings.mlflow_users:
+        parts.insert(1, Part("mlflow-users.database", "database", users))
     for name, key in (("signing_key", settings.signing_key), ("trusted", settings.trusted_keys)):
         parts += [Part(name, "file", str(key))] if key else []
     return parts

@@ -50,6 +50,19 @@ def test_backup_is_its_users_alone_and_says_what_it_lacks(
     }
 
 
+def test_users_of_mlflow_are_kept_too(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = tmp_path / "users.db"
+    sqlite3.connect(users).execute("CREATE TABLE users (name)").connection.close()
+    (tmp_path / "auth.ini").write_text(f"[mlflow]\ndatabase_uri = sqlite:///{users}\n")
+    monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(tmp_path / "auth.ini"))
+
+    assert "mlflow-users.database: 1 files" in "\n".join(
+        back_up(settings, tmp_path / "backup", objects=False)
+    )
+
+
 def test_backup_into_a_folder_that_is_there_is_refused(settings: Settings, kept: Path) -> None:
     with pytest.raises(DeploymentError, match="is there already; name a new folder"):
         list(back_up(settings, kept, objects=False))

@@ -9,10 +9,11 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import requests
 from mlflow import MlflowClient
 from PIL import Image
 
-from pipeline.errors import ReleaseError, ServiceError, StageError
+from pipeline.errors import RefusedError, ReleaseError, ServiceError, StageError
 from pipeline.files import read_json
 from pipeline.inference.model_files import MODEL_FILES
 from pipeline.params import Params
@@ -383,6 +384,23 @@ def test_a_server_that_fails_says_how(settings: Settings) -> None:
         connect(settings),
     ):
         raise MlflowException(said)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (500, ServiceError, r"failed: .*disk or artifact store is not full or away"),
+        (403, RefusedError, r"refuses the log-in or what it may do: .*MLFLOW_TRACKING_PASSWORD"),
+    ],
+)
+def test_artifact_that_the_server_does_not_take_says_how(
+    settings: Settings, status: int, kind: type[Exception], said: str
+) -> None:
+    answer = requests.Response()
+    answer.status_code = status
+
+    with pytest.raises(kind, match=said), connect(settings):
+        raise requests.HTTPError("of an upload", response=answer)
 
 
 def test_radiographs_are_listed_with_the_names_of_their_masks(tmp_path: Path) -> None:

@@ -50,6 +50,14 @@ def test_failed_log_in_names_the_user_and_the_settings() -> None:
         Airflow("http://127.0.0.1:8080", "admin", "wrong", transport)
 
 
+def test_log_in_that_the_server_cannot_do_is_worth_a_retry() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(503, json={"detail": "starting"}))
+
+    with pytest.raises(ServiceError, match=r"log-in: 503 starting") as error:
+        Airflow("http://127.0.0.1:8080", "admin", "right", transport)
+    assert error.value.exit_code == 75
+
+
 def test_trigger_sends_the_choices_and_returns_the_id_of_the_run() -> None:
     requests: list[httpx.Request] = []
     routes = {"GET dags/retrain": KNOWN, "POST dags/retrain/dagRuns": {"dag_run_id": "r1"}}
