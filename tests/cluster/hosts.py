@@ -144,7 +144,8 @@ class Host:
         names.write_text("\n".join(["127.0.0.1 localhost", *known, ""]))
         places = [self.own, self.disk, net.folder / "hosts", names, net.secrets]
         places += [net.folder / "code", PROJECT]
-        command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
+        command = ["setpriv", "--pdeathsig", "KILL"]  # no host outlives the test
+        command += ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
         command += ["--mount-proc", "sh", "-c", BOOT, "boot", *map(str, places), self.name]
         wrapper = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert wrapper.stdout is not None
