@@ -30,14 +30,14 @@ mount --make-rprivate /
 mkdir -p "$own"/home
 mount --bind "$own" "$disk"
 mount --bind "$names" /etc/hosts
+mount -t tmpfs none /run
+mkdir /run/secrets
+mount --bind "$secrets" /run/secrets
 mount --bind "$project" "$code"
 mount -t tmpfs none "$hosts"
 mount -t tmpfs none /tmp
 [ -d "$project" ] || { mkdir -p "$project" && mount --bind "$code" "$project"; }
 mount -t tmpfs none /dev/shm
-mount -t tmpfs none /run
-mkdir /run/secrets
-mount --bind "$secrets" /run/secrets
 chmod 1777 /tmp /dev/shm
 mount -o remount,ro,bind /
 hostname "$8"
