@@ -15,7 +15,6 @@ from pipeline.settings import child_environment
 from pipeline.stages.split import assign_splits
 from tests.conftest import PROJECT, git
 
-
 QUICK = {
     "augment.image_size": 64,
     "augment.copies": 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pipeline.stage_graph import stage_names
 from pipeline.workspace.dvc_command import dvc
 from pipeline.workspace.reproduce import locked_stages
 from pipeline.workspace.workspace import Workspace, shared_cache
+
+log = logging.getLogger(__name__)
 
 MARKS = "pushed"
 """Folder of the home with an empty file for each result that was pushed from here."""
@@ -43,12 +46,14 @@ def push_results(settings: Settings, workspace: Workspace, name: str) -> None:
     waiting = [one for one, mark in marks.items() if not _is_fresh(mark)]
     if not waiting:
         return
+    started = time.monotonic()
     try:
         _push(store, workspace, waiting)
     except LungsegError as error:
         raise type(error)(
             f"{name}: its results are not pushed but stay in this host's cache: {error}"
         ) from None
+    log.info("pushed %s in %.1f s", ", ".join(waiting), time.monotonic() - started)
     for one in waiting:
         marks[one].parent.mkdir(parents=True, exist_ok=True)
         marks[one].touch()

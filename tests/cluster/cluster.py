@@ -26,6 +26,7 @@ BUCKET = "lungseg"
 CONTROL = ("postgres", "redis", "storage", "mlflow", "airflow-server", "git")
 """Names of what the control host serves."""
 AIRFLOW = ("airflow-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+RESTART = 'while :; do "$@"; echo "ended with $?; started again"; sleep 1; done'
 BOUNDS = [f"{key}={value}" for key, value in QUICK.items() if key.startswith("gate.")]
 REPO = "git://git/project.git"
 
@@ -60,10 +61,11 @@ class Cluster:
         return {**system, **{k: str(v) for k, v in given.items()}, **places, **home}
 
     def start(self, host: Host, service: str) -> None:
-        """Start a service as its container would."""
-        command = self.settings[service]["command"]
-        entrypoint = ["sh", PROJECT / "docker/entrypoint.sh"]
-        host.start(service, [*entrypoint, *command], self.environment(service))
+        """Start a service as its container would, again when it ends by itself."""
+        given = self.settings[service]
+        assert given["restart"] == "unless-stopped"
+        command = ["sh", PROJECT / "docker/entrypoint.sh", *given["command"]]
+        host.start(service, ["sh", "-c", RESTART, "restart", *command], self.environment(service))
 
     def start_storage(self) -> None:
         """Start the S3 storage; another product than in compose, with the same secrets and port."""

@@ -30,14 +30,14 @@ mount --make-rprivate /
 mkdir -p "$own"/home
 mount --bind "$own" "$disk"
 mount --bind "$names" /etc/hosts
+mount -t tmpfs none /run
+mkdir /run/secrets
+mount --bind "$secrets" /run/secrets
 mount --bind "$project" "$code"
 mount -t tmpfs none "$hosts"
 mount -t tmpfs none /tmp
 [ -d "$project" ] || { mkdir -p "$project" && mount --bind "$code" "$project"; }
 mount -t tmpfs none /dev/shm
-mount -t tmpfs none /run
-mkdir /run/secrets
-mount --bind "$secrets" /run/secrets
 chmod 1777 /tmp /dev/shm
 mount -o remount,ro,bind /
 hostname "$8"
@@ -144,7 +144,8 @@ class Host:
         names.write_text("\n".join(["127.0.0.1 localhost", *known, ""]))
         places = [self.own, self.disk, net.folder / "hosts", names, net.secrets]
         places += [net.folder / "code", PROJECT]
-        command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
+        command = ["setpriv", "--pdeathsig", "KILL"]  # no host outlives the test
+        command += ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
         command += ["--mount-proc", "sh", "-c", BOOT, "boot", *map(str, places), self.name]
         wrapper = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert wrapper.stdout is not None
