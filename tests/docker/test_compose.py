@@ -328,3 +328,21 @@ def test_only_a_variable_opens_the_ports_to_others() -> None:
     opened = read_stack(LUNGSEG_BIND="0.0.0.0")  # noqa: S104 (what the test is about)
 
     assert open_ports(opened) == ["airflow-server: 0.0.0.0:8080", "mlflow: 0.0.0.0:5000"]
+
+
+def test_the_documentation_lists_every_service_and_what_it_needs() -> None:
+    rows = (PROJECT / "docs" / "deployment.md").read_text().splitlines()
+
+    for role in set(ROLES) - set(ELSEWHERE):
+        [row] = [row for row in rows if row.startswith("|") and f"(`{role.name}`)" in row]
+        assert " ".join(role.command).replace("{port}", str(role.port)) in row
+        assert set(re.findall(r"`([A-Z][A-Z0-9_]+)`", row)) == set(role.environment)
+
+
+def test_the_documentation_lists_the_variables_of_the_stack() -> None:
+    asked = set(re.findall(r"\$\{(LUNGSEG_\w+)", COMPOSE.read_text()))
+    pages = "".join(
+        (PROJECT / "docs" / name).read_text() for name in ("deployment.md", "operations.md")
+    )
+
+    assert [name for name in sorted(asked) if f"`{name}`" not in pages] == []
