@@ -65,7 +65,7 @@ class Retraining:
             assert self.command.poll() is None or any(map(self.has, states)), self.text
             return any(map(self.has, states))
 
-        await_(str(states), said, 300)
+        await_(str(states), said, 600)
 
     def has(self, state: str) -> bool:
         return any(line.startswith(state) for line in self.lines)
@@ -145,13 +145,13 @@ def disturbed(cluster: Cluster) -> Retraining:
     run.reaches("split: running", "split: ran", "augment: running")
     outage(cluster, "redis", 3, cluster.start_redis)
     run.reaches("train: running")
-    await_("a checkpoint in the store", lambda: epochs_stored(cluster) >= 3, 120)
+    await_("a checkpoint in the store", lambda: epochs_stored(cluster) >= 3, 400)
     hosts["gpu1"].kill()
     say(f"killed the host gpu1 in its training, with {epochs_stored(cluster)} epochs in the store")
     cluster.boot_worker(hosts["gpu2"], "worker-gpu")
     run.reaches("evaluate: running")
     before = len(cluster.stored("dvc/files"))
-    await_("a push", lambda: len(cluster.stored("dvc/files")) > before, 300)
+    await_("a push", lambda: len(cluster.stored("dvc/files")) > before, 400)
     outage(cluster, "storage", OUTAGE_S, cluster.start_storage)
     run.reaches("report: running")
     outage(cluster, "mlflow", 10, lambda: cluster.start(control, "mlflow"))
