@@ -68,7 +68,7 @@ class FakeAirflow:
 
 
 class FakeTracking:
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, login: tuple[str, str] | None) -> None:
         self.uri = "http://mlflow"
 
     def __enter__(self) -> FakeTracking:
