@@ -30,7 +30,7 @@ healthy() { # services; podman itself looks only where systemd runs
   for name in "$@"; do
     since=$(date +%s)
     until podman healthcheck run "lungseg_${name}_1" > "$work/health" 2>&1; do
-      if [ $(($(date +%s) - since)) -gt $PATIENCE ]; then
+      if [ $(($(date +%s) - since)) -gt "$PATIENCE" ]; then
         echo "error: $name is not healthy after $PATIENCE s: $(cat "$work/health")" >&2
         podman logs --tail 20 "lungseg_${name}_1" >&2
         exit 1
