@@ -9,13 +9,14 @@
 # BUILD_OPTIONS  more options of `podman build`, such as `--volume` for certificates    (none)
 # COMPOSE        the command for compose files                                (podman-compose)
 # KEEP           1 leaves the stack running                                                (0)
+# PATIENCE       seconds that a service gets to become healthy                              (600)
 # SKIP_BUILD     1 takes the images that there are                                         (0)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 work=$(mktemp -d)
 BASE=${BASE:-docker.io/library/python:3.11-slim-bookworm}
-PATIENCE=300
+PATIENCE=${PATIENCE:-600}
 
 build() { # file, target, tag
   # shellcheck disable=SC2086
@@ -29,7 +30,7 @@ healthy() { # services; podman itself looks only where systemd runs
   for name in "$@"; do
     since=$(date +%s)
     until podman healthcheck run "lungseg_${name}_1" > "$work/health" 2>&1; do
-      if [ $(($(date +%s) - since)) -gt $PATIENCE ]; then
+      if [ $(($(date +%s) - since)) -gt "$PATIENCE" ]; then
         echo "error: $name is not healthy after $PATIENCE s: $(cat "$work/health")" >&2
         podman logs --tail 20 "lungseg_${name}_1" >&2
         exit 1
