@@ -5,7 +5,7 @@
 #
 #   docker/smoke/smoke.sh
 #
-# BASE           base image                                      (python:3.11-slim-bookworm)
+# BASE           base image                                      (python:3.11-slim-trixie)
 # BUILD_OPTIONS  more options of `podman build`, such as `--volume` for certificates    (none)
 # COMPOSE        the command for compose files                                (podman-compose)
 # KEEP           1 leaves the stack running                                                (0)
@@ -15,7 +15,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 work=$(mktemp -d)
-BASE=${BASE:-docker.io/library/python:3.11-slim-bookworm}
+BASE=${BASE:-docker.io/library/python:3.11-slim-trixie}
 PATIENCE=${PATIENCE:-600}
 
 build() { # file, target, tag

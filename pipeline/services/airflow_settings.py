@@ -46,6 +46,8 @@ EVERYWHERE: Sections = {
 
 SEVERAL_HOSTS: Sections = {
     "core": {"executor": "CeleryExecutor"},
+    # A host that dies is noticed within 40 s, and its task runs again within a minute.
+    "scheduler": {"task_instance_heartbeat_timeout": "35"},
     "celery": {
         # A worker takes one message per process, and gives it back only when it is done with it:
         # a task never waits at a busy host while another one is idle.

@@ -342,7 +342,7 @@ def test_the_documentation_lists_every_service_and_what_it_needs() -> None:
 def test_the_documentation_lists_the_variables_of_the_stack() -> None:
     asked = set(re.findall(r"\$\{(LUNGSEG_\w+)", COMPOSE.read_text()))
     pages = "".join(
-        (PROJECT / "docs" / name).read_text() for name in ("deployment.md", "operations.md")
+        (PROJECT / "docs" / name).read_text() for name in ("deployment.md", "settings.md")
     )
 
     assert [name for name in sorted(asked) if f"`{name}`" not in pages] == []

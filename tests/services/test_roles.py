@@ -65,7 +65,7 @@ def test_configuration_of_the_local_airflow_holds_what_every_deployment_shares(
 def test_settings_as_environment_have_the_names_that_airflow_reads() -> None:
     variables = as_environment(EVERYWHERE, SEVERAL_HOSTS)
 
-    assert variables["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"] == "45"
+    assert variables["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"] == "35"
     assert variables["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
     timeout = variables["AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"]
     assert int(timeout) >= 14 * DAY
