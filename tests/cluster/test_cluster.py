@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tests.cluster.cluster import Cluster, postgres_bin, running_cluster
 from tests.cluster.hosts import await_, can_make_hosts
 from tests.projects import QUICK
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 EPOCHS = 12
 OUTAGE_S = 60
@@ -74,7 +75,15 @@ class Retraining:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    def end(self, seconds: float = 600) -> str:
+    def close(self) -> None:
+        """Follow it no more."""
+        self.command.kill()
+        self.command.wait()
+        self.reader.join()
+        if self.command.stdout:
+            self.command.stdout.close()
+
+    def end(self, seconds: float = 900) -> str:
         """Wait for the end; all that was said."""
         self.command.wait(timeout=seconds)
         self.reader.join(10)
@@ -136,10 +145,17 @@ def keep_logs(cluster: Cluster, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def disturbed(cluster: Cluster) -> Retraining:
+def disturbed(cluster: Cluster) -> Iterator[Retraining]:
     """A retraining from nothing, during which one after the other dies."""
+    with closing(Retraining(cluster)) as run:
+        disturb(cluster, run)
+        run.end()
+        yield run
+
+
+def disturb(cluster: Cluster, run: Retraining) -> None:
+    """Kill one after the other, each in the middle of something."""
     control, hosts = cluster.control, cluster.net.hosts
-    run = Retraining(cluster)
     run.reaches("validate: running")
     outage(cluster, "airflow-scheduler", 3, lambda: cluster.start(control, "airflow-scheduler"))
     run.reaches("split: running", "split: ran", "augment: running")
@@ -155,8 +171,6 @@ def disturbed(cluster: Cluster) -> Retraining:
     outage(cluster, "storage", OUTAGE_S, cluster.start_storage)
     run.reaches("report: running")
     outage(cluster, "mlflow", 10, lambda: cluster.start(control, "mlflow"))
-    run.end()
-    return run
 
 
 def outage(cluster: Cluster, service: str, seconds: float, start_again: Callable[[], None]) -> None:
@@ -221,8 +235,8 @@ def test_nothing_runs_twice_at_the_same_time(disturbed: Retraining) -> None:
 def test_an_undisturbed_retraining_finds_the_same_and_nothing_is_released_twice(
     cluster: Cluster, disturbed: Retraining
 ) -> None:
-    run = Retraining(cluster, "--force")
-    run.end()
+    with closing(Retraining(cluster, "--force")) as run:
+        run.end()
     shown = cluster.control.run(["lungseg", "releases"], cluster.client())
     with cluster.airflow() as airflow:
         events = airflow.asset_events()
@@ -246,8 +260,8 @@ def test_empty_hosts_take_everything_from_the_store(
     await_("the GPU worker", lambda: cluster.ready(hosts["gpu2"], "worker-gpu"), 120)
     say("the hosts are empty, and ready")
 
-    run = Retraining(cluster)
-    run.end()
+    with closing(Retraining(cluster)) as run:
+        run.end()
 
     assert "unchanged" in run.text
     assert all(run.has(f"{name}: cached") for name in ("validate", "augment", "train", "report"))
