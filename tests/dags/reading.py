@@ -38,6 +38,7 @@ def answer(folder, name):
     found = {
         "errors": bag.import_errors,
         "seconds": seconds,
+        "files": sorted(Path(one.file).name for one in bag.dagbag_stats),
         "heavy": [name for name in heavy if name in sys.modules],
         "project": [name for name in sys.modules if name.partition(".")[0] == "pipeline"],
     }

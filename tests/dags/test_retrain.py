@@ -38,6 +38,10 @@ def test_dags_are_read_without_errors(dags: dict[str, Any]) -> None:
     assert dags["errors"] == {}
 
 
+def test_files_without_a_dag_are_left_alone(dags: dict[str, Any]) -> None:
+    assert dags["files"] == ["example_consumer.py", "retrain.py", "search.py"]
+
+
 def test_edges_between_stages_are_those_of_dvc_yaml(dags: dict[str, Any]) -> None:
     expected = stage_edges()
 
