@@ -8,7 +8,16 @@ from types import ModuleType
 
 import pytest
 
+from tests.dags.reading import Reader
+
 DAGS = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture(scope="session")
+def read_dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    reader = Reader(tmp_path_factory.mktemp("reader"))
+    yield reader
+    reader.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A DAG as Airflow reads it, in a process of its own."""
+"""DAGs as Airflow reads them, in a process of their own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ import yaml
 ROOT = Path(__file__).parents[2]
 
 READ_DAGS = """
-import json, sys, time
+import json, os, sys, time, traceback
 from pathlib import Path
 import airflow.sdk, airflow.sdk.definitions.asset, yaml
 from airflow.dag_processing.dagbag import BundleDagBag
-began = time.perf_counter()
-bag = BundleDagBag(sys.argv[1], bundle_path=Path(sys.argv[1]), bundle_name="dags")
-seconds = time.perf_counter() - began
-dag = bag.dags.get(sys.argv[2])
 heavy = ("tensorflow", "keras", "mlflow", "pipeline", "great_expectations", "cv2", "optuna")
 def schedule_of(dag):
     if dag.schedule is None or isinstance(dag.schedule, str):
@@ -34,58 +30,95 @@ def schedule_of(dag):
     }
 
 
-answer = {
-    "errors": bag.import_errors,
-    "seconds": seconds,
-    "heavy": [name for name in heavy if name in sys.modules],
-    "project": [name for name in sys.modules if name.partition(".")[0] == "pipeline"],
-}
-if dag:
-    answer |= {
-        "edges": {name: sorted(task.upstream_task_ids) for name, task in dag.task_dict.items()},
-        "pools": {name: [task.pool, task.queue] for name, task in dag.task_dict.items()},
-        "outlets": {name: [a.uri for a in task.outlets] for name, task in dag.task_dict.items()},
-        "inlets": {name: [a.uri for a in task.inlets] for name, task in dag.task_dict.items()},
-        "teardowns": {
-            name: task.on_failure_fail_dagrun
-            for name, task in dag.task_dict.items()
-            if task.is_teardown
-        },
-        "rules": {name: task.trigger_rule for name, task in dag.task_dict.items()},
-        "mapped": [name for name, task in dag.task_dict.items() if task.is_mapped],
-        "schedule": schedule_of(dag),
-        "limits": [
-            dag.deadline and dag.deadline[0].interval.total_seconds() / 3600,
-            dag.task_dict["train"].execution_timeout and
-            dag.task_dict["train"].execution_timeout.total_seconds() / 3600,
-        ] if "train" in dag.task_dict else [],
-        "params": {name: dag.params[name] for name in dag.params},
+def answer(folder, name):
+    began = time.perf_counter()
+    bag = BundleDagBag(folder, bundle_path=Path(folder), bundle_name="dags")
+    seconds = time.perf_counter() - began
+    dag = bag.dags.get(name)
+    found = {
+        "errors": bag.import_errors,
+        "seconds": seconds,
+        "files": sorted(Path(one.file).name for one in bag.dagbag_stats),
+        "heavy": [name for name in heavy if name in sys.modules],
+        "project": [name for name in sys.modules if name.partition(".")[0] == "pipeline"],
     }
-print(json.dumps(answer))
+    if dag:
+        found |= {
+            "edges": {name: sorted(task.upstream_task_ids) for name, task in dag.task_dict.items()},
+            "pools": {name: [task.pool, task.queue] for name, task in dag.task_dict.items()},
+            "outlets": {name: [a.uri for a in one.outlets] for name, one in dag.task_dict.items()},
+            "inlets": {name: [a.uri for a in one.inlets] for name, one in dag.task_dict.items()},
+            "teardowns": {
+                name: task.on_failure_fail_dagrun
+                for name, task in dag.task_dict.items()
+                if task.is_teardown
+            },
+            "rules": {name: task.trigger_rule for name, task in dag.task_dict.items()},
+            "mapped": [name for name, task in dag.task_dict.items() if task.is_mapped],
+            "schedule": schedule_of(dag),
+            "limits": [
+                dag.deadline and dag.deadline[0].interval.total_seconds() / 3600,
+                dag.task_dict["train"].execution_timeout and
+                dag.task_dict["train"].execution_timeout.total_seconds() / 3600,
+            ] if "train" in dag.task_dict else [],
+            "params": {name: dag.params[name] for name in dag.params},
+        }
+    return found
+
+
+# Importing Airflow takes longer than all else: each question is answered by a fork.
+for line in sys.stdin:
+    folder, name, place, environment = json.loads(line)
+    if os.fork() == 0:
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(place)
+        try:
+            said = answer(folder, name)
+        except BaseException:
+            said = {"crash": traceback.format_exc()}
+        os.write(1, (json.dumps(said) + "\\n").encode())
+        os._exit(0)
+    os.wait()
 """
 
 
-def read_dags(
-    folder: Path, tmp_path: Path, dag: str = "retrain", **environment: str
-) -> dict[str, Any]:
-    """Errors and seconds of reading the folder, and what one of its DAGs consists of."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LUNGSEG", "AIRFLOW"))}
-    child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", READ_DAGS, str(folder), dag],
-        cwd=tmp_path,
-        env={
-            **inherited,
-            "AIRFLOW_HOME": str(tmp_path / "airflow"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
-    answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
-    return answer
+class Reader:
+    """Airflow, imported once, which is asked what it reads."""
+
+    def __init__(self, home: Path) -> None:
+        inherited = {
+            k: v for k, v in os.environ.items() if not k.startswith(("LUNGSEG", "AIRFLOW"))
+        }
+        settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        self.environment = inherited | settings
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", READ_DAGS],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self, folder: Path, tmp_path: Path, dag: str = "retrain", **environment: str
+    ) -> dict[str, Any]:
+        """Errors and seconds of reading the folder, and what one of its DAGs consists of."""
+        assert self.process.stdin
+        assert self.process.stdout
+        question = [str(folder), dag, str(tmp_path), self.environment | environment]
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = {}
+        while not answer:  # Airflow may say something of its own
+            line = self.process.stdout.readline()
+            assert line, "the process has ended"
+            answer = json.loads(line) if line.startswith("{") else {}
+        assert "crash" not in answer, answer["crash"]
+        return answer
+
+    def close(self) -> None:
+        self.process.communicate()
 
 
 def write_project(folder: Path, stages: dict[str, Any], **gate: Any) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dags.reading import ROOT, read_dags, write_project
+from tests.dags.reading import ROOT, Reader, write_project
 
 
 @pytest.fixture(scope="module")
-def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def dags(read_dags: Reader, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return read_dags(ROOT / "dags", tmp_path_factory.mktemp("dags"))
 
 
@@ -36,6 +36,10 @@ def stage_edges() -> dict[str, set[str]]:
 
 def test_dags_are_read_without_errors(dags: dict[str, Any]) -> None:
     assert dags["errors"] == {}
+
+
+def test_files_without_a_dag_are_left_alone(dags: dict[str, Any]) -> None:
+    assert dags["files"] == ["example_consumer.py", "retrain.py", "search.py"]
 
 
 def test_edges_between_stages_are_those_of_dvc_yaml(dags: dict[str, Any]) -> None:
@@ -90,7 +94,7 @@ def test_runs_start_every_week_unless_told_otherwise(dags: dict[str, Any]) -> No
 
 
 @pytest.mark.slow
-def test_limits_are_settings_in_hours(tmp_path: Path) -> None:
+def test_limits_are_settings_in_hours(read_dags: Reader, tmp_path: Path) -> None:
     limits = {"LUNGSEG_DEADLINE_HOURS": "1.5", "LUNGSEG_TRAIN_HOURS": "48"}
 
     assert read_dags(ROOT / "dags", tmp_path, **limits)["limits"] == [1.5, 48]
@@ -98,7 +102,7 @@ def test_limits_are_settings_in_hours(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_schedule_is_a_setting_and_a_broken_environment_does_not_hide_the_dag(
-    tmp_path: Path,
+    read_dags: Reader, tmp_path: Path
 ) -> None:
     environment = {"LUNGSEG_SCHEDULE": "none", "LUNGSEG_REPO": "git@nowhere:x.git", "PATH": ""}
 
@@ -111,7 +115,7 @@ def test_schedule_is_a_setting_and_a_broken_environment_does_not_hide_the_dag(
 @pytest.mark.slow
 @pytest.mark.parametrize(("setting", "clock"), [({}, "0 0 * * 0"), ({"SCHEDULE": "none"}, None)])
 def test_new_data_in_a_git_remote_start_a_run_besides_the_clock(
-    tmp_path: Path, setting: dict[str, str], clock: str | None
+    read_dags: Reader, tmp_path: Path, setting: dict[str, str], clock: str | None
 ) -> None:
     settings = {"REPO": "git@nowhere:x.git", "WATCH_SECONDS": "10", "WATCH_BRANCH": "main"}
     environment = {f"LUNGSEG_{name}": value for name, value in (settings | setting).items()}
@@ -127,7 +131,9 @@ def test_new_data_in_a_git_remote_start_a_run_besides_the_clock(
 
 
 @pytest.mark.slow
-def test_stages_come_from_the_project_that_lungseg_repo_names(tmp_path: Path) -> None:
+def test_stages_come_from_the_project_that_lungseg_repo_names(
+    read_dags: Reader, tmp_path: Path
+) -> None:
     stages = {"a": {"cmd": "x", "outs": [{"artifacts/a": {"cache": False}}]}}
     stages["b"] = {"cmd": "x", "deps": ["artifacts/a/part.csv"], "outs": ["artifacts/b/one"]}
     stages["c"] = {"cmd": "x", "deps": ["artifacts/b", "artifacts/ab"]}
@@ -141,7 +147,7 @@ def test_stages_come_from_the_project_that_lungseg_repo_names(tmp_path: Path) ->
 
 @pytest.mark.parametrize("approval", ["required", "none"])
 def test_person_stands_between_gate_and_promotion_where_the_project_asks_for_it(
-    tmp_path: Path, approval: str
+    read_dags: Reader, tmp_path: Path, approval: str
 ) -> None:
     write_project(tmp_path, {"a": {"cmd": "x"}}, approval=approval)
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dags.reading import ROOT, read_dags, write_project
+from tests.dags.reading import ROOT, Reader, write_project
 
 
 @pytest.fixture(scope="module")
-def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def dag(read_dags: Reader, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return read_dags(ROOT / "dags", tmp_path_factory.mktemp("dags"), "search")
 
 
@@ -43,7 +43,9 @@ def test_reading_the_search_imports_nothing_heavy(dag: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_project_without_an_example_still_has_its_search(tmp_path: Path) -> None:
+def test_a_project_without_an_example_still_has_its_search(
+    read_dags: Reader, tmp_path: Path
+) -> None:
     write_project(tmp_path, {"a": {"cmd": "x"}})
 
     answer = read_dags(ROOT / "dags", tmp_path, "search", LUNGSEG_REPO=str(tmp_path))
