@@ -26,7 +26,7 @@ from tests.projects import QUICK
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-EPOCHS = 12
+EPOCHS = 8
 OUTAGE_S = 60
 CHANGES = [f"--set={key}={value}" for key, value in {**QUICK, "train.epochs": EPOCHS}.items()]
 STARTED = time.monotonic()
@@ -161,7 +161,7 @@ def disturb(cluster: Cluster, run: Retraining) -> None:
     run.reaches("split: running", "split: ran", "augment: running")
     outage(cluster, "redis", 3, cluster.start_redis)
     run.reaches("train: running")
-    await_("a checkpoint in the store", lambda: epochs_stored(cluster) >= 3, 400)
+    await_("a checkpoint in the store", lambda: epochs_stored(cluster) >= 2, 400)
     hosts["gpu1"].kill()
     say(f"killed the host gpu1 in its training, with {epochs_stored(cluster)} epochs in the store")
     cluster.boot_worker(hosts["gpu2"], "worker-gpu")
@@ -218,7 +218,7 @@ def test_a_killed_training_resumes_on_the_other_host(
 
     assert (first["hostname"], last["hostname"], last["state"]) == ("gpu1", "gpu2", "success")
     assert f"of {EPOCHS} (" in text
-    assert int(text.split("resuming after epoch ")[1].split()[0]) >= 3
+    assert int(text.split("resuming after epoch ")[1].split()[0]) >= 2
 
 
 def test_nothing_runs_twice_at_the_same_time(disturbed: Retraining) -> None:
