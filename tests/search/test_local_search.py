@@ -128,18 +128,10 @@ def test_a_second_try_of_a_trial_is_the_same_trial_from_the_cache(searched: Sear
     assert report["note"].endswith("learning_rate 0.01")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("method: random\n", "method: found 'random', expected grid or tpe"),
-        (GRID.replace("0.01", "-1"), "train.learning_rate: found -1"),
-        (GRID.replace("learning_rate", "rate"), "params.yaml has no key train.rate"),
-    ],
-)
 def test_a_wrong_file_is_one_line_before_anything_starts(
-    searched: Searched, tmp_path: Path, text: str, message: str
+    searched: Searched, tmp_path: Path
 ) -> None:
-    (tmp_path / "search.yaml").write_text(text)
+    (tmp_path / "search.yaml").write_text(GRID.replace("0.01", "-1"))
     before = list((searched.settings.home / "runs").iterdir())
 
     done = searched.lungseg("search", str(tmp_path / "search.yaml"), "--local")
@@ -147,5 +139,5 @@ def test_a_wrong_file_is_one_line_before_anything_starts(
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert message in done.stderr
+    assert "train.learning_rate: found -1" in done.stderr
     assert list((searched.settings.home / "runs").iterdir()) == before
