@@ -37,16 +37,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST = (
+    "tests/cluster/test_cluster.py",  # mostly waits
     "tests/test_main_job.py",
     "tests/release/test_promotion.py",
-    "tests/dags/test_approval.py",
     "tests/stages/test_train.py",
     "tests/model/test_training.py",
     "tests/search/test_local_search.py",
-    "tests/stages/test_faults.py",
-    "tests/services/test_local.py",
     "tests/dags/test_approval.py",
+    "tests/stages/test_faults.py",
     "tests/workspace/test_reproduce.py",
+    "tests/release/test_fetching.py",
+    "tests/workspace/test_pushing.py",
+    "tests/dataset/delivery/test_import_command.py",
     "tests/test_heart.py",
     "tests/stages/test_split.py",
 )

@@ -26,8 +26,9 @@ from tests.dags.web_hook import connect, web_hook
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LUNGSEG = r"""#!/bin/sh
-# The answers and the log of releases are files beside this script. The recording of the first
-# approval meets a silent MLflow, and the first promotion dies once the model is released.
+# The answers and the log of releases are files beside this script. A stage once kills the Airflow
+# process that runs it, the recording of the first approval meets a silent MLflow, and the first
+# promotion dies once the model is released.
 cd "$(dirname "$0")"
 once() { [ ! -e "$1" ] && touch "$1"; }
 say() { printf '{"stage": "%s", "status": "%s", "reason": "%s"%s}\n' $task "$1" "$2" "$3"; }
@@ -36,6 +37,7 @@ echo "$LUNGSEG_RUN_ID $task $LUNGSEG_TRIGGERED_BY/$LUNGSEG_ALLOW_LOWERED" >> cal
 answer=$(cat "$LUNGSEG_RUN_ID" 2> /dev/null)
 case "$task$LUNGSEG_OVERRIDES" in
 stage*fails*) echo 'error: params.yaml: bad'; exit 1 ;;
+stage*dies*) once dead && kill -9 $PPID; say ran ;;
 stage*) [ -e broken ] && { echo 'error: data: missing'; exit 1; }; say ran ;;
 gate*) say passed '' ', "needs_approval": true, "summary": "|check|found|\\n|-|-|\\n|dice|0.9|"' ;;
 approve*)
@@ -136,7 +138,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             services.up(settings)
             with log_in(settings) as airflow:
                 made = Site(settings, airflow, messages)
-                for what in ("approved", "rejected", "stopped", "forgotten"):
+                made.start("approved", allow_lowered="Dr Roe", overrides=["stage.dies=1"])
+                for what in ("rejected", "stopped", "forgotten"):
                     made.start(what, allow_lowered="Dr Roe")
                 made.answer("approved", "Approve")
                 made.answer("rejected", "Reject")
@@ -171,8 +174,10 @@ def test_approved_run_is_released_with_one_event_though_its_tasks_died(site: Sit
     assert "unchanged: this very model" in text  # what the second try of the promotion found
     by = {"decision": "approve", "by": "admin", "comment": "to approved"}
     assert site.answered("approved") == by
-    expected = {"stage": 1, "gate": 1, "approve": 2, "promote": 2, "close": 1}
+    expected = {"stage": 2, "gate": 1, "approve": 2, "promote": 2, "close": 1}
     assert site.calls("approved") == expected  # and nobody was asked a second time
+    tasks = site.airflow.tasks("retrain", site.runs["approved"])
+    assert tasks["stage"].tries == 2
     [event] = site.airflow.asset_events()
     assert event["extra"] == {"record": 1}
     assert event["source_run_id"] == site.runs["approved"]
