@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -16,6 +17,9 @@ from pipeline.files import read_json
 from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.shards import find_shards
 from pipeline.params import Params
+
+if TYPE_CHECKING:
+    from pipeline.model.training import Training
 
 
 def main(params: Path, shards: Path, checkpoints: Path, cpus: str) -> None:
@@ -31,11 +35,16 @@ def main(params: Path, shards: Path, checkpoints: Path, cpus: str) -> None:
     start = Checkpoints(checkpoints).latest()
     assert start
     training.restore(start)
+    sys.stdout.write(json.dumps(run_epoch(training)))
+
+
+def run_epoch(training: Training) -> dict[str, Any]:
+    """The next epoch's row of the history, with the loss of each batch and how many devices."""
     losses: list[float] = []
     row = training.run_epoch(
         lambda batch, logs: losses.append(float(logs["loss"])), lambda epoch, network: None
     )
-    sys.stdout.write(json.dumps({"losses": losses, "replicas": training.replicas, **row}))
+    return {"losses": losses, "replicas": training.replicas, **row}
 
 
 if __name__ == "__main__":
