@@ -31,7 +31,7 @@ from pipeline.settings import Settings, child_environment
 from tests.conftest import free_port, git, open_to_others
 from tests.projects import QUICK, make_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def changes(overrides: Mapping[str, Any]) -> list[str]:
