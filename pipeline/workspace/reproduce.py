@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,8 @@ def reproduce(
         chain = names[: names.index(name) + 1]
         _fetch_changed_inputs(workspace, chain)
         for arguments in _commands(chain, force):
+            if "--force" in arguments:
+                _fetch(workspace, _inputs(workspace.folder, name))
             marker = f"Running stage '{name}'"
             ran, code, errors = follow_dvc(workspace, arguments, marker, started, environment)
             if code:
@@ -77,8 +79,28 @@ def _fetch_changed_inputs(workspace: Workspace, chain: list[str]) -> None:
     """
     recorded, locked = _recorded(workspace.folder), locked_stages(workspace.folder)
     deps = [dep for name in chain for dep in locked.get(name, {}).get("deps", [])]
-    changed = {dep["path"] for dep in deps if recorded.get(dep["path"], dep["md5"]) != dep["md5"]}
-    for path in sorted(changed):
+    _fetch(
+        workspace,
+        {dep["path"] for dep in deps if recorded.get(dep["path"], dep["md5"]) != dep["md5"]},
+    )
+
+
+def _inputs(folder: Path, name: str) -> set[str]:
+    """What the stage reads of the dataset and of other stages' outputs, as DVC records it.
+
+    DVC fetches what a stage reads when that has changed, but not when the stage is forced to run.
+    """
+    deps = [Path(dep) for dep in stage_definition(folder, name).deps]
+    return {
+        path
+        for path in _recorded(folder)
+        if any(Path(path).is_relative_to(dep) or dep.is_relative_to(path) for dep in deps)
+    }
+
+
+def _fetch(workspace: Workspace, paths: Collection[str]) -> None:
+    """Check out what of these paths is not there."""
+    for path in sorted(paths):
         if not (workspace.folder / path).exists():
             code, errors = dvc(workspace, ["pull", "--quiet", path])
             if code:

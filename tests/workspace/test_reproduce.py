@@ -120,6 +120,21 @@ def test_force_runs_the_stage_again_and_none_before_it(
     assert [line for line in lines if "Running" in line] == ["Running stage 'twice':"]
 
 
+@pytest.mark.slow
+def test_force_runs_a_stage_on_a_host_that_has_nothing_yet(project: Path) -> None:
+    first = checkout(project, "one")
+    for name in ("upper", "twice"):
+        reproduce(first, name)
+    push_results(Settings(home=project.with_name("home")), first, "twice")
+    second = checkout(project, "two")
+    shutil.copyfile(first.folder / "dvc.lock", second.folder / "dvc.lock")
+
+    statuses = [reproduce(second, name, force=True) for name in ("upper", "twice")]
+
+    assert statuses == ["ran", "ran"]
+    assert (second.folder / "artifacts/twice.json").read_text() == '{"length": 10}'
+
+
 def test_a_result_that_nobody_holds_is_one_line(project: Path) -> None:
     first = checkout(project, "one")
     reproduce(first, "upper")
