@@ -25,10 +25,10 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 
 test: PROFILE = thorough
 test: check  ## All tests: what `make check` does, with more examples, then the slow ones with real services
-	@$(RUN) pytest -m slow -n 3 $(SPREAD)
+	@$(RUN) pytest -m "slow and not cluster" -n 3 $(SPREAD)
 
-test-cluster: setup  ## Of the tests only that with several hosts that die, shown as it happens (as root)
-	@$(RUN) pytest tests/cluster -m slow -s
+test-cluster: setup  ## Several hosts on this machine that die one after the other, as root (not in `make test`)
+	@$(RUN) pytest -m cluster -s
 
 check: setup  ## What every commit must pass: ruff, mypy --strict, import-linter, the fast tests, their coverage
 	@$(RUN) ruff format --check .

@@ -37,7 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST = (
-    "tests/cluster/test_cluster.py",  # mostly waits
     "tests/test_main_job.py",
     "tests/release/test_promotion.py",
     "tests/stages/test_train.py",

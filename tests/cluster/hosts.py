@@ -49,7 +49,8 @@ exec sleep infinity
 
 def can_make_hosts() -> str | None:
     """Why there can be no hosts here; None when there can."""
-    missing = [name for name in ("ip", "nsenter", "unshare", "setpriv") if not shutil.which(name)]
+    programs = ("ip", "nsenter", "unshare", "setpriv", "dumb-init", "redis-server")
+    missing = [name for name in programs if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)}: not installed"
     asked = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "true"]

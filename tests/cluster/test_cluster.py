@@ -24,7 +24,7 @@ from tests.cluster.cluster import Cluster, postgres_bin, running_cluster
 from tests.cluster.hosts import await_, can_make_hosts
 from tests.projects import QUICK
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 EPOCHS = 8
 OUTAGE_S = 60
