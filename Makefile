@@ -28,7 +28,7 @@ test: check  ## All tests: what `make check` does, with more examples, then the 
 	@$(RUN) pytest -m "slow and not cluster" -n 3 $(SPREAD)
 
 test-cluster: setup  ## Several hosts on this machine that die one after the other, as root (not in `make test`)
-	@$(RUN) pytest -m cluster -s
+	@$(RUN) pytest tests/cluster -s
 
 check: setup  ## What every commit must pass: ruff, mypy --strict, import-linter, the fast tests, their coverage
 	@$(RUN) ruff format --check .

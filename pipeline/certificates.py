@@ -18,11 +18,12 @@ def distrusts(error: BaseException | str) -> bool:
         return any(saying in error for saying in SAYINGS)
     return any(
         isinstance(one, ssl.SSLCertVerificationError) or distrusts(str(one))
-        for one in _chain(error)
+        for one in causes(error)
     )
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what led to it, one after the other."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -8,7 +8,6 @@ too: DVC only says how many files failed.
 from __future__ import annotations
 
 import errno
-import ssl
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 from configobj import ConfigObj
 
+from pipeline.certificates import causes, distrusts
 from pipeline.errors import LungsegError, ServiceError, WorkspaceError
 
 PROBES = "probes"
@@ -108,9 +108,8 @@ class RemoteStore:
         before = f"{prefix}/" if prefix else ""
         with self._translated():
             self._fs.fs.invalidate_cache()
-            found = self._fs.fs.find(
-                folder, detail=True
-            )  # one request for many; a folder has no such
+            # One request for many files; where the store is a folder, there are only their paths.
+            found = self._fs.fs.find(folder, detail=True)
             found = found if isinstance(found, dict) else {p: self._fs.info(p) for p in found}
         return [
             StoredFile(
@@ -169,25 +168,18 @@ def _modified(info: dict[str, Any]) -> float:
 
 def _problem(url: str, error: Exception) -> LungsegError:
     """What the error of a store's library means, in one line."""
-    chain = list(_chain(error))
     text = " ".join(str(error).split()) or type(error).__name__
-    if any(isinstance(one, ssl.SSLCertVerificationError) for one in chain):
+    if distrusts(error):
         return WorkspaceError(
             f"{url}: the store's certificate is not trusted; name the authority that signed it by "
             "AWS_CA_BUNDLE"
         )
-    if any(_is_refusal(one) for one in chain):
+    if any(_is_refusal(one) for one in causes(error)):
         return WorkspaceError(
             f"{url}: the store refuses: {text}; mend its address, bucket or credentials, then try "
             "again"
         )
     return ServiceError(f"{url}: the store does not answer: {text}; it is tried again")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from pipeline.certificates import distrusts
+from pipeline.deployment.databases import without_password
 from pipeline.deployment.links import NotLookedAt, Site
 from pipeline.errors import DeploymentError, RefusedError, ServiceError
 from pipeline.services.airflow import pool_sizes
@@ -92,7 +92,7 @@ def look_at_broker(site: Site) -> str:
     url = _broker(site)
     with _celery(url).connection_for_read() as connection:
         _reach(connection)
-    return f"{_without_password(url)} answers"
+    return f"{without_password(url)} answers"
 
 
 def look_at_queues(site: Site) -> str:
@@ -136,7 +136,7 @@ def _celery(url: str) -> Any:
 
 
 def _reach(connection: Any) -> None:
-    name = _without_password(connection.as_uri())
+    name = without_password(connection.as_uri())
     try:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=10)
     except Exception as error:  # of whichever library speaks to this kind of broker
@@ -147,8 +147,3 @@ def _reach(connection: Any) -> None:
         if any(word.lower() in said.lower() for word in refusals):
             raise RefusedError(f"{said}; mend AIRFLOW__CELERY__BROKER_URL") from None
         raise ServiceError(f"{said}; start it, or mend AIRFLOW__CELERY__BROKER_URL") from None
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}{parts.path}"

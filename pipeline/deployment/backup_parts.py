@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.deployment.databases import sqlite_file
+from pipeline.files import sha256_file
 from pipeline.remote_store import RemoteStore, open_location
 from pipeline.services.airflow_home import PASSWORDS
 from pipeline.services.airflow_home import folder as airflow_folder
@@ -139,6 +139,4 @@ def files_below(path: Path) -> Iterator[Path]:
 
 def manifest_entry(file: Path) -> BackupFile:
     """Size and SHA-256 of a file."""
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return BackupFile(size=file.stat().st_size, sha256=digest)
+    return BackupFile(size=file.stat().st_size, sha256=sha256_file(file))

@@ -19,7 +19,7 @@ from pipeline.deployment.host_links import (
     look_at_gpu,
     look_at_uv,
 )
-from pipeline.deployment.links import Link, LinkState, Role, Site, look_at
+from pipeline.deployment.links import HostRole, Link, LinkState, Site, look_at
 from pipeline.deployment.shared_links import (
     look_at_mlflow,
     look_at_repository,
@@ -28,9 +28,9 @@ from pipeline.deployment.shared_links import (
 )
 from pipeline.settings import Settings
 
-STAGES: frozenset[Role] = frozenset({"worker", "gpu"})
-PEOPLE: frozenset[Role] = frozenset({"control", "client"})
-EVERYBODY: frozenset[Role] = STAGES | PEOPLE
+STAGES: frozenset[HostRole] = frozenset({"worker", "gpu"})
+PEOPLE: frozenset[HostRole] = frozenset({"control", "client"})
+EVERYBODY: frozenset[HostRole] = STAGES | PEOPLE
 
 LINKS = (
     Link("git", STAGES | {"control"}, look_at_repository),
@@ -52,7 +52,7 @@ LINKS = (
 """In the order in which they are looked at."""
 
 
-def check_deployment(settings: Settings, role: Role) -> Iterator[LinkState]:
+def check_deployment(settings: Settings, role: HostRole) -> Iterator[LinkState]:
     """Look at every link that the role needs; yields what came of each, as it comes."""
     with Site(settings, role) as site:
         yield from look_at(site, LINKS)

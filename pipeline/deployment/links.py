@@ -15,7 +15,7 @@ from pipeline.services.airflow import Airflow, log_in
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import checkout_revision, join_cache
 
-Role = Literal["all", "control", "worker", "gpu", "client"]
+HostRole = Literal["all", "control", "worker", "gpu", "client"]
 """What a host does: everything; Airflow's own services; stages; trainings; starting runs."""
 State = Literal["ok", "problem", "no answer", "not looked at"]
 
@@ -27,7 +27,7 @@ class NotLookedAt(Exception):
 class Site:
     """A deployment as this host sees it, in the role that it has."""
 
-    def __init__(self, settings: Settings, role: Role = "all") -> None:
+    def __init__(self, settings: Settings, role: HostRole = "all") -> None:
         self.settings, self.role = settings, role
         self._stack = ExitStack()
 
@@ -59,7 +59,7 @@ class Link:
     """
 
     name: str
-    roles: frozenset[Role]
+    roles: frozenset[HostRole]
     look: Callable[[Site], str]
     needs: tuple[str, ...] = ()
 

@@ -27,7 +27,7 @@ KEPT = Path(".git", "lungseg-seconds.json")
 GPU_SECONDS = "cost/gpu_seconds"
 TRAINING = "train"
 """The stage that holds a GPU."""
-HOST_TAG = "lungseg.host."
+RAN_ON_TAG = "lungseg.host."
 """Of the run record, with the name of a task: the hosts that it ran on."""
 
 
@@ -63,7 +63,7 @@ def add_costs(record: RunRecord, seconds: dict[str, float]) -> None:
     totals = {name: data.metrics.get(name, 0.0) + totals[name] for name in totals}
     trained = {**data.metrics, **totals}.get(metric_name(TRAINING), 0.0)
     totals[GPU_SECONDS] = trained * data.metrics.get(GPUS, 0.0)
-    hosts = {f"{HOST_TAG}{task}": data.tags.get(f"{HOST_TAG}{task}", "") for task in seconds}
+    hosts = {f"{RAN_ON_TAG}{task}": data.tags.get(f"{RAN_ON_TAG}{task}", "") for task in seconds}
     here = socket.gethostname()
     joined = {tag: {*hosts[tag].split(), here} for tag in hosts}
     now = int(time.time() * 1000)

@@ -13,20 +13,11 @@ from pipeline.settings import Settings
 from pipeline.tracking.live import GPUS
 from pipeline.tracking.run_record import RUN_TAG
 from pipeline.workspace.workspace import RunRequest, Workspace
-from tests.conftest import give_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HERE = socket.gethostname()
-
-
-@pytest.fixture
-def settings(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    settings = Settings(home=tmp_path / "home", local=True)
-    give_store(settings, store)
-    return settings
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pipeline.run import task
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RUN_TAG
 from pipeline.workspace.workspace import RunRequest, Workspace
-from tests.conftest import give_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,14 +32,6 @@ def test_a_stage_keeps_its_checkpoints_in_the_home_and_not_in_its_workspace(
 
     monkeypatch.setenv("LUNGSEG_HOME", given["LUNGSEG_HOME"])
     assert Settings().checkpoints == tmp_path / "checkpoints"
-
-
-@pytest.fixture
-def settings(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    settings = Settings(home=tmp_path / "home", local=True)
-    give_store(settings, store)
-    return settings
 
 
 def start_run(settings: Settings, client: MlflowClient) -> str:
