@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -53,20 +54,24 @@ def programs() -> Path:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A server with the user `keeper`; yields the URL of a database without its name."""
-    folder = tmp_path_factory.mktemp("postgres")
+    # Not below pytest's own temporary folder, which only its user may enter.
+    with tempfile.TemporaryDirectory(prefix="lungseg-") as folder:
+        yield from serve(Path(folder))
+
+
+def serve(folder: Path) -> Iterator[str]:
     (folder / "password").write_text(PASSWORD)
     as_user: list[str] = []
     if os.geteuid() == 0:  # which the server refuses to run as
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
         shutil.chown(folder, "postgres", "postgres")
     bin_, data, port = programs(), folder / "data", free_port()
     secret = ["--username=keeper", f"--pwfile={folder}/password", "--auth=scram-sha-256"]
     init = [*as_user, bin_ / "initdb", f"--pgdata={data}", *secret, "--no-sync", "--encoding=UTF8"]
-    subprocess.run(init, check=True, capture_output=True, cwd=folder)
+    made = subprocess.run(init, capture_output=True, cwd=folder, text=True)
+    assert made.returncode == 0, made.stderr
     command = [*as_user, bin_ / "postgres", "-D", data, "-p", str(port), "-k", folder, "-F"]
     with subprocess.Popen([*command, "-h", "127.0.0.1"], cwd=folder, stderr=-3) as server:
         ready = ["pg_isready", "--host=127.0.0.1", f"--port={port}", "--timeout=1"]
