@@ -63,8 +63,9 @@ NEWEST = 20
 class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read without its types
     """Run `lungseg task NAME` and take the line of JSON at its end, its report, as XCom.
 
-    `variables` are more of the child's environment, `number` the trial of a search, and `result`
-    the part of the report that is the XCom instead of all of it, for a task to be mapped over.
+    `verb` is NAME where that is not the task's id. `variables` are more of the child's environment,
+    `number` the trial of a search, `part` such as 2/4 what of a stage is done, and `result` the
+    field of the report that is the XCom instead of all of it, for a task to be mapped over.
 
     The exit code decides: 0 success, 1 failure without a retry, 2 refused, 3 needs approval, 75 or
     any other a retry, by its kind. A task with an asset as inlet and outlet emits the event that
@@ -79,6 +80,8 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         *,
         variables: Mapping[str, str] | None = None,
         number: int | None = None,
+        part: str = "",
+        verb: str = "",
         result: str = "",
         **kwargs: Any,
     ) -> None:
@@ -86,6 +89,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         self.child: Popen[str] | None = None
         self.killed = False
         self.result = result
+        self.verb = verb or self.task_id
         self.environment = {  # of the child; nothing of it is part of a command line
             "LUNGSEG_RUN_ID": "{{ run_id }}",
             "LUNGSEG_REVISION": "{{ params.revision }}",
@@ -95,6 +99,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
             "LUNGSEG_TRIGGERED_BY": "{{ dag_run.triggering_user_name or '' }}",
             **(variables or {}),
             **({} if number is None else {"LUNGSEG_TRIAL": str(number)}),
+            **({"LUNGSEG_PART": part} if part else {}),
         }
 
     def execute(self, context: Any) -> Any:
@@ -169,7 +174,7 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         folder = child_folder()
         env = {**os.environ, **self.environment, "LUNGSEG_REPO": REPO, "PYTHONUNBUFFERED": "1"}
         streams: Any = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "errors": "replace"}
-        command = [program(), "task", self.task_id]
+        command = [program(), "task", self.verb]
         try:
             return Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams)
         except OSError as error:

@@ -39,6 +39,9 @@ def section(file: str, name: str) -> dict[str, Any]:
 
 
 STAGES = section("dvc.yaml", "stages")
+IN_PARTS = [name for name in STAGES if STAGES[name].get("meta", {}).get("parts")]
+"""Stages of which several hosts can do a part each, before the stage puts them together."""
+PARTS = section("params.yaml", "stages")["parts"] > 1
 APPROVAL = section("params.yaml", "gate").get("approval") == "required"
 RELEASE: dict[str, Any] = {"pool": "release", "inlets": [MODEL], "outlets": [MODEL]}
 """Of the promotion: one at a time, which knows the events that there are."""
@@ -50,6 +53,7 @@ DEADLINE = DeadlineAlert(
 )
 """After which people are told that a run has not ended; it goes on."""
 TEXTS = {
+    "plan": "Open the run and say in how many parts stages are done.",
     "gate": "Compare the candidate with the thresholds and with the champion.",
     "approve": "Ask a person whether the candidate is released; skipped when nobody needs to.",
     "promote": "Make the candidate the champion; skipped when nothing is released.",
@@ -81,6 +85,15 @@ def task(
     return operator(task_id=name, doc_md=f"{text}\n\n`lungseg task {name}`", **options)
 
 
+def in_parts(name: str, plan: LungsegOperator) -> Any:
+    """The mapped task that does the stage's parts; a plan without any skips it, not the stage."""
+    tasks[name].trigger_rule = TriggerRule.NONE_FAILED
+    mapped = LungsegOperator.partial(
+        task_id=f"{name}_parts", verb=name, doc_md=f"The stage `{name}`, a part on each host."
+    )
+    return mapped.expand(part=plan.output)
+
+
 with DAG(
     "retrain",
     schedule=schedule(),
@@ -96,10 +109,17 @@ with DAG(
     **OPTIONS,
 ) as dag:
     tasks = {name: task(name, **(GPU if name == "train" else {})) for name in STAGES}
+    begins = dict(tasks)
+    """The task, or mapped task, by which each stage begins."""
+    if PARTS:
+        plan = task("plan", result="parts")
+        for name in IN_PARTS:
+            begins[name] = in_parts(name, plan)
+            begins[name] >> tasks[name]
     for later in STAGES:
         for earlier in STAGES:
             if earlier != later and feeds(STAGES[earlier], STAGES[later]):
-                tasks[earlier] >> tasks[later]
+                tasks[earlier] >> begins[later]
     last = [operator for operator in tasks.values() if not operator.downstream_list]
     # A gate that asks nobody skips `approve`; a rejection is for `promote` to record.
     asked = [task("approve", ApproveOperator)] if APPROVAL else []

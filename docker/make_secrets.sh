@@ -47,7 +47,10 @@ put airflow_passwords.json "{\"admin\": \"$people\"}"
 
 put mlflow_password "$mlflow_admin"
 put mlflow_secret_key "$(random 32)"
+# MLflow checks a slow hash of the password at every request, a tenth of a second each; with one
+# worker, which forgets whom it knows when a password is changed there, it need not.
 put mlflow_auth.ini "[mlflow]
+auth_cache_ttl_seconds = 300
 default_permission = READ
 database_uri = postgresql+psycopg2://mlflow:$mlflow@postgres:5432/mlflow_auth
 admin_username = admin

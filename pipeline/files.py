@@ -97,6 +97,28 @@ def sha256_files(files: Mapping[str, Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+SUMS = "SHA256SUMS"
+"""Of a folder that travels: the last of its files to be sent, without which nothing is read."""
+
+
+def write_sums(folder: Path) -> None:
+    """Add SUMS to a folder of files, as `sha256sum` writes it."""
+    (folder / SUMS).write_bytes(_sums(folder))
+
+
+def sums_hold(folder: Path) -> bool:
+    """Whether the folder has SUMS, and just the files that it lists, undamaged."""
+    try:
+        return (folder / SUMS).read_bytes() == _sums(folder)
+    except OSError:
+        return False
+
+
+def _sums(folder: Path) -> bytes:
+    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
+    return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names).encode()
+
+
 def link_file(source: str | Path, target: str | Path) -> str | Path:
     """Hard-link one file, or copy it where that cannot be; returns `target`."""
     try:

@@ -32,6 +32,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
+class StagesParams(Section):
+    """How stages are done; changes no result."""
+
+    parts: Annotated[int, Field(ge=1, le=64)]
+    """In how many parts a DAG run does those that can be, at once on several hosts; the deployed
+    project's count decides whether there are parts at all."""
+
+
 class ValidateParams(Section):
     """What a dataset must look like to be trained on."""
 
@@ -181,6 +189,7 @@ class GateParams(Section):
 class Params(Section):
     """All of params.yaml."""
 
+    stages: StagesParams
     validate_: ValidateParams = Field(alias="validate")
     split: SplitParams
     augment: AugmentParams

@@ -147,6 +147,16 @@ class Settings:
         return self.home / "checkpoints"
 
     @property
+    def part(self) -> str | None:
+        """LUNGSEG_PART, such as 2/4: the part of a stage to do; None means all of it."""
+        return os.environ.get("LUNGSEG_PART") or None
+
+    @property
+    def parts(self) -> Path | None:
+        """LUNGSEG_PARTS, the folder of the parts of this stage; None when there are none."""
+        return _path("LUNGSEG_PARTS")
+
+    @property
     def live_run(self) -> str | None:
         """The MLflow run that a training logs its epochs into; None when run by hand."""
         return os.environ.get("MLFLOW_RUN_ID")

@@ -30,6 +30,7 @@ class _Meta(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mlflow: Shown = Shown()
+    parts: bool = False
 
 
 class StageDefinition(BaseModel):
@@ -55,6 +56,11 @@ class StageDefinition(BaseModel):
     def code(self) -> list[Path]:
         """The project's own files that the stage runs."""
         return [Path(dep) for dep in self.deps if dep.startswith("pipeline/")]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether several hosts can do a part of it each."""
+        return self.meta.parts
 
     @property
     def shown(self) -> Shown:

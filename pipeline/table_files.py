@@ -36,8 +36,9 @@ def table_of(rows: Iterable[DataclassInstance], columns: Mapping[str, str]) -> p
 
 def rows_of(table: pd.DataFrame, kind: type[Row]) -> list[Row]:
     """The rows of a table, each as a `kind`; other columns are left out."""
-    columns: list[list[Any]] = [table[field.name].tolist() for field in fields(kind)]
-    return [kind(*values) for values in zip(*columns, strict=True)]
+    names = [field.name for field in fields(kind)]
+    columns: list[list[Any]] = [table[name].tolist() for name in names]
+    return [kind(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)

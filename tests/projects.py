@@ -35,18 +35,19 @@ QUICK = {
 """Parameters of a run that is over soon, and of a gate that lets its model pass."""
 
 
-def make_project(folder: Path, overrides: Iterable[str] = ()) -> None:
+def make_project(folder: Path, overrides: Iterable[str] = (), pairs: int = 0) -> None:
     """Commit the project as it lies here, with 18 pairs of each class, to a repository.
 
-    `overrides` are `section.key=value` changes of its params.yaml.
+    Or with so many `pairs` in all. `overrides` are `section.key=value` changes of its params.yaml.
     """
     for name in git(PROJECT, "ls-files").splitlines():
         if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT / name, folder / name)
     override(folder / "params.yaml", overrides)
-    write_dataset(folder / "data", 100, seed=7)
-    thin_out(folder / "data", {"train": 12, "val": 3, "test": 3})
+    write_dataset(folder / "data", pairs or 100, seed=7)
+    if not pairs:
+        thin_out(folder / "data", {"train": 12, "val": 3, "test": 3})
     git(folder, "init", "--quiet", "--initial-branch=main")
     environment = child_environment(LUNGSEG_REPO=str(folder))
     subprocess.run(["dvc", "add", "--quiet", "data"], cwd=folder, env=environment, check=True)

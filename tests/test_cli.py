@@ -133,7 +133,7 @@ def test_a_task_takes_its_request_from_the_environment_and_prints_json(
 ) -> None:
     seen: list[Any] = []
 
-    def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
+    def run_task(_: Settings, request: RunRequest, name: str, part: None) -> TaskReport:
         seen.extend([request, name])
         return TaskReport(stage=name, status="ran", seconds=1.5)
 
@@ -331,7 +331,7 @@ def test_a_task_ends_with_the_exit_code_of_its_status(
 ) -> None:
     seen: list[RunRequest] = []
 
-    def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
+    def run_task(_: Settings, request: RunRequest, name: str, part: None) -> TaskReport:
         seen.append(request)
         return TaskReport(stage=name, status=status)
 

@@ -12,6 +12,7 @@ MODULES = sorted((PROJECT / "pipeline").rglob("*.py"))
 
 SHARED = {
     "run": "of the modules of pipeline/stages, which the command calls by the name of the stage",
+    "run_part": "of the modules of pipeline/stages that do a part of a stage",
     "up": "the verb of the command line has the name of what it calls",
     "down": "the verb of the command line has the name of what it calls",
     "status": "the verb of the command line has the name of what it calls",

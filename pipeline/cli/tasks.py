@@ -10,6 +10,8 @@ import typer
 
 from pipeline.cli.options import ALLOW_LOWERED, FORCE, REVISION, RUN_ID, parse_json
 from pipeline.errors import ParamsError
+from pipeline.files import atomic_folder, write_sums
+from pipeline.parts import EXIT_CODE, StagePart
 from pipeline.settings import Settings, make_home, private_home
 
 if TYPE_CHECKING:
@@ -31,7 +33,14 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
         known = sorted(path.stem for path in stages.glob("[a-z]*.py"))
         raise ParamsError(f"stage {name!r}: unknown, expected one of {', '.join(known)}") from None
     params = load_params(Path("params.yaml"))
-    make_home(Settings())  # for checkpoints
+    settings = Settings()
+    make_home(settings)  # for checkpoints
+    if settings.part and settings.parts:
+        part = StagePart.parse(settings.part)
+        with atomic_folder(settings.parts / part.folder) as folder:
+            typer.echo(module.run_part(params, Path(), part, folder))
+            write_sums(folder)
+        raise SystemExit(EXIT_CODE)
     typer.echo(module.run(params, Path()))
 
 
@@ -40,8 +49,8 @@ def task(
     name: Annotated[
         str,
         typer.Argument(
-            help="A stage, `gate`, `approve`, `promote`, `close`; of a search `plan`, `trial`, "
-            "`best`."
+            help="A stage, `plan`, `gate`, `approve`, `promote`, `close`; of a search `plan`, "
+            "`trial`, `best`."
         ),
     ],
     run_id: Annotated[str, RUN_ID],
@@ -60,6 +69,10 @@ def task(
     allow_lowered: Annotated[str, ALLOW_LOWERED] = "",
     triggered_by: Annotated[
         str, typer.Option(envvar="LUNGSEG_TRIGGERED_BY", help="Who started the run in Airflow.")
+    ] = "",
+    part: Annotated[
+        str,
+        typer.Option(envvar="LUNGSEG_PART", metavar="I/N", help="Which part of a stage, as 2/4."),
     ] = "",
     answer: Annotated[
         str,
@@ -91,18 +104,18 @@ def task(
     elif search:
         report = _search(settings, request, search, name, number)
     else:
-        report = _run(settings, request, name)
+        report = _run(settings, request, name, part)
     typer.echo(report.line)
     if report.exit_code:
         raise SystemExit(report.exit_code)
 
 
-def _run(settings: Settings, request: RunRequest, name: str) -> TaskReport:
+def _run(settings: Settings, request: RunRequest, name: str, part: str) -> TaskReport:
     from pipeline.run.task import close_run, run_task
 
     if name == "close":
         return close_run(settings, request.run_id)
-    return run_task(settings, request, name)
+    return run_task(settings, request, name, StagePart.parse(part) if part else None)
 
 
 def _search(

@@ -14,8 +14,8 @@ from pipeline.deployment.needed_objects import needed_objects
 from pipeline.deployment.object_leftovers import (
     LocalCache,
     cache_leftovers,
-    checkpoint_leftovers,
     store_leftovers,
+    unfinished_leftovers,
 )
 from pipeline.errors import LungsegError
 from pipeline.remote_store import open_store
@@ -68,7 +68,7 @@ def _plan_objects(
     if store and shared is None:
         plan.notes.append("store: there is none")
     if shared:
-        plan.leftovers += checkpoint_leftovers(shared, before)
+        plan.leftovers += unfinished_leftovers(shared, before)
     needed = needed_objects(site, before)
     cache = shared_cache(site.settings)
     if _is_own(site.settings, cache):

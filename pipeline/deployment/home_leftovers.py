@@ -1,4 +1,4 @@
-"""What runs left on this host and nobody needs: workspaces, environments, checkpoints."""
+"""What runs left on this host and nobody needs: workspaces, environments, checkpoints, parts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline.deployment.leftovers import (
 from pipeline.files import read_json
 from pipeline.settings import Settings
 from pipeline.workspace.lock import hold_if_free
+from pipeline.workspace.stage_parts import ROOT as PARTS
 from pipeline.workspace.workspace import NOTE
 
 
@@ -27,7 +28,7 @@ def home_leftovers(settings: Settings, before: float, freed: FreedBytes) -> Iter
     An environment stays while a workspace that stays was made with it.
     """
     home = settings.home
-    for folder in ("runs", "envs", "checkpoints"):
+    for folder in ("runs", "envs", "checkpoints", PARTS):
         for rest in sorted((home / folder).glob(f".*{REMOVED}")):
             yield _leftover("rests of a clean", rest, freed, partial(_remove, rest))
     kept = kept_workspaces(settings, before)
@@ -42,6 +43,9 @@ def home_leftovers(settings: Settings, before: float, freed: FreedBytes) -> Iter
     for key in _folders(home / "checkpoints"):
         if last_touched(key) < before:
             yield _leftover("checkpoints", key, freed, partial(_remove_locked, key))
+    for run in _folders(home / PARTS):
+        if last_touched(run) < before:
+            yield _leftover("parts", run, freed, partial(_remove, run))
 
 
 def kept_workspaces(settings: Settings, since: float) -> list[Path]:

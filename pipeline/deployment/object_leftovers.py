@@ -1,4 +1,4 @@
-"""Objects of DVC's cache and remote, and checkpoints in the remote, that nobody needs any more."""
+"""Objects of DVC's cache and remote, checkpoints and parts in the remote, that nobody needs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import yaml
 
 from pipeline.deployment.leftovers import FreedBytes, Leftover
 from pipeline.deployment.needed_objects import md5s_in
+from pipeline.files import SUMS
 from pipeline.model.travelling import ROOT as CHECKPOINTS
 from pipeline.remote_store import RemoteStore, StoredFile
 from pipeline.workspace.pushing import RUN_CACHE
+from pipeline.workspace.stage_parts import ROOT as PARTS
 
 OBJECTS = "files/md5"
 """DVC's folder of objects, in a cache and in a remote alike."""
@@ -76,17 +78,18 @@ def store_leftovers(store: RemoteStore, needed: set[str], before: float) -> Iter
         yield Leftover(f"{kind} of the store", file.path, file.size, remove)
 
 
-def checkpoint_leftovers(store: RemoteStore, before: float) -> Iterator[Leftover]:
-    """Trainings in the store whose newest checkpoint is old."""
-    trainings: Mapping[str, list[StoredFile]] = defaultdict(list)
-    for file in store.list(CHECKPOINTS):
-        trainings[file.path.split("/")[1]].append(file)
-    for key, files in trainings.items():
-        if max(file.modified for file in files) < before:
-            # First the sums, without which no checkpoint is read.
-            ordered = sorted(files, key=lambda one: not one.path.endswith("SHA256SUMS"))
-            size = sum(file.size for file in files)
-            yield Leftover("checkpoints of the store", key, size, partial(_remove, store, ordered))
+def unfinished_leftovers(store: RemoteStore, before: float) -> Iterator[Leftover]:
+    """Checkpoints of a training and parts of a run's stages, the newest of which is old."""
+    for root in (CHECKPOINTS, PARTS):
+        unfinished: Mapping[str, list[StoredFile]] = defaultdict(list)
+        for file in store.list(root):
+            unfinished[file.path.split("/")[1]].append(file)
+        for key, files in unfinished.items():
+            if max(file.modified for file in files) < before:
+                # First the sums, without which nothing is read.
+                ordered = sorted(files, key=lambda one: not one.path.endswith(SUMS))
+                size, remove = sum(file.size for file in files), partial(_remove, store, ordered)
+                yield Leftover(f"{root} of the store", key, size, remove)
 
 
 def _unneeded(

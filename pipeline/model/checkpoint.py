@@ -33,7 +33,16 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError
-from pipeline.files import atomic_folder, atomic_path, read_json, sha256_file, write_json
+from pipeline.files import (
+    SUMS,
+    atomic_folder,
+    atomic_path,
+    read_json,
+    sha256_file,
+    sums_hold,
+    write_json,
+    write_sums,
+)
 from pipeline.model.training_history import EpochRow
 from pipeline.model.travelling import Courier
 from pipeline.remote_store import RemoteStore
@@ -47,7 +56,6 @@ MAX_AGE_S = 14 * 24 * 3600
 """Seconds after which a training that nobody resumed is forgotten."""
 
 FILES = ("arrays.npz", "history.json")
-SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,7 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """The last undamaged checkpoint; those that are damaged are removed with a warning."""
         for folder in reversed(self._epochs()):
-            if _is_sound(folder):
+            if sums_hold(folder):
                 return _read(folder)
             log.warning("%s: damaged, so the training resumes after the one before", folder)
             shutil.rmtree(folder)
@@ -192,18 +200,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     np.savez(folder / "arrays.npz", **arrays)
     write_json(folder / "history.json", checkpoint.history)
-    (folder / SUMS).write_bytes(_sums(folder))
-
-
-def _sums(folder: Path) -> bytes:
-    return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in FILES).encode()
-
-
-def _is_sound(folder: Path) -> bool:
-    try:
-        return (folder / SUMS).read_bytes() == _sums(folder)
-    except OSError:
-        return False
+    write_sums(folder)
 
 
 def _read(folder: Path) -> Checkpoint:

@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import LungsegError, ServiceError
+from pipeline.errors import LungsegError, ParamsError, ServiceError
+from pipeline.parts import StagePart, all_parts
 from pipeline.release.approval import approval_text
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import run_promotion
 from pipeline.run.cost import keep_seconds, record_costs
 from pipeline.run.recording import record_cached, record_stage, start_record
-from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
+from pipeline.run.task_report import GateReport, PromotionReport, RunPlan, TaskReport
 from pipeline.settings import Settings
-from pipeline.stage_graph import stage_names
+from pipeline.stage_graph import stage_definition, stage_names
 from pipeline.tracking.client import connect
 from pipeline.tracking.hosts import leave_line, this_host
 from pipeline.tracking.run_record import (
@@ -28,21 +29,30 @@ from pipeline.tracking.run_record import (
 )
 from pipeline.workspace.pushing import push_results
 from pipeline.workspace.reproduce import reproduce
+from pipeline.workspace.stage_parts import StageParts, part_count
 from pipeline.workspace.workspace import RunRequest, Workspace, find_workspace, make_workspace
 
 log = logging.getLogger(__name__)
 
+PLAN = "plan"
+"""The task before the stages of a run that may do some of them in parts."""
 AFTER_STAGES = ("gate", "promote")
 FAILURE_TAG = "lungseg.failure"
 """Of the run record: why the run failed."""
 
 
-def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
-    """Do one task; return what a scheduler shows of it."""
+def run_task(
+    settings: Settings, request: RunRequest, name: str, part: StagePart | None = None
+) -> TaskReport:
+    """Do one task, or a part of a stage; return what a scheduler shows of it."""
     started = time.monotonic()
     workspace = open_workspace(settings, request)
     try:
-        if name in AFTER_STAGES:
+        if name == PLAN:
+            report: TaskReport = _plan(workspace)
+        elif part:
+            report = TaskReport(stage=name, status=_part(settings, request, workspace, name, part))
+        elif name in AFTER_STAGES:
             report = _after_stages(settings, request, workspace, name)
         else:
             report = TaskReport(stage=name, status=_stage(settings, request, workspace, name))
@@ -53,7 +63,7 @@ def run_task(settings: Settings, request: RunRequest, name: str) -> TaskReport:
             record_costs(settings, request.run_id, workspace)
         raise
     keep_seconds(workspace, name, time.monotonic() - started)
-    if report.status != "cached":
+    if report.status not in ("cached", "planned"):
         record_costs(settings, request.run_id, workspace)
     return finished(report, workspace.mlflow_run_id, started)
 
@@ -122,6 +132,9 @@ def open_workspace(settings: Settings, request: RunRequest, lock: Path | None = 
 
 def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: str) -> str:
     recording = _Recording(settings, request.run_id, workspace, name)
+    parts = StageParts(settings, workspace, name) if _in_parts(workspace, name) else None
+    if parts:
+        parts.fetch()
     try:
         status = reproduce(
             workspace,
@@ -131,6 +144,7 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
             LUNGSEG_HOME=str(settings.home),  # by default it is below the workspace
             MLFLOW_TRACKING_URI=settings.tracking_uri,
             MLFLOW_RUN_ID=workspace.mlflow_run_id or "",
+            LUNGSEG_PARTS=str(parts.folder) if parts else "",
         )
     finally:
         recording.stop()
@@ -139,6 +153,45 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
     if status == "ran":
         recording.finish()
     push_results(settings, workspace, name)
+    if parts:
+        parts.clear()
+    return status
+
+
+def _plan(workspace: Workspace) -> RunPlan:
+    """The parts that this run's stages are done in; none when they are done in one piece."""
+    count = part_count(workspace.folder)
+    parts = tuple(map(str, all_parts(count))) if count > 1 else ()
+    return RunPlan(stage=PLAN, status="planned", parts=parts)
+
+
+def _in_parts(workspace: Workspace, name: str) -> bool:
+    return stage_definition(workspace.folder, name).in_parts and part_count(workspace.folder) > 1
+
+
+def _part(
+    settings: Settings, request: RunRequest, workspace: Workspace, name: str, part: StagePart
+) -> str:
+    """Do a part of a stage, unless the stage's results are there, and send it to the store."""
+    if not _in_parts(workspace, name):
+        raise ParamsError(
+            f"{name}: found part {part}, expected a stage of which dvc.yaml says meta.parts and "
+            "stages.parts above 1; do all of it"
+        )
+    parts = StageParts(settings, workspace, name)
+    status: str = "ran"
+    if not parts.made(part):
+        status = reproduce(
+            workspace,
+            name,
+            force=request.force,
+            part=parts.folder / part.folder,
+            LUNGSEG_HOME=str(settings.home),
+            LUNGSEG_PART=str(part),
+            LUNGSEG_PARTS=str(parts.folder),
+        )
+    if parts.made(part):
+        parts.send(part)
     return status
 
 

@@ -57,6 +57,13 @@ class TaskReport(BaseModel):
         return self.model_dump_json(include={*named, "seconds"})
 
 
+class RunPlan(TaskReport):
+    """The report of a plan."""
+
+    parts: tuple[str, ...]
+    """What stages are done in, such as 1/2 and 2/2; empty for in one piece."""
+
+
 class GateReport(TaskReport):
     """The verdict, too; only the reason when the gate refused without one."""
 

@@ -31,7 +31,7 @@ from pipeline.augmentation.preview import (
 )
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import CrashedError, DatasetError, StageError
-from pipeline.files import atomic_folder
+from pipeline.files import atomic_folder, link_file, read_json, write_json
 from pipeline.model.shards import (
     AUGMENT_SUMMARY_FILE,
     AugmentSummary,
@@ -40,9 +40,14 @@ from pipeline.model.shards import (
     write_shard,
 )
 from pipeline.params import AugmentParams, Params
+from pipeline.parts import StagePart, parts_in
 from pipeline.radiograph.fit import fit_radiograph
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
+from pipeline.settings import Settings
+
+SHARDED = ("train", "val")
+"""Splits that have shards."""
 
 SHARD_SIZE = 32 * 2**20
 """Bytes. Enough to be read at full speed from a disk or an object store, little enough that every
@@ -53,6 +58,9 @@ MIN_SHARDS = 4
 
 WORKER_RECORDS = 1000
 """Fewer are made sooner than a process has started."""
+
+REDRAWN_FILE = "redrawn.json"
+"""Of a part, beside its shards: how many copies were drawn again, by fault."""
 
 PREVIEW_PAIRS = 2  # of each class; more when they fit into a row
 PREVIEW_COPIES = TILES_ACROSS - 1
@@ -75,22 +83,17 @@ def run(params: Params, root: Path) -> str:
     Raises StageError when a split is empty, a file cannot be read or is not the validated one, or
     the parameters push the lungs out of the frame.
     """
-    copies = {"train": params.augment.copies, "val": 0}
-    table, data = SPLIT.read(root / SPLIT_FILE), root / "data"
-    pairs = {
-        split: _shuffled(split_rows(select_split(table, split)), params.augment) for split in copies
-    }
-    records = {split: len(pairs[split]) * (n + 1) for split, n in copies.items()}
+    pairs = _pairs(params.augment, root)
+    records = {split: len(pairs[split]) * (_copies(split, params.augment) + 1) for split in SHARDED}
     with atomic_folder(root / AUGMENT_SUMMARY_FILE.parent) as folder:
-        shards = [
-            Shard(folder / name, data, part, copies[split], params.augment)
-            for split in copies
-            for name, part in _parts(split, pairs[split], copies[split], params.augment.image_size)
-        ]
-        redrawn = _write_all(shards, _processes(params.augment.workers, sum(records.values())))
+        shards = _shards(params.augment, root, pairs, folder)
+        redrawn: Counter[str] = Counter()
+        for part, made in parts_in(Settings().parts, params.stages.parts):
+            of_part = part.of(shards)
+            redrawn += _take(of_part, made) if made else _write_all(of_part, params.augment)
         summary = _summary(params.augment, pairs, records, redrawn)
         summary.write(folder / AUGMENT_SUMMARY_FILE.name)
-        preview = _preview(data, pairs["train"], params.augment, redrawn.total())
+        preview = _preview(root / "data", pairs["train"], params.augment, redrawn.total())
         preview.save(folder / "preview.png")
     return (
         f"augment: {records['train']} train and {records['val']} val records of "
@@ -99,11 +102,46 @@ def run(params: Params, root: Path) -> str:
     )
 
 
+def run_part(params: Params, root: Path, part: StagePart, folder: Path) -> str:
+    """Leave in `folder` the shards of a part, and how many copies were drawn again for them."""
+    shards = part.of(_shards(params.augment, root, _pairs(params.augment, root), folder))
+    write_json(folder / REDRAWN_FILE, _write_all(shards, params.augment))
+    return f"augment: part {part}: {len(shards)} shards"
+
+
+def _pairs(params: AugmentParams, root: Path) -> dict[str, list[SplitRow]]:
+    """The pairs of each split, in random order."""
+    table = SPLIT.read(root / SPLIT_FILE)
+    return {split: _shuffled(split_rows(select_split(table, split)), params) for split in SHARDED}
+
+
+def _copies(split: str, params: AugmentParams) -> int:
+    return params.copies if split == "train" else 0
+
+
+def _shards(
+    params: AugmentParams, root: Path, pairs: dict[str, list[SplitRow]], folder: Path
+) -> list[Shard]:
+    """All shards, to be written into `folder`."""
+    return [
+        Shard(folder / name, root / "data", run, _copies(split, params), params)
+        for split in SHARDED
+        for name, run in _runs(split, pairs[split], _copies(split, params), params.image_size)
+    ]
+
+
+def _take(shards: Sequence[Shard], made: Path) -> Counter[str]:
+    """Put the shards of a part where they belong; gives what `_write_all` gives."""
+    for shard in shards:
+        link_file(made / shard.path.name, shard.path)
+    return Counter(read_json(made / REDRAWN_FILE))
+
+
 def _shuffled(pairs: list[SplitRow], params: AugmentParams) -> list[SplitRow]:
     return sorted(pairs, key=lambda pair: digest(params.seed, pair.image_id))
 
 
-def _parts(
+def _runs(
     split: str, pairs: list[SplitRow], copies: int, side: int
 ) -> Iterator[tuple[str, list[SplitRow]]]:
     """Names of the shards of a split and their pairs, about equally many in each."""
@@ -118,9 +156,11 @@ def _processes(workers: int, records: int) -> int:
     return workers or min(len(os.sched_getaffinity(0)), -(-records // WORKER_RECORDS))
 
 
-def _write_all(shards: list[Shard], processes: int) -> Counter[str]:
-    """Write all shards; gives how many copies were drawn again, by fault."""
-    if processes == 1:
+def _write_all(shards: Sequence[Shard], params: AugmentParams) -> Counter[str]:
+    """Write these shards; gives how many copies were drawn again, by fault."""
+    records = sum(len(shard.pairs) * (shard.copies + 1) for shard in shards)
+    processes = _processes(params.workers, records)
+    if processes <= 1 or not shards:
         return sum(map(_write, shards), Counter())
     # A fork of this process would copy the locks of its threads in whatever state they are.
     workers = multiprocessing.get_context("forkserver")

@@ -19,10 +19,12 @@ from pipeline.dataset.validation.drift import read_previous, shift_table
 from pipeline.dataset.validation.expectations import ValidationResult, check_expectations
 from pipeline.dataset.validation.gallery import write_page
 from pipeline.dataset.validation.validation_summary import VALIDATION_SUMMARY_FILE
-from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset
+from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset, inspect_part
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder
 from pipeline.params import Params
+from pipeline.parts import StagePart, parts_in
+from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,8 @@ def run(params: Params, root: Path) -> str:
     What a refused dataset looked like is left in artifacts/validate-refused/, which no stage reads.
     """
     previous = read_previous(root)
-    manifest, quarantine = inspect_dataset(root / "data", params.validate_)
+    parts = parts_in(Settings().parts, params.stages.parts)
+    manifest, quarantine = inspect_dataset(root / "data", params.validate_, parts)
     tables = DatasetTables(manifest, quarantine, shift_table(manifest, previous))
     refused = root / REFUSED
     with tempfile.TemporaryDirectory() as temporary:
@@ -54,6 +57,12 @@ def run(params: Params, root: Path) -> str:
     if result.critical:
         raise StageError(f"validate: {'; '.join(result.critical)}; see {refused}")
     return f"validate: {len(manifest)} pairs, {len(quarantine)} quarantined"
+
+
+def run_part(params: Params, root: Path, part: StagePart, folder: Path) -> str:
+    """Leave in `folder` what is found of the pairs of a part."""
+    count = inspect_part(root / "data", params.validate_, part, folder)
+    return f"validate: part {part}: {count} pairs"
 
 
 def log_problems(quarantine: pd.DataFrame, result: ValidationResult) -> None:

@@ -49,9 +49,11 @@ def follow_dvc(
         ) as child,
     ):
         for line in child.stdout or ():
-            sys.stderr.write(line)
             if line.startswith("ERROR:"):
                 errors.append(line.removeprefix("ERROR:").strip())
+                if "LUNGSEG_PART" in environment:  # to DVC, a stage that did a part has failed
+                    continue
+            sys.stderr.write(line)
             if marker and not seen and line.startswith(marker):
                 seen = True
                 started()

@@ -22,6 +22,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster, postgres_bin, running_cluster
 from tests.cluster.hosts import await_, can_make_hosts
+from tests.conftest import PROJECT
 from tests.projects import QUICK
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(2400)]
@@ -238,7 +239,8 @@ def test_an_undisturbed_retraining_finds_the_same_and_nothing_is_released_twice(
 ) -> None:
     with closing(Retraining(cluster, "--force")) as run:
         run.end()
-    shown = cluster.control.run(["lungseg", "releases"], cluster.client())
+    command = ["sh", PROJECT / "docker/entrypoint.sh", "lungseg", "releases"]
+    shown = cluster.control.run(command, cluster.client())
     with cluster.airflow() as airflow:
         events = airflow.asset_events()
 

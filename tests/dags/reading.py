@@ -121,7 +121,8 @@ class Reader:
         self.process.communicate()
 
 
-def write_project(folder: Path, stages: dict[str, Any], **gate: Any) -> None:
-    """A project of these stages, with these parameters of its gate."""
-    for name, content in (("dvc.yaml", {"stages": stages}), ("params.yaml", {"gate": gate})):
+def write_project(folder: Path, stages: dict[str, Any], parts: int = 1, **gate: Any) -> None:
+    """A project of these stages, done in so many parts, with these parameters of its gate."""
+    params = {"stages": {"parts": parts}, "gate": gate}
+    for name, content in (("dvc.yaml", {"stages": stages}), ("params.yaml", params)):
         (folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -145,6 +145,26 @@ def test_stages_come_from_the_project_that_lungseg_repo_names(
     assert answer["edges"] == {**edges, "close": ["promote"]}
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_stages_begin_with_their_parts_where_the_project_does_them_in_parts(
+    read_dags: Reader, tmp_path: Path, parts: int
+) -> None:
+    stages: dict[str, Any] = {
+        "a": {"cmd": "x", "outs": ["artifacts/a"]},
+        "b": {"cmd": "x", "deps": ["artifacts/a"], "outs": ["c"], "meta": {"parts": True}},
+        "d": {"cmd": "x", "deps": ["c"]},
+    }
+    write_project(tmp_path, stages, parts)
+
+    answer = read_dags(ROOT / "dags", tmp_path, LUNGSEG_REPO=str(tmp_path))
+
+    edges = {"a": [], "b": ["a"], "d": ["b"], "gate": ["d"], "promote": ["gate"]}
+    in_parts = {"plan": [], "b_parts": ["a", "plan"], "b": ["b_parts"]}
+    assert answer["edges"] == {**edges, **(in_parts if parts > 1 else {}), "close": ["promote"]}
+    assert answer["mapped"] == (["b_parts"] if parts > 1 else [])
+    assert answer["rules"]["b"] == ("none_failed" if parts > 1 else "all_success")
+
+
 @pytest.mark.parametrize("approval", ["required", "none"])
 def test_person_stands_between_gate_and_promotion_where_the_project_asks_for_it(
     read_dags: Reader, tmp_path: Path, approval: str

@@ -153,14 +153,15 @@ def test_environment_stays_while_a_workspace_that_stays_needs_it(settings: Setti
     assert {path.name for path in envs.iterdir() if path.is_dir()} == {"needed", "used", "locked"}
 
 
-def test_old_checkpoints_go(settings: Settings) -> None:
+@pytest.mark.parametrize("kind", ["checkpoints", "parts"])
+def test_old_checkpoints_and_parts_go(settings: Settings, kind: str) -> None:
     for name in ("old", "young"):
-        (settings.home / "checkpoints" / name / "epoch-0001").mkdir(parents=True)
-    age(settings.home / "checkpoints/old")
+        (settings.home / kind / name / "epoch-0001").mkdir(parents=True)
+    age(settings.home / kind / "old")
 
     clean(settings)
 
-    assert [path.name for path in (settings.home / "checkpoints").glob("*[dg]")] == ["young"]
+    assert [path.name for path in (settings.home / kind).glob("*[dg]")] == ["young"]
 
 
 def test_objects_that_any_commit_names_stay_with_their_files(
@@ -340,10 +341,13 @@ def test_store_is_cleaned_as_the_cache_is_and_only_when_asked(
     (Path(settings.repo) / "dvc.lock").write_text(yaml.safe_dump(lock(kept)))
     for key, moment in (("a" * 32, OLD), ("b" * 32, time.time())):
         for name in ("SHA256SUMS", "weights.npz"):
-            file = remote.folder / "checkpoints" / key / "epoch-0001" / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(name)
-            age(file, moment)
+            for file in (
+                remote.folder / "checkpoints" / key / "epoch-0001" / name,
+                remote.folder / "parts" / key / "validate" / "1-of-2" / name,
+            ):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(name)
+                age(file, moment)
 
     clean(settings)
     assert len(remote.objects()) == 4
@@ -352,11 +356,15 @@ def test_store_is_cleaned_as_the_cache_is_and_only_when_asked(
     assert len(remote.objects()) == 2
     assert list(plan.lines()) == [
         "checkpoints of the store: 1, 0.0 MB",
+        "parts of the store: 1, 0.0 MB",
         "run-cache entries of the store: 1, 0.0 MB",
         "objects of the store: 2, 0.0 MB",
     ]
-    left = {path.parts[-3][0] for path in (remote.folder / "checkpoints").rglob("SHA*")}
-    assert left == {"b"}
+    left = [path.relative_to(remote.folder).parts for path in remote.folder.rglob("SHA*")]
+    assert sorted((root, key[0]) for root, key, *_ in left) == [
+        ("checkpoints", "b"),
+        ("parts", "b"),
+    ]
 
 
 @pytest.mark.slow  # a real S3 store

@@ -11,6 +11,7 @@ from pipeline.run import task
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RUN_TAG
 from pipeline.workspace.workspace import RunRequest, Workspace
+from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +27,7 @@ def test_a_stage_keeps_its_checkpoints_in_the_home_and_not_in_its_workspace(
         return "cached"
 
     monkeypatch.setattr(task, "reproduce", reproduce)
-    workspace = Workspace(tmp_path / "runs/a", "abc", Path(sys.executable), "1")
+    workspace = Workspace(PROJECT, "abc", Path(sys.executable), "1")
 
     task._stage(Settings(home=tmp_path), RunRequest("a"), workspace, "train")
 

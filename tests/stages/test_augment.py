@@ -139,13 +139,23 @@ def test_little_work_is_done_by_few_processes_unless_told_otherwise(
     assert augment._processes(workers, records) == processes
 
 
-def test_a_killed_worker_is_a_crash_that_is_worth_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+class ExitCode(augment.Shard):
+    """A shard that can be given to os._exit."""
+
+    def __index__(self) -> int:
+        return 9
+
+
+def test_a_killed_worker_is_a_crash_that_is_worth_a_retry(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(augment, "_write", os._exit)  # by name, which the workers know
+    shards = [ExitCode(Path("x"), Path("data"), [], 0, params.augment)] * 2
 
     with pytest.raises(
         CrashedError, match=r"one of 2 worker processes was killed.*augment\.worker"
     ):
-        augment._write_all([9, 9], 2)  # type: ignore[list-item]
+        augment._write_all(shards, with_augment(params, workers=2).augment)
 
 
 def test_redrawn_copies_are_counted_by_kind(params: Params, root: Path) -> None:

@@ -25,8 +25,10 @@ from pipeline.dataset.manifest import (
     read_origins,
 )
 from pipeline.dataset.validation.pairs import GoodPair, inspect_pair, use_one_thread
+from pipeline.dataset.validation.part_files import read_part, write_part
 from pipeline.dataset.validation.plausibility import orientation_flags
 from pipeline.params import ValidateParams
+from pipeline.parts import WHOLE, StagePart
 
 CHUNK = 32  # pairs per task of a worker: some tenths of a second
 
@@ -44,20 +46,26 @@ class DatasetTables:
 
 
 def inspect_dataset(
-    data: Path, params: ValidateParams | None = None
+    data: Path,
+    params: ValidateParams | None = None,
+    parts: Sequence[tuple[StagePart, Path | None]] = ((WHOLE, None),),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read every pair below `data` once, on all cores.
+    """Read every pair below `data` once, on all cores, but those of `parts` that have a folder.
 
     Returns the manifest (a row per good pair, sorted by image_id) and the quarantine. Without
-    `params` no mask is flagged. Raises DatasetError when there is no pair at all.
+    `params` no mask is flagged. Raises DatasetError when there is no pair at all, and StageError
+    when a part is of other pairs.
     """
     listing = list_dataset(data)
     refused, good = list(listing.refused), []
-    for result in _inspect_all(data, listing.pairs, params):
-        if isinstance(result, Quarantined):
-            refused.append(result)
-        else:
-            good.append(result)
+    for part, folder in parts:
+        pairs = part.of(listing.pairs)
+        found = read_part(folder, pairs) if folder else _inspect_all(data, pairs, params)
+        for result in found:
+            if isinstance(result, Quarantined):
+                refused.append(result)
+            else:
+                good.append(result)
     good.sort(key=lambda one: one.row.image_id)
     origins, damaged = read_origins(data)
     manifest = manifest_table([_with_origin(one.row, origins) for one in good])
@@ -67,9 +75,18 @@ def inspect_dataset(
     return manifest, quarantine_table([*refused, *damaged, *conflicts])
 
 
+def inspect_part(data: Path, params: ValidateParams, part: StagePart, folder: Path) -> int:
+    """Read the pairs of a part and leave in `folder` what was found; how many there are."""
+    pairs = part.of(list_dataset(data).pairs)
+    write_part(folder, list(_inspect_all(data, pairs, params)))
+    return len(pairs)
+
+
 def _inspect_all(
     data: Path, pairs: Sequence[Pair], params: ValidateParams | None
 ) -> Iterator[GoodPair | Quarantined]:
+    if not pairs:
+        return
     workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
     # Not fork: the caller may hold threads, and those of its libraries do not survive it.
     with ProcessPoolExecutor(workers, get_context("forkserver"), use_one_thread) as pool:

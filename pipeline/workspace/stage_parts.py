@@ -1,0 +1,88 @@
+"""The parts of a stage in one run, on their way between hosts.
+
+    <LUNGSEG_HOME>/parts/<run>/<stage>/2-of-4/…    on the host that made it, or has fetched it
+    parts/<run>/<stage>/2-of-4/…                   in the store that hosts share, SHA256SUMS last
+
+They belong to the run, whose revision, data and parameters are fixed, and are removed when the
+stage has put them together.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import LungsegError
+from pipeline.files import SUMS, atomic_folder, sums_hold
+from pipeline.params import read_yaml
+from pipeline.parts import StagePart
+from pipeline.remote_store import RemoteStore, open_store
+from pipeline.settings import Settings
+from pipeline.stage_graph import stage_definitions
+from pipeline.workspace.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+ROOT = "parts"
+"""Folder of the store, and of the home, that holds those of all runs."""
+
+
+class StageParts:
+    """The parts of one stage of one run. Methods raise what the store raises."""
+
+    def __init__(self, settings: Settings, workspace: Workspace, name: str) -> None:
+        run = workspace.folder.name
+        self.folder = settings.home / ROOT / run / name
+        self._root = f"{ROOT}/{run}/{name}"
+        self._store = open_store(workspace.folder)
+
+    def made(self, part: StagePart) -> Path | None:
+        """The folder of a part that this host has whole."""
+        folder = self.folder / part.folder
+        return folder if sums_hold(folder) else None
+
+    def send(self, part: StagePart) -> None:
+        """Copy a part of this host to the store, for the host that puts them together."""
+        if self._store is None:
+            return
+        files = sorted((self.folder / part.folder).iterdir(), key=lambda file: file.name == SUMS)
+        for file in files:
+            self._store.put(file, f"{self._root}/{part.folder}/{file.name}")
+
+    def fetch(self) -> None:
+        """Get the parts that other hosts made; one that is damaged is done again here."""
+        if self._store:
+            self._fetch(self._store)
+        for place in sorted(self.folder.glob("[0-9]*")):
+            if not sums_hold(place):
+                log.warning("%s: damaged, so this part is done again", place)
+                shutil.rmtree(place)
+
+    def _fetch(self, store: RemoteStore) -> None:
+        stored = [PurePosixPath(file.path) for file in store.list(self._root)]
+        for folder in (path.parent for path in stored if path.name == SUMS):
+            target = self.folder / folder.name
+            if not sums_hold(target):
+                with atomic_folder(target) as partial:
+                    for path in stored:
+                        if path.parent == folder:
+                            store.get(str(path), partial / path.name)
+
+    def clear(self) -> None:
+        """Remove them all: the stage is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._store is None:
+            return
+        try:
+            stored = [file.path for file in self._store.list(self._root)]
+            for path in sorted(stored, key=lambda path: not path.endswith(SUMS)):
+                self._store.remove(path)  # first that without which a part is not read
+        except LungsegError as error:
+            log.warning("the parts of a finished stage stay in the store: %s", error)
+
+
+def part_count(folder: Path) -> int:
+    """In how many parts the project's revision in `folder` does stages; 1 where it knows none."""
+    known = any(stage.in_parts for stage in stage_definitions(folder).values())
+    return int(read_yaml(folder / "params.yaml")["stages"]["parts"]) if known else 1

@@ -1,0 +1,78 @@
+"""A stage in parts on two hosts, which share git, a store and MLflow, and no disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ParamsError
+from pipeline.parts import StagePart
+from pipeline.run.task import run_task
+from pipeline.run.task_report import RunPlan
+from pipeline.settings import Settings
+from pipeline.workspace.workspace import RunRequest
+from tests.projects import make_project
+
+RUN = RunRequest("first", overrides=("stages.parts=2",))
+
+
+@pytest.fixture
+def hosts(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Settings, Settings]:
+    make_project(tmp_path / "project")
+    monkeypatch.setenv("LUNGSEG_REMOTE", str(tmp_path / "store"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
+    one = replace(settings, repo=str(tmp_path / "project"), local=False)
+    return one, replace(one, home=tmp_path / "other")
+
+
+def stored(tmp_path: Path) -> list[str]:
+    files = (tmp_path / "store/parts/first").glob("validate/*/SHA256SUMS")
+    return sorted(path.parent.name for path in files)
+
+
+@pytest.mark.slow  # a real DVC
+def test_two_hosts_do_a_part_each_and_nothing_when_the_stage_is_cached(
+    hosts: tuple[Settings, Settings], tmp_path: Path
+) -> None:
+    one, two = hosts
+
+    plan = run_task(one, RUN, "plan")
+    first = run_task(one, RUN, "validate", StagePart(1, 2))
+    second = run_task(two, RUN, "validate", StagePart(2, 2))
+    sent = stored(tmp_path)
+    made = (two.home / "parts/first/validate/2-of-2").stat().st_mtime_ns
+    again = run_task(two, RUN, "validate", StagePart(2, 2))
+    kept = (two.home / "parts/first/validate/2-of-2").stat().st_mtime_ns
+    whole = run_task(one, RUN, "validate")
+
+    assert isinstance(plan, RunPlan)
+    assert plan.parts == ("1/2", "2/2")
+    assert (first.status, second.status, whole.status) == ("ran", "ran", "ran")
+    assert sent == ["1-of-2", "2-of-2"]
+    assert (again.status, kept) == ("ran", made)  # it is sent again, not made again
+    assert stored(tmp_path) == []
+    assert not list((one.home / "parts/first").glob("*"))
+    later = replace(RUN, run_id="second")
+    run_task(two, later, "plan")
+    assert run_task(two, later, "validate", StagePart(1, 2)).status == "cached"
+    assert run_task(two, later, "validate").status == "cached"
+    assert not (tmp_path / "store/parts/second").exists()
+
+
+@pytest.mark.slow  # a real DVC
+def test_a_stage_that_is_not_done_in_parts_says_so(
+    hosts: tuple[Settings, Settings], tmp_path: Path
+) -> None:
+    one, _ = hosts
+    whole = RunRequest("whole")
+    plan = run_task(one, whole, "plan")
+
+    assert isinstance(plan, RunPlan)
+    assert plan.parts == ()
+    for request, stage in ((whole, "validate"), (RUN, "split")):
+        with pytest.raises(ParamsError, match=rf"^{stage}: found part 1/2, expected a stage of"):
+            run_task(one, request, stage, StagePart(1, 2))
