@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.options import REVISION
 from pipeline.settings import Settings, private_home
 
 app = typer.Typer(no_args_is_help=True, help="The dataset: synthetic, imported, fetched.")
@@ -47,6 +48,23 @@ def fetch() -> None:
     from pipeline.dataset.delivery.kaggle import fetch_dataset
 
     typer.echo(fetch_dataset(Path.cwd()).summary())
+
+
+@app.command()
+def push(
+    revision: Annotated[str, REVISION] = "HEAD",
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="REMOTE", help="DVC remote that has the data."),
+    ] = "",
+) -> None:
+    """Copy the dataset to the store of a deployment (LUNGSEG_REMOTE)."""
+    from pipeline.workspace.dataset_push import push_dataset
+
+    settings = Settings()
+    private_home(settings)
+    commit = push_dataset(settings, revision, source)
+    typer.echo(f"pushed the dataset of {commit[:10]} to {settings.remote}")
 
 
 @app.command()
