@@ -25,10 +25,10 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 
 test: PROFILE = thorough
 test: check  ## All tests: what `make check` does, with more examples, then the slow ones with real services
-	@$(RUN) pytest -m "slow and not cluster" -n 4 $(SPREAD)
+	@$(RUN) pytest -m "slow and not cluster" -n 3 $(SPREAD)
 
 test-cluster: setup  ## All tests of several hosts on this machine, as root: ten minutes and more
-	@$(RUN) pytest tests/cluster -s
+	@LUNGSEG_TEST_CLUSTER=1 $(RUN) pytest tests/cluster -s
 
 check: setup  ## What every commit must pass: ruff, mypy --strict, import-linter, the fast tests, their coverage
 	@$(RUN) ruff format --check .

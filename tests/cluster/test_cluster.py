@@ -7,6 +7,7 @@ disk of its own; all that they share goes through git, the S3 storage, Redis and
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -28,6 +29,10 @@ from tests.projects import QUICK
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 EPOCHS = 8
+CORES = 4
+"""With fewer, the tests beside these would take half as long again."""
+ASKED = "LUNGSEG_TEST_CLUSTER"
+"""Variable by which `make test-cluster` asks for these tests on any machine."""
 OUTAGE_S = 60
 CHANGES = [f"--set={key}={value}" for key, value in {**QUICK, "train.epochs": EPOCHS}.items()]
 STARTED = time.monotonic()
@@ -123,6 +128,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip(f"no hosts here: {reason}")
     if postgres_bin() is None:
         pytest.skip("no hosts here: PostgreSQL is not installed")
+    cores = len(os.sched_getaffinity(0))
+    if cores < CORES and ASKED not in os.environ:
+        pytest.skip(f"beside other tests it takes {CORES} cores, here are {cores}: see {ASKED}")
     with running_cluster(tmp_path_factory.mktemp("cluster")) as made:
         say("the services are healthy")
         hosts = made.net.hosts
