@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -36,6 +37,9 @@ DEPLOYMENT = "deployment"
 """What the DVC remote that LUNGSEG_REMOTE names is called."""
 UPSTREAM = "upstream"
 """Of a workspace's clone: the branches of what the deployed checkout was cloned from."""
+PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,150}(\.\d{1,9})?")
+HASHED = re.compile(r"-[0-9a-f]{16}$")
+"""How the name of a folder ends that is not the id of its run."""
 DATED = re.compile(r"(.+)@\{(\d{4}-\d\d-\d\d(?:[T ][\d:.]+)?(?:Z|[+-]\d\d:?\d\d)?)\}")
 """A revision as it was at a date, `NAME@{DATE}`."""
 
@@ -95,8 +99,15 @@ class Workspace:
 
 
 def workspace_folder(settings: Settings, run_id: str) -> Path:
-    """Where the run's checkout is, with the run's id made safe for paths."""
-    return settings.home / "runs" / re.sub(r"[^A-Za-z0-9._-]+", "_", run_id).lstrip(".")
+    """Where the run's checkout is: a folder of its own, directly below `runs`, whatever the id.
+
+    A plain id is its name. Of any other only what a path may hold stays, with a hash of the id.
+    """
+    if PLAIN_ID.fullmatch(run_id) and not HASHED.search(run_id):
+        return settings.home / "runs" / run_id
+    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", run_id)[:100].strip("_-")
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:16]
+    return settings.home / "runs" / f"{kept or 'run'}-{digest}"
 
 
 def find_workspace(settings: Settings, run_id: str) -> Workspace | None:

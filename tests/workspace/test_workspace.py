@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import IO, Any
 import pytest
 import yaml
 from configobj import ConfigObj
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import ParamsError, WorkspaceError
 from pipeline.settings import Settings
@@ -62,7 +65,7 @@ def test_a_workspace_is_a_checkout_of_the_revision_asked_for(
     assert old.revision == first
     assert not (old.folder / "later.txt").exists()
     assert (new.folder / "later.txt").exists()
-    assert old.folder.name == "run_1_00"
+    assert old.folder.name.startswith("run_1_00-")
     assert old.python == Path(sys.executable)
 
 
@@ -284,7 +287,29 @@ def test_a_workspace_starts_from_a_known_lock_only_when_git_has_none(
     assert "stages" in (committed.folder / "dvc.lock").read_text()
 
 
-def test_run_ids_become_safe_folder_names(settings: Settings) -> None:
-    name = workspace_folder(settings, "../manual__2026-11-23T13:00:00+00:00").name
+@pytest.mark.parametrize("run_id", ["local-20261123T130000", "a_b", "search.3", "7"])
+def test_a_plain_run_id_is_the_name_of_its_folder(run_id: str) -> None:
+    assert workspace_folder(Settings(home=Path("/home")), run_id) == Path("/home/runs", run_id)
 
-    assert name == "_manual__2026-11-23T13_00_00_00_00"
+
+def test_the_folder_of_an_airflow_run_is_told_by_its_date() -> None:
+    name = workspace_folder(Settings(home=Path("/home")), "manual__2026-11-23T13:00:00+00:00").name
+
+    assert re.fullmatch(r"manual__2026-11-23T13_00_00_00_00-[0-9a-f]{16}", name)
+
+
+ODD_IDS = ["", ".", "..", "/", "a:b", "a+b", "a_b", "a/b", "a.lock", "a.partial", "a", "-a", "../a"]
+
+
+@given(ids=st.lists(st.sampled_from(ODD_IDS) | st.text(max_size=300), unique=True, max_size=8))
+def test_every_run_has_a_folder_of_its_own_directly_below_runs(ids: list[str]) -> None:
+    settings = Settings(home=Path("/home"))
+    ids += [workspace_folder(settings, one).name for one in ids]  # an id may look like a name
+
+    folders = {one: workspace_folder(settings, one) for one in ids}
+
+    assert len(set(folders.values())) == len(set(ids))
+    for folder in folders.values():
+        assert folder.parent == Path("/home/runs")
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", folder.name)
+        assert folder.suffix not in (".lock", ".partial")
