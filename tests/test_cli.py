@@ -379,6 +379,7 @@ def test_a_person_without_a_name_is_one_line(
 
     monkeypatch.setenv("LUNGSEG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (tmp_path / "mlflow.db").touch()
     monkeypatch.setattr("getpass.getuser", nameless)
 
     assert lungseg(*verb, "--by", " ") == 1

@@ -39,7 +39,7 @@ def initialise(settings: Settings, gpus: int) -> Iterator[str]:
     if (settings.remote or "").startswith("s3://"):
         bucket, made = _ensure_bucket(settings)
         yield f"bucket {bucket}: {_made(made)}"
-    with connect(settings) as client:
+    with connect(settings, create=True) as client:
         before = client.get_experiment_by_name(settings.experiment)
         ensure_experiment(settings, client)
     yield f"experiment {settings.experiment}: {_made(before is None)}"

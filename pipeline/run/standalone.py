@@ -58,7 +58,7 @@ def track(settings: Settings, project: Path) -> str:
         raise WorkspaceError(f"{project}: results are not up to date; run `dvc repro` first")
     revision = _committed(project)
     workspace = Workspace(project, revision, Path(sys.executable))
-    with connect(settings) as client:
+    with connect(settings, create=True) as client:
         request = RunRequest(new_run_id("track"), "working tree", source=BY_HAND)
         record = start_record(settings, client, request, workspace)
         for name in stage_names(project):

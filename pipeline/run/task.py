@@ -116,7 +116,10 @@ def open_workspace(settings: Settings, request: RunRequest, lock: Path | None = 
     workspace = find_workspace(settings, request.run_id)
     if workspace and workspace.mlflow_run_id:
         return workspace
-    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
+    with (
+        connect(settings, create=True) as client,
+        tempfile.TemporaryDirectory() as temporary,
+    ):
         record = find_record(settings, client, request.run_id)
         if record:
             request = replace(request, revision=record.run.data.tags[REVISION_TAG])

@@ -75,7 +75,10 @@ def plan(settings: Settings, request: RunRequest, search: Search) -> PlanReport:
     Raises ParamsError for a trial that this revision would refuse.
     """
     searches = search_settings(settings)
-    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
+    with (
+        connect(settings, create=True) as client,
+        tempfile.TemporaryDirectory() as temporary,
+    ):
         lock = latest_lock(settings, client, Path(temporary))
         workspace = open_workspace(searches, request, lock)
         parent = open_record(searches, client, request.run_id)

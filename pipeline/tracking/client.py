@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.certificates import distrusts
-from pipeline.errors import LungsegError, RefusedError, ReleaseError, ServiceError
+from pipeline.errors import LungsegError, ParamsError, RefusedError, ReleaseError, ServiceError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,23 +16,49 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[MlflowClient]:
+def connect(settings: Settings, *, create: bool = False) -> Iterator[MlflowClient]:
     """Yield a client; what MLflow raises in the block leaves it as one line.
 
-    Raises ServiceError when MLflow does not answer, RefusedError when it does not let this host in,
-    ReleaseError when it refuses what is asked.
+    Only with `create`, for what starts a record, a database that is a file is made when it is not
+    there. Raises ParamsError for an address that MLflow would take for a new folder or that names
+    no database, ServiceError when MLflow does not answer, RefusedError when it does not let this
+    host in, ReleaseError when it refuses what is asked.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
-    if settings.local:
-        (settings.home / "local").mkdir(parents=True, exist_ok=True)
+    check_address(settings.tracking_uri)
+    _check_database(settings, create=create)
     mlflow.set_tracking_uri(settings.tracking_uri)
     try:
         yield mlflow.MlflowClient()
     except (MlflowException, RequestException) as error:
         raise _problem(f"MLflow at {settings.tracking_uri}", error) from error
+
+
+def check_address(uri: str) -> None:
+    """Raise ParamsError for what MLflow would take for a folder, and make: `http:/host`, `host`."""
+    scheme, separator, rest = uri.partition("://")
+    if uri != "databricks" and (not separator or not rest or scheme == "file"):
+        raise ParamsError(
+            f"MLFLOW_TRACKING_URI={uri}: found no server and no database, expected an address such "
+            "as http://127.0.0.1:5000; correct it"
+        )
+
+
+def _check_database(settings: Settings, *, create: bool) -> None:
+    """Make the folder of a database that is a file, or raise ParamsError when there is none."""
+    kind, _, path = settings.tracking_uri.partition(":///")
+    path = path.partition("?")[0]
+    if not kind.startswith("sqlite") or Path(path).exists():
+        return
+    if not create:
+        raise ParamsError(
+            f"{path}: no such database, expected the one of earlier runs; correct "
+            "MLFLOW_TRACKING_URI if it is set, or begin with `lungseg retrain --local`"
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _problem(server: str, error: Exception) -> LungsegError:
