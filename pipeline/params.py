@@ -14,11 +14,38 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.errors import ParamsError
 from pipeline.files import atomic_path
 from pipeline.transforms import AnyTransform
+
+PLAIN = "plain"
+ENCODERS = (
+    PLAIN,
+    "efficientnetlite0",
+    "inceptionv3",
+    "mobilenet",
+    "mobilenetv2",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vgg16",
+    "vgg19",
+)
+"""The plain encoder, EfficientNet-Lite0, and those backbones of segmentation-models that Keras 3
+builds and loads again without their code: the others hold functions, or names that it refuses."""
+BACKBONE_DEPTH = 5
+"""How often a backbone halves its image."""
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -135,12 +162,29 @@ class TrainParams(Section):
     batch_size: Count
     """Radiographs of a step, shared among all devices."""
 
+    @property
+    def depth(self) -> int:
+        """How often the network halves the radiograph."""
+        return len(self.filters) - (self.encoder == PLAIN)
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in ENCODERS:
+            raise ValueError(f"expected one of {', '.join(ENCODERS)}")
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError("warmup_epochs must be below epochs")
         if self.xla and self.deterministic:
             raise ValueError("xla and deterministic exclude each other; set one to false")
+        if self.encoder != PLAIN and self.depth > BACKBONE_DEPTH:
+            raise ValueError(
+                f"filters has {self.depth} depths, the backbone {self.encoder} {BACKBONE_DEPTH}; "
+                f"give at most {BACKBONE_DEPTH} filters"
+            )
         return self
 
 
@@ -197,6 +241,25 @@ class Params(Section):
     evaluate: EvaluateParams
     report: ReportParams
     gate: GateParams
+
+    @model_validator(mode="after")
+    def _network_suits_its_images(self) -> Self:
+        if problem := size_problem(self.augment.image_size, self.train.depth):
+            raise ValueError(problem)
+        return self
+
+
+def size_problem(image_size: int, depth: int) -> str:
+    """What is wrong with images of this size for a network that halves them so often, or empty."""
+    step = 2**depth
+    if not image_size % step:
+        return ""
+    below = image_size // step * step
+    sizes = " or ".join(str(size) for size in (below, below + step) if size)
+    return (
+        f"augment.image_size: found {image_size}, which cannot be halved {depth} times as "
+        f"train.filters asks for; expected a multiple of {step}, set it to {sizes}"
+    )
 
 
 class _Loader(yaml.CSafeLoader):  # ten times as fast as the one in Python
@@ -274,6 +337,8 @@ def _problem(error: Any, hidden: Collection[str]) -> str:
         return f"{key}: missing, add it"
     message = error["msg"].removeprefix("Value error, ")
     message = f"{message[0].lower()}{message[1:]}"
+    if not error["loc"]:  # of several sections: it names them
+        return str(message)
     # What keys of a section may not be together names them; the rest of the section says nothing.
     whole = len(error["loc"]) == 1 and error["type"] == "value_error"
     return f"{key}: {message}" if whole else f"{key}: found {error['input']!r}; {message}"

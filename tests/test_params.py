@@ -10,6 +10,7 @@ import yaml
 from pipeline.errors import ParamsError
 from pipeline.params import (
     as_sections,
+    check_override,
     check_params,
     flatten,
     load_params,
@@ -99,6 +100,21 @@ def test_keys_that_exclude_each_other_do_not_list_their_whole_section(path: Path
 
     assert message.endswith("train: xla and deterministic exclude each other; set one to false")
     assert "batch_size" not in message
+
+
+def test_images_that_do_not_suit_the_network_are_refused_with_sizes_that_do(path: Path) -> None:
+    said = (
+        "augment.image_size: found 100, which cannot be halved 3 times as train.filters asks for; "
+    )
+
+    with pytest.raises(ParamsError) as refused:
+        check_override(path, ["augment.image_size=100"])
+
+    assert str(refused.value) == f"{path}: {said}expected a multiple of 8, set it to 96 or 104"
+    # The encoder's depth counts: a backbone halves once more than it has filters below.
+    check_override(path, ["augment.image_size=72"])
+    with pytest.raises(ParamsError, match="halved 4 times"):
+        check_override(path, ["augment.image_size=72", "train.encoder=resnet18"])
 
 
 def test_every_problem_is_named_in_one_line(path: Path) -> None:

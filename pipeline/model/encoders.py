@@ -18,9 +18,6 @@ from pipeline.model import efficientnet_lite
 from pipeline.model.keras_file import foreign_parts
 from pipeline.model.normalisation import MOMENTUM
 
-BACKBONE_DEPTH = 5
-"""Backbones halve the image five times."""
-
 
 def encode(
     radiograph: Any,
@@ -31,14 +28,9 @@ def encode(
     """Features of `radiograph` (N, S, S, 1), values 0..255, at 1, 1/2, ..., 1/2^depth of its size.
 
     The first is the scaled radiograph itself, the others come from the backbone `name`. Raises
-    ParamsError when the backbone is unknown, cannot be built or could not be loaded again without
+    ParamsError when the backbone cannot be built or could not be loaded again without
     its code, and ServiceError when its ImageNet weights cannot be fetched or are not installed.
     """
-    if depth > BACKBONE_DEPTH:
-        raise ParamsError(
-            f"train.filters: found {depth} depths, the backbone {name} has {BACKBONE_DEPTH}; "
-            f"give at most {BACKBONE_DEPTH} filters",
-        )
     size = radiograph.shape[1]
     if name == efficientnet_lite.NAME:
         backbone = efficientnet_lite.build(size, weights)
@@ -74,12 +66,6 @@ def _segmentation_models() -> ModuleType:
 
 
 def _backbone(models: ModuleType, name: str, weights: str | None, size: int) -> keras.Model:
-    known = sorted(models.get_available_backbone_names())
-    if name not in known:
-        raise ParamsError(
-            f"train.encoder: found {name!r}, expected plain, {efficientnet_lite.NAME} or one of "
-            f"{', '.join(known)}",
-        )
     try:
         return models.Backbones.get_backbone(
             name,

@@ -19,7 +19,7 @@ import keras
 from pipeline.errors import ParamsError, StageError
 from pipeline.model.encoders import encode
 from pipeline.model.normalisation import MOMENTUM, fused
-from pipeline.params import TrainParams
+from pipeline.params import PLAIN, TrainParams, size_problem
 
 
 def build_unetpp(
@@ -34,16 +34,16 @@ def build_unetpp(
     there is a head `lung_0_j` on every X^{0,j}; the last one answers (the paper's fast mode; its
     accurate mode, their mean, is the worse here: docs/accuracy.md). With `synchronized`,
     normalisation takes its means over the whole batch where several devices share it (TensorFlow
-    only). Raises ParamsError when `image_size` does not suit the depth or the encoder is unknown or
-    unusable, ServiceError when its weights cannot be fetched.
+    only). Raises ParamsError when `image_size` does not suit the depth or the encoder,
+    ServiceError when its weights cannot be fetched.
     """
-    depth = len(params.filters) - (params.encoder == "plain")
-    check_size(image_size, depth)
+    if problem := size_problem(image_size, params.depth):
+        raise ParamsError(problem)
     radiograph = keras.Input((image_size, image_size, 1), name="radiograph")
-    if params.encoder == "plain":
+    if params.encoder == PLAIN:
         skips = _plain_encoder(radiograph, params.filters, synchronized)
     else:
-        skips = encode(radiograph, params.encoder, params.encoder_weights, depth)
+        skips = encode(radiograph, params.encoder, params.encoder_weights, params.depth)
     nodes = _nested_decoder(skips, params.filters, synchronized)
     lung = _heads(nodes) if params.deep_supervision else _head(nodes[-1], "lung")
     return keras.Model(radiograph, lung, name="unetpp")
@@ -73,18 +73,6 @@ def pruned(model: keras.Model, level: int) -> keras.Model:
             "of them, or train with train.deep_supervision",
         )
     return keras.Model(model.input, model.get_layer(f"lung_0_{level}").output, name=f"l_{level}")
-
-
-def check_size(image_size: int, depth: int) -> None:
-    """Raise ParamsError unless `image_size` can be halved `depth` times."""
-    step = 2**depth
-    if image_size % step:
-        below = image_size // step * step
-        sizes = " or ".join(str(size) for size in (below, below + step) if size)
-        raise ParamsError(
-            f"augment.image_size: found {image_size}, which cannot be halved {depth} times as "
-            f"train.filters asks for; expected a multiple of {step}, set it to {sizes}",
-        )
 
 
 def _plain_encoder(radiograph: Any, filters: list[int], synchronized: bool) -> list[Any]:

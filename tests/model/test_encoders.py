@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ParamsError, ServiceError
-from pipeline.params import Params
+from pipeline.model.encoders import _segmentation_models
+from pipeline.params import ENCODERS, Params, check_override
+from tests.conftest import PROJECT
 
 
 def build(params: Params, image_size: int = 32, **changes: Any) -> Any:
@@ -18,11 +20,17 @@ def build(params: Params, image_size: int = 32, **changes: Any) -> Any:
     )
 
 
-def test_unknown_encoder_is_refused_with_the_known_ones(params: Params) -> None:
+@pytest.mark.parametrize("name", ["resnet35", "efficientnetb0", "densenet121", ""])
+def test_unusable_encoder_is_refused_with_the_usable_ones(name: str) -> None:
     with pytest.raises(
-        ParamsError, match=r"found 'resnet35', expected plain, efficientnetlite0 .*resnet34"
+        ParamsError, match=rf"train.encoder: found '{name}'; expected one of plain, .*resnet34"
     ):
-        build(params, encoder="resnet35")
+        check_override(PROJECT / "params.yaml", [f"train.encoder='{name}'"])
+
+
+@pytest.mark.parametrize("name", set(ENCODERS) - {"plain", "efficientnetlite0"})
+def test_named_encoders_are_those_of_segmentation_models(name: str) -> None:
+    assert name in _segmentation_models().get_available_backbone_names()
 
 
 @pytest.mark.slow
@@ -37,9 +45,15 @@ def test_encoder_that_would_not_load_again_is_refused(
         build(params, encoder=encoder)
 
 
-def test_more_depths_than_a_backbone_has_are_refused(params: Params) -> None:
-    with pytest.raises(ParamsError, match=r"train\.filters: found 6 depths.*has 5"):
-        build(params, image_size=64, encoder="resnet18", filters=[4] * 6)
+def test_more_depths_than_a_backbone_has_are_refused() -> None:
+    changes = [
+        "train.encoder=resnet18",
+        "train.filters=[4, 4, 4, 4, 4, 4]",
+        "augment.image_size=64",
+    ]
+
+    with pytest.raises(ParamsError, match=r"filters has 6 depths, the backbone resnet18 5; give"):
+        check_override(PROJECT / "params.yaml", changes)
 
 
 @pytest.mark.parametrize("error", [URLError("no route"), Exception("URL fetch failure on x")])
