@@ -21,12 +21,17 @@ def predict(
     level: Annotated[int, typer.Option(min=0, help="Faster part of a U-Net++; 0: all of it.")] = 0,
 ) -> None:
     """Write a lung mask for every radiograph, by a released model."""
+    from pipeline.cli.progress import shown_progress
     from pipeline.serving.masks import predict_files
 
     settings = Settings()
     uri = model or f"models:/{settings.model_name}@champion"
-    predictions = predict_files(settings, paths, out, uri, level)
-    typer.echo(f"{predictions.done} masks in {out}, listed in {out / 'predictions.csv'}")
+    with shown_progress("radiographs") as progress:
+        predictions = predict_files(settings, paths, out, uri, level, progress)
+    if predictions.passed_over:
+        typer.echo(predictions.passed_over)
+    before = f" ({predictions.before} of them made before)" if predictions.before else ""
+    typer.echo(f"{predictions.done} masks{before} in {out}, listed in {out / 'predictions.csv'}")
     if predictions.problems:
         raise DatasetError(
             f"{len(predictions.problems)} radiographs have no mask; first: "

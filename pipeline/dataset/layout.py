@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.errors import DatasetError
+from pipeline.strays import is_stray
 
 IMAGES, MASKS = "images", "masks"
 METADATA_SUFFIX = ".metadata.xlsx"
-STRAY_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 MASK_SIDE = 256
 """Pixels: the database's masks are 256x256, whatever the radiograph's size (299x299)."""
 LONGEST_NAME = 200  # bytes; file systems end at 255, and stages write files named after these
@@ -79,11 +79,6 @@ class Listing:
     pairs: list[Pair] = field(default_factory=list)
     refused: list[Quarantined] = field(default_factory=list)
     """Files without their other half (`unpaired`) and what must not be opened (`path`)."""
-
-
-def is_stray(name: str) -> bool:
-    """Whether a file or folder is hidden or was left by a desktop: no part of any dataset."""
-    return name.startswith(".") or name.casefold() in STRAY_FILES
 
 
 def same_name(name: str) -> str:

@@ -35,6 +35,7 @@ FLAT = 2.0
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".dcm": "DICOM"}
 DICOM_SIGNATURE = b"DICM"  # after a preamble of 128 bytes
+DICOM_SIGNATURE_END = 132
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,15 @@ def read_mask(path: Path, sha256: str | None = None) -> Grey:
     With `sha256` (hex, of the file's bytes) raises DatasetError when the file is another one.
     """
     return _load(path, sha256, _as_mask).pixels
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return _container(file.read(DICOM_SIGNATURE_END)) == "DICOM"
+    except OSError:
+        return False
 
 
 def pixel_sha256(image: Grey) -> str:
@@ -168,7 +178,7 @@ def _container(content: bytes) -> str | None:
         return "PNG"
     if content.startswith(jpeg.SIGNATURE):
         return "JPEG"
-    return "DICOM" if content[128:132] == DICOM_SIGNATURE else None
+    return "DICOM" if content[128:DICOM_SIGNATURE_END] == DICOM_SIGNATURE else None
 
 
 def _guess(content: bytes) -> str:

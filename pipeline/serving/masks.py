@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dataset.layout import shown
 from pipeline.errors import DatasetError, UnreadableError
 from pipeline.files import atomic_path
+from pipeline.inference.model_files import model_sha256
 from pipeline.inference.segmenter import Segmenter
 from pipeline.radiograph.grey import Grey
-from pipeline.radiograph.reading import SUFFIXES, read_radiograph
-from pipeline.release.registry import fetch_release
+from pipeline.radiograph.reading import load_radiograph
+from pipeline.release.registry import Release, fetch_release
+from pipeline.serving.prediction_table import PredictionRow, PredictionTable, open_table
+from pipeline.serving.radiograph_files import list_radiographs, refuse_shared_folder
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PredictionRow:
-    """A row of predictions.csv; without a mask only `path` and `error` are filled in."""
+class Predictions:
+    """How many radiographs have a mask, how many of them had it before, and the other problems."""
 
-    path: str
-    mask: str = ""
-    width: int | None = None
-    height: int | None = None
-    """Of the radiograph and its mask, pixels."""
-    lung_area: str = ""
-    """Share of the picture that is lung."""
-    mean_confidence: str = ""
-    error: str = ""
+    done: int
+    before: int
+    problems: list[str]
+    passed_over: str
+    """One line on what was no radiograph; empty when all was."""
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """How many radiographs got a mask, and the problem of each one that did not."""
+class _Model:
+    """What predicts, and what the table says of it."""
 
-    done: int
-    problems: list[str]
+    segmenter: Segmenter
+    threshold: float
+    facts: PredictionRow
 
 
 def predict_files(
@@ -53,87 +54,103 @@ def predict_files(
     out: Path,
     model_uri: str,
     level: int = 0,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Predictions:
     """Write a mask PNG per radiograph and predictions.csv to `out`.
 
     `level` 1, 2, ... is the part of a network with deep supervision up to that head, 0 all of it.
     Each mask has its radiograph's own size. lung_area is the share of the picture that is lung;
     mean_confidence is the mean over pixels of the probability of the class chosen, 0.5 to 1. What
-    cannot be read is listed with its error and skipped.
+    cannot be read is listed with its error and skipped. A mask that the same model made of the same
+    file before stays. `progress` is told how many are done, of how many.
+
+    Raises DatasetError, before the model is fetched and with nothing changed, when `out` shares a
+    folder with radiographs or a mask would take the place of what prediction did not write; and
+    when a mask cannot be written.
     """
-    files = list_radiographs(paths)
-    problems = []
-    with tempfile.TemporaryDirectory() as temporary:
-        release = fetch_release(settings, model_uri, Path(temporary))
-        segmenter = release.model.segmenter(level)
-        with (
-            atomic_path(out / "predictions.csv") as partial,
-            partial.open("w", newline="") as table,
-        ):
-            writer = csv.DictWriter(
-                table, [field.name for field in fields(PredictionRow)], lineterminator="\n"
-            )
-            writer.writeheader()
-            for path, mask in files:
-                row = _predict_one(segmenter, release.threshold, path, out / mask)
-                writer.writerow(asdict(row))
-                if row.error:
-                    problems.append(row.error)
-    return Predictions(len(files) - len(problems), problems)
+    refuse_shared_folder(paths, out)
+    found = list_radiographs(paths)
+    with open_table(out) as table:
+        _refuse_strangers(table, [mask for _, mask in found.files])
+        with tempfile.TemporaryDirectory() as temporary:
+            model = _open_model(fetch_release(settings, model_uri, Path(temporary)), level)
+            before, problems = 0, []
+            with table.adding() as rows:
+                for number, (path, mask) in enumerate(found.files):
+                    progress(number, len(found.files))
+                    row, png = _predict_one(model, table, path, mask)
+                    rows.add(row)
+                    if png:
+                        _write(out / mask, png)
+                    elif row.error:
+                        problems.append(row.error)
+                        if table.owns(mask):  # of what the file was before
+                            (out / mask).unlink()
+                    else:
+                        before += 1
+                progress(len(found.files), len(found.files))
+    return Predictions(len(found.files) - len(problems), before, problems, found.note)
 
 
-def list_radiographs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return each radiograph with the relative path of its mask.
-
-    Folders are searched for PNG, JPEG and DICOM files, by suffix in either case. Raises
-    DatasetError for a path that does not exist, for none at all, or when two radiographs
-    would share one mask.
-    """
-    files = [pair for path in paths for pair in _expand(path)]
-    if not files:
-        raise DatasetError(f"{', '.join(map(str, paths))}: found no .png, .jpg or .dcm radiograph")
-    by_mask: dict[Path, Path] = {}
-    for path, mask in files:
-        if by_mask.setdefault(mask, path) != path:
+def _refuse_strangers(table: PredictionTable, masks: Sequence[Path]) -> None:
+    """Raise DatasetError when a mask would take the place of a file that is none of ours."""
+    for mask in masks:
+        target = table.folder / mask
+        for parent in [table.folder / one for one in mask.parents if one.name]:
+            if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
+                raise DatasetError(
+                    f"{shown(str(parent))}: found a link or a file, expected a folder of masks; "
+                    "move it, or choose another --out"
+                )
+        if (target.exists() or target.is_symlink()) and not table.owns(mask):
             raise DatasetError(
-                f"{by_mask[mask]} and {path}: both masks would be {mask}; rename one"
+                f"{shown(str(target))}: is there already, and was not written by `lungseg predict` "
+                "or was changed since; move it, or choose another --out"
             )
-    return files
 
 
-def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
-    if path.is_file():
-        yield path, Path(f"{path.stem}.png")
-    elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
-                yield file, file.relative_to(path).with_suffix(".png")
-    else:
-        raise DatasetError(f"{path}: no such file or folder")
+def _open_model(release: Release, level: int) -> _Model:
+    segmenter = release.model.segmenter(level)
+    facts = PredictionRow(
+        "",
+        model_sha256=model_sha256(release.model.network),
+        level=str(level),
+        threshold=f"{release.threshold:g}",
+    )
+    return _Model(segmenter, release.threshold, facts)
 
 
 def _predict_one(
-    segmenter: Segmenter,
-    threshold: float,
-    path: Path,
-    mask: Path,
-) -> PredictionRow:
+    model: _Model, table: PredictionTable, path: Path, mask: Path
+) -> tuple[PredictionRow, bytes]:
+    """The row of one radiograph and the PNG of its mask, empty when there is none to write."""
+    facts = replace(model.facts, path=str(path))
     try:
-        radiograph = read_radiograph(path)
+        radiograph = load_radiograph(path)
     except UnreadableError as error:
         log.warning("skipped: %s", error)
-        return PredictionRow(str(path), error=str(error))
-    (probability,) = segmenter.predict([radiograph])
-    lung = (probability >= threshold).astype(np.uint8)
-    _write_mask(mask, lung * np.uint8(255))
-    return PredictionRow(
-        str(path),
-        str(mask),
-        width=radiograph.shape[1],
-        height=radiograph.shape[0],
+        return PredictionRow(str(path), error=str(error)), b""
+    facts = replace(facts, mask=str(table.folder / mask), radiograph_sha256=radiograph.sha256)
+    former = table.row_of(mask)
+    if former and _same_answer(former, facts) and table.owns(mask):
+        return replace(former, path=facts.path, mask=facts.mask), b""
+    (probability,) = model.segmenter.predict([radiograph.pixels])
+    lung = (probability >= model.threshold).astype(np.uint8)
+    png = _encode(lung * np.uint8(255), path)
+    row = replace(
+        facts,
+        width=str(radiograph.pixels.shape[1]),
+        height=str(radiograph.pixels.shape[0]),
         lung_area=f"{lung.mean():.4f}",
         mean_confidence=f"{confidence(probability):.4f}",
+        mask_sha256=hashlib.sha256(png).hexdigest(),
     )
+    return row, png
+
+
+def _same_answer(former: PredictionRow, facts: PredictionRow) -> bool:
+    names = ("radiograph_sha256", "model_sha256", "level", "threshold")
+    return all(getattr(former, name) == getattr(facts, name) for name in names)
 
 
 def confidence(probability: NDArray[np.float32]) -> float:
@@ -141,9 +158,19 @@ def confidence(probability: NDArray[np.float32]) -> float:
     return float(np.maximum(probability, 1 - probability).mean())
 
 
-def _write_mask(path: Path, mask: Grey) -> None:
+def _encode(mask: Grey, path: Path) -> bytes:
     encoded, png = cv2.imencode(".png", mask)
     if not encoded:
-        raise DatasetError(f"{path}: the mask cannot be encoded as PNG")
-    with atomic_path(path) as partial:
-        partial.write_bytes(png.tobytes())
+        raise DatasetError(f"{shown(str(path))}: its mask cannot be encoded as PNG; report it")
+    return png.tobytes()
+
+
+def _write(path: Path, png: bytes) -> None:
+    try:
+        with atomic_path(path) as partial:
+            partial.write_bytes(png)
+    except OSError as error:
+        raise DatasetError(
+            f"{shown(str(path))}: {error.strerror}; make room or choose another --out, and the "
+            "same command goes on where it stopped"
+        ) from None

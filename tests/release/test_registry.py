@@ -28,7 +28,7 @@ from pipeline.release.registry import (
 )
 from pipeline.release.release_tables import release_tables
 from pipeline.run.recording import record_cached, record_stage
-from pipeline.serving.masks import list_radiographs, predict_files
+from pipeline.serving.masks import predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import (
@@ -401,40 +401,6 @@ def test_artifact_that_the_server_does_not_take_says_how(
 
     with pytest.raises(kind, match=said), connect(settings):
         raise requests.HTTPError("of an upload", response=answer)
-
-
-def test_radiographs_are_listed_with_the_names_of_their_masks(tmp_path: Path) -> None:
-    (tmp_path / "a/deep").mkdir(parents=True)
-    for name in ("a/one.png", "a/deep/two.JPG", "a/notes.txt", "a/three.DCM", "one.png"):
-        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name, format="PNG")
-
-    listed = list_radiographs([tmp_path / "a"])
-
-    assert [mask.as_posix() for _, mask in listed] == ["deep/two.png", "one.png", "three.png"]
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["none.png"], "none.png: no such file or folder"),
-        (["empty"], "found no .png, .jpg or .dcm radiograph"),
-        (["a/one.png", "b/one.jpg"], "both masks would be one.png; rename one"),
-    ],
-)
-def test_paths_that_cannot_be_predicted_are_one_line(
-    tmp_path: Path,
-    names: list[str],
-    message: str,
-) -> None:
-    from pipeline.errors import DatasetError
-
-    for folder in ("empty", "a", "b"):
-        (tmp_path / folder).mkdir()
-    for name in ("a/one.png", "b/one.jpg"):
-        (tmp_path / name).touch()
-
-    with pytest.raises(DatasetError, match=message):
-        list_radiographs([tmp_path / name for name in names])
 
 
 class Killed(BaseException):

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, Pair, is_stray, same_name
+from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, Pair, same_name
 from pipeline.errors import DatasetError
+from pipeline.strays import is_stray
 
 EXPECTED = "expected <class>/images/*.png with <class>/masks/*.png"
 MAX_WRAPPING = 3

@@ -1,0 +1,186 @@
+"""predictions.csv: a row per radiograph, and the proof of which masks a folder owes to prediction.
+
+A line is added to `.predictions.csv.partial` before its mask is written, so that whatever ends the
+command, each mask that is there is known; the table itself is complete or that of the run before.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.dataset.layout import shown
+from pipeline.errors import DatasetError
+from pipeline.files import atomic_path, sha256_file
+
+TABLE = "predictions.csv"
+PARTIAL = f".{TABLE}.partial"
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """A row of predictions.csv; without a mask only `path` and `error` are filled in."""
+
+    path: str
+    mask: str = ""
+    width: str = ""
+    height: str = ""
+    """Of the radiograph and its mask, pixels."""
+    lung_area: str = ""
+    """Share of the picture that is lung."""
+    mean_confidence: str = ""
+    error: str = ""
+    radiograph_sha256: str = ""
+    """Of the files' bytes, hex, as the next two."""
+    mask_sha256: str = ""
+    model_sha256: str = ""
+    """Of the network's two files."""
+    level: str = ""
+    threshold: str = ""
+
+
+COLUMNS = [field.name for field in fields(PredictionRow)]
+COLUMNS_BEFORE = COLUMNS[: COLUMNS.index("radiograph_sha256")]
+"""Of a table from before 0.4, which proves its masks by their names alone."""
+
+
+class PredictionTable:
+    """What is known of the masks in a folder, held by one prediction at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what was written there; raises DatasetError for a table of somebody else's."""
+        self.folder = folder
+        self._of_mask: dict[str, list[PredictionRow]] = defaultdict(list)
+        for name in (TABLE, PARTIAL):
+            for row in _read(folder / name):
+                self._of_mask[Path(row.mask).name].append(row)
+
+    def row_of(self, mask: Path) -> PredictionRow | None:
+        """What was last written of a mask, by its path below the folder."""
+        parts = mask.parts
+        rows = self._of_mask.get(mask.name, [])
+        found = [row for row in rows if Path(row.mask).parts[-len(parts) :] == parts]
+        return found[-1] if found else None
+
+    def owns(self, mask: Path) -> bool:
+        """Whether the file that is there is the one that prediction wrote."""
+        row, file = self.row_of(mask), self.folder / mask
+        if row is None or file.is_symlink() or not file.is_file():
+            return False
+        return not row.mask_sha256 or sha256_file(file) == row.mask_sha256
+
+    def masks(self) -> list[Path]:
+        """The masks of earlier runs that are there as they were written, below the folder."""
+        rows = [row for of_name in self._of_mask.values() for row in of_name if row.mask]
+        known = dict.fromkeys(path for row in rows for path in self._places(row))
+        return [path for path in known if self.owns(path)]
+
+    def _places(self, row: PredictionRow) -> Iterator[Path]:
+        """Where below the folder a mask may be: its path was written as the command had it."""
+        parts = Path(row.mask).parts
+        for start in range(len(parts)):
+            path = Path(*parts[start:])
+            if not path.is_absolute() and (self.folder / path).is_file():
+                yield path
+                return
+
+    @contextmanager
+    def adding(self) -> Iterator[RowWriter]:
+        """Yield what takes rows; the table is written at the end, however that comes.
+
+        Masks of earlier runs that are still there stay in it.
+        """
+        former = {mask: row for mask in self.masks() if (row := self.row_of(mask))}
+        self._write(former.values())
+        with _open(self.folder / PARTIAL, "w") as file:
+            writer = RowWriter(file)
+            try:
+                yield writer
+            finally:
+                # The last mask may not have been written.
+                done = [row for row in writer.rows if not row.mask or Path(row.mask).exists()]
+                added = {row.mask for row in done}
+                kept = [row for row in former.values() if row.mask not in added]
+                kept = [row for row in kept if Path(row.mask).exists()]
+                self._write([*done, *kept])
+        (self.folder / PARTIAL).unlink()
+
+    def _write(self, rows: Iterable[PredictionRow]) -> None:
+        with atomic_path(self.folder / TABLE) as partial, _open(partial, "w") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(map(asdict, rows))
+
+
+@contextmanager
+def open_table(folder: Path) -> Iterator[PredictionTable]:
+    """Make the folder if it is not there, and hold it; yields its table.
+
+    Raises DatasetError when it cannot be made or written, or another prediction is at work there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise DatasetError(
+            f"--out {shown(str(folder))}: {error.strerror}; name a folder that you may write"
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield PredictionTable(folder)
+    except BlockingIOError:
+        raise DatasetError(
+            f"--out {shown(str(folder))}: another prediction is writing there; wait for it, or "
+            "name another folder"
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path, mode: str) -> TextIO:
+    # Names of files are bytes; what is no UTF-8 in them comes back as it was.
+    return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[return-value]
+
+
+class RowWriter:
+    """Takes the rows of a run, each at once on the disk."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.rows: list[PredictionRow] = []
+        self._file = file
+        self._csv = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        self._csv.writeheader()
+
+    def add(self, row: PredictionRow) -> None:
+        """Add a row; it is on the disk when this returns."""
+        self._csv.writerow(asdict(row))
+        self._file.flush()
+        self.rows.append(row)
+
+
+def _read(path: Path) -> list[PredictionRow]:
+    if not path.exists():
+        return []
+    try:
+        with _open(path, "r") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames not in (COLUMNS, COLUMNS_BEFORE):
+                raise DatasetError(
+                    f"{shown(str(path))}: is no table of `lungseg predict`; move it, or choose "
+                    "another --out"
+                )
+            rows = list(reader)
+    except (OSError, csv.Error) as error:
+        raise DatasetError(
+            f"{shown(str(path))}: cannot be read ({error}); choose another --out"
+        ) from None
+    # The last line of a run that was killed may be cut off.
+    whole = [row for row in rows if None not in row and None not in row.values()]
+    return [PredictionRow(**row) for row in whole]

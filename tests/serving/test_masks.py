@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import DatasetError
+from pipeline.radiograph.grey import Grey
+from pipeline.serving import masks as module
+from pipeline.serving.masks import Predictions, predict_files
+from pipeline.serving.prediction_table import COLUMNS_BEFORE, PARTIAL, TABLE, open_table
+from pipeline.settings import Settings
+from tests.conftest import draw_pair
+
+
+class Model:
+    """A released model that takes what is dark for lung, and counts what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.network = folder
+        self.asked = 0
+        for name in ("model.keras", "model.onnx"):
+            (folder / name).write_text(name)
+
+    def segmenter(self, level: int) -> Model:
+        return self
+
+    def predict(self, images: Sequence[Grey], sizes: Any = None) -> list[Any]:
+        self.asked += len(images)
+        return [np.where(image < 120, 0.9, 0.1).astype(np.float32) for image in images]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    (tmp_path / "model").mkdir()
+    made = Model(tmp_path / "model")
+    release = type("Release", (), {"model": made, "threshold": 0.5})
+    monkeypatch.setattr(module, "fetch_release", lambda *_: release)
+    return made
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    (folder / "deep").mkdir(parents=True)
+    for number, name in enumerate(["a.png", "b.png", "deep/c.png"]):
+        draw_pair(number)[0].save(folder / name)
+    return folder
+
+
+def predict(paths: Path | list[Path], out: Path) -> Predictions:
+    given = paths if isinstance(paths, list) else [paths]
+    return predict_files(Settings(), given, out, "models:/m@champion")
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / TABLE).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def test_each_mask_is_in_the_table_with_what_made_it(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "masks"
+
+    done = predict(scans, out)
+
+    assert (done.done, done.before, done.problems, done.passed_over) == (3, 0, [], "")
+    assert sorted(hashes(out)) == ["a.png", "b.png", "deep/c.png", TABLE]
+    for row in rows(out):
+        assert (
+            row["radiograph_sha256"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
+        )
+        assert row["mask_sha256"] == hashlib.sha256(Path(row["mask"]).read_bytes()).hexdigest()
+        assert len(row["model_sha256"]) == 64
+        assert (row["level"], row["threshold"]) == ("0", "0.5")
+
+
+def test_a_run_goes_on_where_the_one_before_was_interrupted(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, written = tmp_path / "masks", module._write
+
+    def interrupted(path: Path, png: bytes) -> None:
+        if path.name == "c.png":
+            raise KeyboardInterrupt
+        written(path, png)
+
+    monkeypatch.setattr(module, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(scans, out)
+    assert [Path(row["mask"]).name for row in rows(out)] == ["a.png", "b.png"]
+    monkeypatch.setattr(module, "_write", written)
+
+    done = predict(scans, out)
+
+    assert (done.done, done.before, model.asked) == (3, 2, 4)
+    assert [Path(row["mask"]).name for row in rows(out)] == ["a.png", "b.png", "c.png"]
+
+
+def test_a_killed_run_leaves_masks_that_the_next_one_knows(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "masks"
+
+    def killed(path: Path, png: bytes) -> None:
+        path.write_bytes(png)
+        if path.name == "b.png":
+            shutil.copytree(out, tmp_path / "killed")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict(scans, out)
+    monkeypatch.undo()
+    with (tmp_path / "killed" / PARTIAL).open("a") as file:
+        file.write("/cut/off.png,/half of a li")  # and no end
+    release = type("Release", (), {"model": model, "threshold": 0.5})
+    monkeypatch.setattr(module, "fetch_release", lambda *_: release)
+
+    done = predict(scans, tmp_path / "killed")
+
+    assert (done.done, done.before) == (3, 2)
+    assert not (tmp_path / "killed" / PARTIAL).exists()
+
+
+@pytest.mark.parametrize("change", ["model", "radiograph", "mask_removed"])
+def test_what_would_be_another_mask_is_made_again(
+    model: Model, scans: Path, tmp_path: Path, change: str
+) -> None:
+    out = tmp_path / "masks"
+    predict(scans, out)
+    if change == "model":
+        (model.network / "model.onnx").write_text("other")
+    elif change == "radiograph":
+        draw_pair(9)[0].save(scans / "a.png")
+    else:
+        (out / "a.png").unlink()
+
+    done = predict(scans, out)
+
+    assert done.before == (0 if change == "model" else 2)
+    assert len(rows(out)) == 3
+
+
+def test_masks_of_other_radiographs_stay_in_the_table(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "masks"
+    predict(scans / "a.png", out)
+    predict(scans / "b.png", out)
+
+    assert [Path(row["mask"]).name for row in rows(out)] == ["b.png", "a.png"]
+
+
+def test_a_radiograph_that_went_bad_keeps_no_mask_of_what_it_was(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "masks"
+    predict(scans, out)
+    (scans / "a.png").write_text("<html>")
+
+    done = predict(scans, out)
+
+    assert len(done.problems) == 1
+    assert not (out / "a.png").exists()
+    assert [row["error"] == "" for row in rows(out)] == [False, True, True]
+
+
+PLACES: dict[str, tuple[str, str]] = {
+    "equal": (".", "is the folder of the radiographs"),
+    "inside": ("deep/masks", "lies among the radiographs"),
+    "above": ("..", "holds the radiographs"),
+    "through a link": ("../link/masks", "lies among the radiographs"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_folder_that_radiographs_are_in_is_no_place_for_masks(
+    scans: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "link").symlink_to(scans)
+    before = hashes(tmp_path)
+    relative, message = PLACES[place]
+
+    with pytest.raises(DatasetError, match=rf"^--out .*: {message}.*; name another, beside it$"):
+        predict(scans, scans / relative)
+
+    assert hashes(tmp_path) == before
+    assert not (scans / "deep/masks").exists()
+
+
+def test_the_folder_of_a_single_radiograph_is_none_either(scans: Path) -> None:
+    before = hashes(scans)
+
+    for out in (scans, scans.parent):
+        with pytest.raises(DatasetError, match=r"^--out .*; name another, beside it$"):
+            predict(scans / "a.png", out)
+
+    assert hashes(scans) == before
+
+
+def stranger(out: Path) -> None:
+    (out / "a.png").write_text("mine")
+
+
+def changed(out: Path) -> None:
+    Image.new("L", (64, 64)).save(out / "a.png")
+
+
+def linked(out: Path) -> None:
+    (out / "a.png").unlink(missing_ok=True)
+    (out / "a.png").symlink_to(out.parent / "scans/b.png")
+
+
+def other_table(out: Path) -> None:
+    (out / TABLE).write_text("patient,finding\n1,none\n")
+
+
+def file_for_folder(out: Path) -> None:
+    shutil.rmtree(out / "deep", ignore_errors=True)
+    (out / "deep").write_text("mine")
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("spoil", [stranger, changed, linked, other_table, file_for_folder])
+def test_nothing_that_prediction_did_not_write_is_overwritten(
+    model: Model, scans: Path, tmp_path: Path, spoil: Callable[[Path], None], *, before: bool
+) -> None:
+    out = tmp_path / "masks"
+    out.mkdir()
+    if before:
+        predict(scans, out)
+    spoil(out)
+    asked, files = model.asked, hashes(out)
+
+    with pytest.raises(DatasetError, match="--out"):
+        predict(scans, out)
+
+    assert hashes(out) == files
+    assert model.asked == asked
+
+
+def test_masks_of_the_version_before_are_known_by_its_table(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "masks"
+    predict(scans, out)
+    with (out / TABLE).open(newline="") as file:
+        kept = [{name: row[name] for name in COLUMNS_BEFORE} for row in csv.DictReader(file)]
+    with (out / TABLE).open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS_BEFORE)
+        writer.writeheader()
+        writer.writerows(kept)
+
+    done = predict(scans, out)
+
+    assert (done.done, done.before) == (3, 0)
+
+
+def test_a_full_disk_ends_in_one_line_and_loses_no_row(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> Any:
+        if path.name == "b.png":
+            raise OSError(28, "No space left on device")
+        return atomic(path)
+
+    atomic = module.atomic_path
+    monkeypatch.setattr(module, "atomic_path", full)
+
+    with pytest.raises(DatasetError, match=r"b.png: No space left on device; make room or choose"):
+        predict(scans, tmp_path / "masks")
+
+    assert [Path(row["mask"]).name for row in rows(tmp_path / "masks")] == ["a.png"]
+
+
+def test_a_place_that_cannot_be_a_folder_is_one_line(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    for out in (tmp_path / "file", tmp_path / "file/masks", tmp_path / ("x" * 300)):
+        with pytest.raises(DatasetError, match=r"^--out .*; name a folder that you may write$"):
+            predict(scans, out)
+
+
+def test_two_predictions_do_not_write_into_one_folder(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    with (
+        open_table(tmp_path / "masks"),
+        pytest.raises(DatasetError, match="another prediction is writing there"),
+    ):
+        predict(scans, tmp_path / "masks")
+
+
+def test_names_in_any_encoding_come_through(model: Model, tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    names = [os.fsdecode("Снимок 1.png".encode("cp866")), 'a "b", c\n.png', "é.png", "=1+1.png"]
+    for number, name in enumerate(names):
+        draw_pair(number)[0].save(scans / name)
+
+    first, again = predict(scans, tmp_path / "masks"), predict(scans, tmp_path / "masks")
+
+    assert (first.done, again.done, again.before) == (4, 4, 4)
+    assert {path.name for path in (tmp_path / "masks").glob("*.png")} == set(names)
+
+
+def test_progress_is_told_from_the_first_to_the_last(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    predict_files(
+        Settings(), [scans], tmp_path / "m", "models:/m@x", 0, lambda n, of: told.append((n, of))
+    )
+
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
