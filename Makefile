@@ -25,7 +25,7 @@ retrain: setup data  ## The main job: services up, one run of the pipeline, verd
 
 test: PROFILE = thorough
 test: check  ## All tests: what `make check` does, with more examples, then the slow ones with real services
-	@$(RUN) pytest -m "slow and not cluster" -n 3 $(SPREAD)
+	@$(RUN) pytest -m "slow and not cluster" -n 4 $(SPREAD)
 
 test-cluster: setup  ## All tests of several hosts on this machine, as root: ten minutes and more
 	@LUNGSEG_TEST_CLUSTER=1 $(RUN) pytest tests/cluster -s
