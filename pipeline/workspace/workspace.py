@@ -37,7 +37,7 @@ DEPLOYMENT = "deployment"
 """What the DVC remote that LUNGSEG_REMOTE names is called."""
 UPSTREAM = "upstream"
 """Of a workspace's clone: the branches of what the deployed checkout was cloned from."""
-PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,150}(\.\d{1,9})?")
+PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,150}(\.\d{1,9}){0,3}")
 HASHED = re.compile(r"-[0-9a-f]{16}$")
 """How the name of a folder ends that is not the id of its run."""
 DATED = re.compile(r"(.+)@\{(\d{4}-\d\d-\d\d(?:[T ][\d:.]+)?(?:Z|[+-]\d\d:?\d\d)?)\}")

@@ -287,7 +287,7 @@ def test_a_workspace_starts_from_a_known_lock_only_when_git_has_none(
     assert "stages" in (committed.folder / "dvc.lock").read_text()
 
 
-@pytest.mark.parametrize("run_id", ["local-20261123T130000", "a_b", "search.3", "7"])
+@pytest.mark.parametrize("run_id", ["local-20261123T130000", "a_b", "search-55.934389.3", "7"])
 def test_a_plain_run_id_is_the_name_of_its_folder(run_id: str) -> None:
     assert workspace_folder(Settings(home=Path("/home")), run_id) == Path("/home/runs", run_id)
 
