@@ -68,8 +68,8 @@ def predict_files(
     folder with radiographs or a mask would take the place of what prediction did not write; and
     when a mask cannot be written.
     """
-    refuse_shared_folder(paths, out)
     found = list_radiographs(paths)
+    refuse_shared_folder(paths, out)
     with open_table(out) as table:
         _refuse_strangers(table, [mask for _, mask in found.files])
         with tempfile.TemporaryDirectory() as temporary:
@@ -79,12 +79,12 @@ def predict_files(
                 for number, (path, mask) in enumerate(found.files):
                     progress(number, len(found.files))
                     row, png = _predict_one(model, table, path, mask)
-                    rows.add(row)
+                    rows.add(mask, row)
                     if png:
                         _write(out / mask, png)
                     elif row.error:
                         problems.append(row.error)
-                        if table.owns(mask):  # of what the file was before
+                        if table.row_of(mask):  # of what the file was before
                             (out / mask).unlink()
                     else:
                         before += 1
@@ -102,7 +102,7 @@ def _refuse_strangers(table: PredictionTable, masks: Sequence[Path]) -> None:
                     f"{shown(str(parent))}: found a link or a file, expected a folder of masks; "
                     "move it, or choose another --out"
                 )
-        if (target.exists() or target.is_symlink()) and not table.owns(mask):
+        if (target.exists() or target.is_symlink()) and not table.row_of(mask):
             raise DatasetError(
                 f"{shown(str(target))}: is there already, and was not written by `lungseg predict` "
                 "or was changed since; move it, or choose another --out"
@@ -132,7 +132,7 @@ def _predict_one(
         return PredictionRow(str(path), error=str(error)), b""
     facts = replace(facts, mask=str(table.folder / mask), radiograph_sha256=radiograph.sha256)
     former = table.row_of(mask)
-    if former and _same_answer(former, facts) and table.owns(mask):
+    if former and _same_answer(former, facts):
         return replace(former, path=facts.path, mask=facts.mask), b""
     (probability,) = model.segmenter.predict([radiograph.pixels])
     lung = (probability >= model.threshold).astype(np.uint8)

@@ -12,7 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -63,24 +63,23 @@ class PredictionTable:
                 self._of_mask[Path(row.mask).name].append(row)
 
     def row_of(self, mask: Path) -> PredictionRow | None:
-        """What was last written of a mask, by its path below the folder."""
-        parts = mask.parts
+        """What was written of the mask that is there, by its path below the folder.
+
+        None when prediction did not write that very file: the rows prove it by its bytes.
+        """
+        file, parts = self.folder / mask, mask.parts
         rows = self._of_mask.get(mask.name, [])
-        found = [row for row in rows if Path(row.mask).parts[-len(parts) :] == parts]
-        return found[-1] if found else None
+        named = [row for row in rows if Path(row.mask).parts[-len(parts) :] == parts]
+        if not named or file.is_symlink() or not file.is_file():
+            return None
+        digest = sha256_file(file)
+        return next((row for row in named[::-1] if row.mask_sha256 in ("", digest)), None)
 
-    def owns(self, mask: Path) -> bool:
-        """Whether the file that is there is the one that prediction wrote."""
-        row, file = self.row_of(mask), self.folder / mask
-        if row is None or file.is_symlink() or not file.is_file():
-            return False
-        return not row.mask_sha256 or sha256_file(file) == row.mask_sha256
-
-    def masks(self) -> list[Path]:
+    def masks(self) -> dict[Path, PredictionRow]:
         """The masks of earlier runs that are there as they were written, below the folder."""
         rows = [row for of_name in self._of_mask.values() for row in of_name if row.mask]
         known = dict.fromkeys(path for row in rows for path in self._places(row))
-        return [path for path in known if self.owns(path)]
+        return {path: row for path in known if (row := self.row_of(path))}
 
     def _places(self, row: PredictionRow) -> Iterator[Path]:
         """Where below the folder a mask may be: its path was written as the command had it."""
@@ -97,20 +96,27 @@ class PredictionTable:
 
         Masks of earlier runs that are still there stay in it.
         """
-        former = {mask: row for mask in self.masks() if (row := self.row_of(mask))}
+        former = self.masks()
         self._write(former.values())
         with _open(self.folder / PARTIAL, "w") as file:
             writer = RowWriter(file)
             try:
                 yield writer
             finally:
-                # The last mask may not have been written.
-                done = [row for row in writer.rows if not row.mask or Path(row.mask).exists()]
-                added = {row.mask for row in done}
-                kept = [row for row in former.values() if row.mask not in added]
-                kept = [row for row in kept if Path(row.mask).exists()]
-                self._write([*done, *kept])
-        (self.folder / PARTIAL).unlink()
+                # The last mask may not have been written: then that of before is still there.
+                done = {mask: row for mask, row in writer.rows.items() if self._holds(mask, row)}
+                kept = {
+                    mask: replace(row, mask=str(self.folder / mask))
+                    for mask, row in former.items()
+                    if mask not in done and (self.folder / mask).exists()
+                }
+                self._write([*done.values(), *kept.values()])
+                (self.folder / PARTIAL).unlink()
+
+    def _holds(self, mask: Path, row: PredictionRow) -> bool:
+        """Whether what the row says is so."""
+        file = self.folder / mask
+        return not row.mask or (file.is_file() and sha256_file(file) == row.mask_sha256)
 
     def _write(self, rows: Iterable[PredictionRow]) -> None:
         with atomic_path(self.folder / TABLE) as partial, _open(partial, "w") as file:
@@ -153,16 +159,17 @@ class RowWriter:
     """Takes the rows of a run, each at once on the disk."""
 
     def __init__(self, file: TextIO) -> None:
-        self.rows: list[PredictionRow] = []
+        self.rows: dict[Path, PredictionRow] = {}
+        """By the path of the mask below the folder, also of one that could not be made."""
         self._file = file
         self._csv = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         self._csv.writeheader()
 
-    def add(self, row: PredictionRow) -> None:
+    def add(self, mask: Path, row: PredictionRow) -> None:
         """Add a row; it is on the disk when this returns."""
         self._csv.writerow(asdict(row))
         self._file.flush()
-        self.rows.append(row)
+        self.rows[mask] = row
 
 
 def _read(path: Path) -> list[PredictionRow]:

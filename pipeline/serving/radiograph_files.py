@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,12 +116,12 @@ def _walk(root: Path, passed_over: Counter[str]) -> Iterator[Path]:
             passed_over["of other kinds"] += 1
 
 
-def _masks_in(folder: Path) -> list[Path]:
+def _masks_in(folder: Path) -> Collection[Path]:
     """The masks that an earlier prediction wrote there."""
     if not (folder / TABLE).is_file():
         return []
     try:
-        return PredictionTable(folder).masks()
+        return PredictionTable(folder).masks().keys()
     except DatasetError:  # a file of this name is somebody else's
         return []
 

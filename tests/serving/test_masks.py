@@ -156,6 +156,52 @@ def test_what_would_be_another_mask_is_made_again(
     assert len(rows(out)) == 3
 
 
+def test_a_run_by_another_model_that_is_interrupted_leaves_masks_that_are_known(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, written = tmp_path / "masks", module._write
+    predict(scans, out)
+    (model.network / "model.onnx").write_text("other")
+    monkeypatch.setattr(model, "predict", lambda images: [np.ones(i.shape) * 0.9 for i in images])
+
+    def stopped(path: Path, png: bytes) -> None:
+        if path.name == "b.png":
+            shutil.copytree(out, tmp_path / "killed")  # as kill -9 leaves it
+            raise KeyboardInterrupt
+        written(path, png)
+
+    monkeypatch.setattr(module, "_write", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        predict(scans, out)
+    monkeypatch.setattr(module, "_write", written)
+
+    assert sorted(hashes(out)) == ["a.png", "b.png", "deep/c.png", TABLE]
+    for folder in (out, tmp_path / "killed"):
+        done = predict(scans, folder)
+        assert (done.done, done.before) == (3, 1)
+        assert len({row["model_sha256"] for row in rows(folder)}) == 1
+
+
+def test_the_table_holds_wherever_the_command_is_started(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    predict(scans / "a.png", Path("masks"))
+    monkeypatch.chdir(scans)
+
+    predict(scans / "b.png", tmp_path / "masks")
+    done = predict(scans / "a.png", tmp_path / "masks")
+
+    assert done.before == 1
+    names = [Path(row["mask"]) for row in rows(tmp_path / "masks")]
+    assert names == [tmp_path / "masks/a.png", tmp_path / "masks/b.png"]
+
+
+def test_a_path_that_is_not_there_is_named_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"none.png: no such file or folder$"):
+        predict(tmp_path / "none.png", tmp_path)
+
+
 def test_masks_of_other_radiographs_stay_in_the_table(
     model: Model, scans: Path, tmp_path: Path
 ) -> None:
