@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from configobj import ConfigObj
 
 from pipeline.certificates import causes, distrusts
 from pipeline.errors import LungsegError, ServiceError, WorkspaceError
+from pipeline.files import SUMS, atomic_folder
 
 PROBES = "probes"
 """Folder of the small files by which the store is tried."""
@@ -127,6 +128,32 @@ class RemoteStore:
         """Download a file."""
         with self._translated():
             self._fs.get_file(self._path(path), str(file))
+
+    def folders(self, prefix: str) -> dict[str, tuple[str, ...]]:
+        """The paths of the folders below `prefix`, in order, each with the names of its files."""
+        found: dict[str, tuple[str, ...]] = {}
+        for file in self.list(prefix):
+            folder, _, name = file.path.rpartition("/")
+            found[folder] = (*found.get(folder, ()), name)
+        return found
+
+    def put_folder(self, folder: Path, path: str) -> None:
+        """Upload the files of a folder, SUMS last: one without is not whole."""
+        with self._translated():
+            files = sorted(folder.iterdir(), key=lambda file: (file.name == SUMS, file.name))
+        for file in files:
+            self.put(file, f"{path}/{file.name}")
+
+    def get_folder(self, path: str, names: Iterable[str], folder: Path) -> None:
+        """Download the files of a folder; it is there with all of them, or not at all."""
+        with atomic_folder(folder) as partial:
+            for name in names:
+                self.get(f"{path}/{name}", partial / name)
+
+    def remove_all(self, paths: Iterable[str]) -> None:
+        """Remove files of folders, SUMS first: what an interruption leaves is not whole."""
+        for path in sorted(paths, key=lambda path: not path.endswith(SUMS)):
+            self.remove(path)
 
     def remove(self, path: str) -> None:
         """Remove a file; one that is not there is no error."""

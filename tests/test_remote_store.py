@@ -3,11 +3,14 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import ServiceError, WorkspaceError
+from pipeline.files import SUMS, sums_hold, write_sums
 from pipeline.remote_store import RemoteStore, open_store, remote_url
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import join_cache
@@ -209,3 +212,49 @@ def test_the_samples_within_the_repository_are_no_store(tmp_path: Path) -> None:
 def test_a_remote_that_dvc_cannot_read_is_one_line(project: Project) -> None:
     with pytest.raises(WorkspaceError, match=r"ftp://host/a: .*; mend the DVC remote"):
         open_store(project("ftp://host/a"))
+
+
+@pytest.mark.parametrize("sent", range(4))
+def test_a_folder_is_whole_or_seen_not_to_be_wherever_sending_or_removing_stops(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    store, folder = opened(project(str(tmp_path / "remote"))), tmp_path / "folder"
+    folder.mkdir()
+    for name in ("A", "z"):  # before and after the sums, by name
+        (folder / name).write_text(name)
+    write_sums(folder)
+
+    def whole() -> bool:
+        return any(SUMS in names for names in store.folders("parts").values())
+
+    def stop_after(method: str) -> None:
+        answers = iter([getattr(store, method)] * sent)
+
+        def limited(*arguments: Any) -> None:
+            if (answer := next(answers, None)) is None:
+                raise ServiceError("away")
+            answer(*arguments)
+
+        monkeypatch.setattr(store, method, limited)
+
+    stop_after("put")
+    with nullcontext() if sent == 3 else pytest.raises(ServiceError):
+        store.put_folder(folder, "parts/a")
+    assert whole() == (sent == 3)
+    monkeypatch.undo()
+
+    store.put_folder(folder, "parts/a")
+    [(path, names)] = store.folders("parts").items()
+    store.get_folder(path, names, tmp_path / "copy")
+    assert sums_hold(tmp_path / "copy")
+    stop_after("remove")
+    with nullcontext() if sent == 3 else pytest.raises(ServiceError):
+        store.remove_all(f"{path}/{name}" for name in names)
+    assert whole() == (sent == 0)
+
+
+def test_a_folder_that_is_gone_is_a_refusal(project: Project, tmp_path: Path) -> None:
+    store = opened(project(str(tmp_path / "remote")))
+
+    with pytest.raises(WorkspaceError, match=r"the store refuses: .*No such file"):
+        store.put_folder(tmp_path / "gone", "parts/a")

@@ -14,7 +14,6 @@ import yaml
 
 from pipeline.deployment.leftovers import FreedBytes, Leftover
 from pipeline.deployment.needed_objects import md5s_in
-from pipeline.files import SUMS
 from pipeline.model.travelling import ROOT as CHECKPOINTS
 from pipeline.remote_store import RemoteStore, StoredFile
 from pipeline.workspace.pushing import RUN_CACHE
@@ -86,9 +85,8 @@ def unfinished_leftovers(store: RemoteStore, before: float) -> Iterator[Leftover
             unfinished[file.path.split("/")[1]].append(file)
         for key, files in unfinished.items():
             if max(file.modified for file in files) < before:
-                # First the sums, without which nothing is read.
-                ordered = sorted(files, key=lambda one: not one.path.endswith(SUMS))
-                size, remove = sum(file.size for file in files), partial(_remove, store, ordered)
+                paths = [file.path for file in files]
+                size, remove = sum(file.size for file in files), partial(_remove_all, store, paths)
                 yield Leftover(f"{root} of the store", key, size, remove)
 
 
@@ -129,6 +127,11 @@ def _text(store: FileStore, path: str) -> str:
 def _remove(store: FileStore, files: list[StoredFile]) -> bool:
     for file in files:
         store.remove(file.path)
+    return True
+
+
+def _remove_all(store: RemoteStore, paths: list[str]) -> bool:
+    store.remove_all(paths)
     return True
 
 

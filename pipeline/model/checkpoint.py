@@ -34,7 +34,6 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from pipeline.files import (
-    SUMS,
     atomic_folder,
     atomic_path,
     read_json,
@@ -94,7 +93,7 @@ def hold_checkpoints(
     """
     home.mkdir(parents=True, exist_ok=True)
     with _lock(home / key):
-        courier = Courier(store, key, (*FILES, SUMS), KEPT) if store else None
+        courier = Courier(store, key, KEPT) if store else None
         checkpoints = Checkpoints(home / key, courier)
         checkpoints.sign()
         _remove_old(home)

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import LungsegError
-from pipeline.files import atomic_folder
+from pipeline.files import SUMS
 from pipeline.remote_store import RemoteStore
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,9 @@ PATIENCE_S = 120
 class Courier:
     """Sends the checkpoints of one training to the store, and fetches those of another host."""
 
-    def __init__(self, store: RemoteStore, key: str, files: tuple[str, ...], kept: int) -> None:
-        """`files` make up a checkpoint, the one that proves it whole last; `kept` stay there."""
-        self._store, self._root = store, f"{ROOT}/{key}"
-        self._files, self._kept = files, kept
+    def __init__(self, store: RemoteStore, key: str, kept: int) -> None:
+        """Of the checkpoints `kept` stay in the store."""
+        self._store, self._root, self._kept = store, f"{ROOT}/{key}", kept
         self._changed = threading.Condition()
         self._waiting: Path | None = None
         self._sending = False
@@ -43,18 +42,16 @@ class Courier:
     def fetch(self, folder: Path, newer_than: str) -> list[Path]:
         """Download the whole checkpoints whose names come after `newer_than`, oldest first."""
         try:
-            stored = self._stored()
-            whole = [name for name, files in stored.items() if set(self._files) <= set(files)]
-            return [self._fetch(folder / name) for name in whole if name > newer_than]
+            fetched = []
+            for path, names in self._store.folders(self._root).items():
+                target = folder / PurePosixPath(path).name
+                if SUMS in names and target.name > newer_than:
+                    self._store.get_folder(path, names, target)
+                    fetched.append(target)
+            return fetched
         except LungsegError as error:
             self._warn(f"what another host trained cannot be looked for: {error}")
             return []
-
-    def _fetch(self, target: Path) -> Path:
-        with atomic_folder(target) as partial:
-            for file in self._files:
-                self._store.get(f"{self._root}/{target.name}/{file}", partial / file)
-        return target
 
     def send(self, folder: Path) -> None:
         """Have a checkpoint sent, instead of one that still waits."""
@@ -68,7 +65,7 @@ class Courier:
             self._waiting = None
         self.end()
         try:
-            self._remove(list(self._stored()))
+            self._remove(kept=0)
         except LungsegError as error:
             self._warn(f"the checkpoints of a finished training stay in the store: {error}")
 
@@ -101,22 +98,14 @@ class Courier:
             return folder
 
     def _send(self, folder: Path) -> None:
-        for file in self._files:
-            self._store.put(folder / file, f"{self._root}/{folder.name}/{file}")
-        self._remove(list(self._stored())[: -self._kept])
+        self._store.put_folder(folder, f"{self._root}/{folder.name}")
+        self._remove(self._kept)
 
-    def _stored(self) -> dict[str, list[str]]:
-        """The checkpoints in the store by name, in order, each with its files."""
-        found: dict[str, list[str]] = {}
-        for file in self._store.list(self._root):
-            path = PurePosixPath(file.path)
-            found.setdefault(path.parent.name, []).append(path.name)
-        return found
-
-    def _remove(self, names: list[str]) -> None:
-        for name in names:
-            for file in reversed(self._files):  # first the one without which nothing is read
-                self._store.remove(f"{self._root}/{name}/{file}")
+    def _remove(self, kept: int) -> None:
+        """Remove all checkpoints but the last from the store."""
+        folders = list(self._store.folders(self._root).items())
+        for path, names in folders[: len(folders) - kept]:
+            self._store.remove_all(f"{path}/{name}" for name in names)
 
     def _warn(self, text: str) -> None:
         """Say it, once while the store is away."""

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import LungsegError
-from pipeline.files import SUMS, atomic_folder, sums_hold
+from pipeline.files import SUMS, sums_hold
 from pipeline.params import read_yaml
 from pipeline.parts import StagePart
 from pipeline.remote_store import RemoteStore, open_store
@@ -46,9 +46,7 @@ class StageParts:
         """Copy a part of this host to the store, for the host that puts them together."""
         if self._store is None:
             return
-        files = sorted((self.folder / part.folder).iterdir(), key=lambda file: file.name == SUMS)
-        for file in files:
-            self._store.put(file, f"{self._root}/{part.folder}/{file.name}")
+        self._store.put_folder(self.folder / part.folder, f"{self._root}/{part.folder}")
 
     def fetch(self) -> None:
         """Get the parts that other hosts made; one that is damaged is done again here."""
@@ -60,14 +58,10 @@ class StageParts:
                 shutil.rmtree(place)
 
     def _fetch(self, store: RemoteStore) -> None:
-        stored = [PurePosixPath(file.path) for file in store.list(self._root)]
-        for folder in (path.parent for path in stored if path.name == SUMS):
-            target = self.folder / folder.name
-            if not sums_hold(target):
-                with atomic_folder(target) as partial:
-                    for path in stored:
-                        if path.parent == folder:
-                            store.get(str(path), partial / path.name)
+        for path, names in store.folders(self._root).items():
+            target = self.folder / PurePosixPath(path).name
+            if SUMS in names and not sums_hold(target):
+                store.get_folder(path, names, target)
 
     def clear(self) -> None:
         """Remove them all: the stage is done."""
@@ -75,9 +69,7 @@ class StageParts:
         if self._store is None:
             return
         try:
-            stored = [file.path for file in self._store.list(self._root)]
-            for path in sorted(stored, key=lambda path: not path.endswith(SUMS)):
-                self._store.remove(path)  # first that without which a part is not read
+            self._store.remove_all(file.path for file in self._store.list(self._root))
         except LungsegError as error:
             log.warning("the parts of a finished stage stay in the store: %s", error)
 
