@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import time
 from dataclasses import replace
@@ -182,13 +183,14 @@ def _part(
             "stages.parts above 1; do all of it"
         )
     parts = StageParts(settings, workspace, name)
-    status: str = "ran"
+    place, status = parts.folder / part.folder, "ran"
     if not parts.made(part):
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one must not pass for a new one
         status = reproduce(
             workspace,
             name,
             force=request.force,
-            part=parts.folder / part.folder,
+            part=place,
             LUNGSEG_HOME=str(settings.home),
             LUNGSEG_PART=str(part),
             LUNGSEG_PARTS=str(parts.folder),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ParamsError
+from pipeline.errors import LungsegError, ParamsError
 from pipeline.parts import StagePart
 from pipeline.run.task import run_task
 from pipeline.run.task_report import RunPlan
@@ -61,6 +61,21 @@ def test_two_hosts_do_a_part_each_and_nothing_when_the_stage_is_cached(
     assert run_task(two, later, "validate", StagePart(1, 2)).status == "cached"
     assert run_task(two, later, "validate").status == "cached"
     assert not (tmp_path / "store/parts/second").exists()
+
+
+@pytest.mark.slow  # a real DVC
+def test_a_part_that_fails_beside_a_damaged_one_is_a_failure(
+    hosts: tuple[Settings, Settings], tmp_path: Path
+) -> None:
+    one, _ = hosts
+    run_task(one, RUN, "plan")
+    (one.home / "parts/first/validate/1-of-2").mkdir(parents=True)
+    (one.home / "runs/first/pipeline/stages/validate.py").write_text("raise SystemExit(3)")
+
+    with pytest.raises(LungsegError, match=r"^validate: "):
+        run_task(one, RUN, "validate", StagePart(1, 2))
+
+    assert stored(tmp_path) == []
 
 
 @pytest.mark.slow  # a real DVC
