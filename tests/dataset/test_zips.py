@@ -60,6 +60,38 @@ def test_paths_that_leave_the_target_are_refused(tmp_path: Path, name: str) -> N
     assert "is no plain relative path" in refusal(archive, tmp_path / "out")
 
 
+def test_backslashes_are_slashes(tmp_path: Path) -> None:
+    archive = packed(
+        tmp_path / "a.zip", **{"x\\images\\": b"", "x\\images\\a.png": b"A", "x/b.png": b"B"}
+    )
+
+    extract(archive, tmp_path / "out")
+
+    assert (tmp_path / "out/x/images/a.png").read_bytes() == b"A"
+    assert (tmp_path / "out/x/b.png").read_bytes() == b"B"
+
+
+@pytest.mark.parametrize("depth", [33, 500, 15_000])
+def test_folders_nested_beyond_reason_are_refused(tmp_path: Path, depth: int) -> None:
+    archive = packed(tmp_path / "a.zip", **{"a/" * depth + "x.png": b"x"})
+
+    assert "lies more than 32 folders or 1024 bytes of names deep" in refusal(
+        archive, tmp_path / "out"
+    )
+
+
+def test_a_folder_by_its_attribute_alone_is_a_folder(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("x/images")
+    info.create_system, info.external_attr = 0, 0x10
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr(info, b"")
+        opened.writestr("x/images/a.png", b"A")
+
+    extract(tmp_path / "a.zip", tmp_path / "out")
+
+    assert (tmp_path / "out/x/images/a.png").read_bytes() == b"A"
+
+
 @pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[2J.png", "n" * 256 + ".png"])
 def test_unsafe_names_are_refused(tmp_path: Path, name: str) -> None:
     archive = with_member(tmp_path / "a.zip", zipfile.ZipInfo(name))

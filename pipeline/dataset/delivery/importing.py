@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
+from pipeline.dataset.delivery.member_names import MemberNaming, check_code_page
 from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, place_pairs
 from pipeline.dataset.delivery.swap import (
     DELIVERY,
@@ -76,26 +77,28 @@ class ImportResult:
         return "\n".join(lines)
 
 
-def import_dataset(source: Path, project: Path, append: bool = False) -> ImportResult:
+def import_dataset(
+    source: Path, project: Path, append: bool = False, code_page: str | None = None
+) -> ImportResult:
     """Check the folder or zip `source`, make it the dataset of `project` and `dvc add` it.
 
     `source` has the layout of the COVID-19 Radiography Database, possibly in a wrapping folder.
     Without `append` it replaces data/, which must be known to DVC and git; with `append` its
     pairs join those of data/, identical ones are skipped and a name that stands for other content
-    is refused. Raises DatasetError and changes nothing unless everything is good.
+    is refused. `code_page` is that of a zip's names, where they do not say and do not suggest the
+    right one. Raises DatasetError and changes nothing unless everything is good.
     """
     source, project = source.absolute(), project.absolute()
     with importing(project):
         try:
             check_replaceable(project, append)
-            return _import(source, project, append)
+            return _import(_open(source, project, code_page), source, project, append)
         except OSError as error:
             where, why = error.filename or project, error.strerror or error
             raise DatasetError(f"{where}: {why}; nothing was changed") from error
 
 
-def _import(source: Path, project: Path, append: bool) -> ImportResult:
-    delivery = _open(source, project)
+def _import(delivery: DeliveryListing, source: Path, project: Path, append: bool) -> ImportResult:
     former = project / "data"
     replaced = not append and has_data(project)
     # When replacing, nothing is present: every pair is new.
@@ -122,7 +125,9 @@ def _profile(project: Path) -> Profile:
     return Profile.of(manifest)
 
 
-def _open(source: Path, project: Path) -> DeliveryListing:
+def _open(source: Path, project: Path, code_page: str | None) -> DeliveryListing:
+    if code_page is not None:
+        check_code_page(code_page)
     if source.is_dir():
         data = project / "data"
         if source.resolve() in (project.resolve(), data.resolve(), *data.resolve().parents):
@@ -130,7 +135,7 @@ def _open(source: Path, project: Path) -> DeliveryListing:
         return list_delivery(source)
     if not source.is_file():
         raise DatasetError(f"{source}: no such folder or zip; check the path")
-    extract(source, project / DELIVERY)
+    extract(source, project / DELIVERY, MemberNaming(source, code_page))
     return list_delivery(project / DELIVERY)
 
 
