@@ -48,6 +48,12 @@ class ImportResult:
     """Pairs in data/ now."""
     replaced: bool
     """Whether another dataset was in data/ before."""
+    joined: int
+    """Delivered pairs whose lungs came in two masks."""
+    renamed: int
+    """Delivered masks that take the names of their radiographs."""
+    labels: int
+    """New masks of other values than 0 and 1 or 255, which were taken for lung."""
     left_out: list[str]
     """Delivered files that are no part of the layout, such as a README."""
     changed: bool
@@ -66,6 +72,14 @@ class ImportResult:
         """One paragraph for a person."""
         what = ", ".join(f"{name} {count}" for name, count in self.added.items()) or "none"
         lines = [f"added pairs: {what}; skipped as identical: {self.skipped}; total: {self.total}"]
+        counts = {
+            "joined of a left and a right lung": self.joined,
+            "renamed after their radiographs": self.renamed,
+            "taken for lung by their labels": self.labels,
+        }
+        found = ", ".join(f"{what} {count}" for what, count in counts.items() if count)
+        if found:
+            lines.append(f"masks: {found}")
         if self.left_out:
             lines.append(f"left out, no part of the layout: {', '.join(self.left_out)}")
         if self.replaced:
@@ -111,7 +125,7 @@ def _import(delivery: DeliveryListing, source: Path, project: Path, append: bool
     outcomes = place_pairs(delivery.pairs, folders)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     sheets = [_place_sheet(name, folders, problems) for name in delivery.sheets]
-    _refuse(source, problems)
+    _refuse(delivery, source, problems)
     changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
         # A replacement is a dataset of its own, and its own first version.
@@ -136,7 +150,10 @@ def _open(source: Path, project: Path, code_page: str | None) -> DeliveryListing
     if not source.is_file():
         raise DatasetError(f"{source}: no such folder or zip; check the path")
     extract(source, project / DELIVERY, MemberNaming(source, code_page))
-    return list_delivery(project / DELIVERY)
+    try:
+        return list_delivery(project / DELIVERY)
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(project / DELIVERY), str(source), 1)) from None
 
 
 def _class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
@@ -170,16 +187,18 @@ def _place_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
     return True
 
 
-def _refuse(source: Path, problems: list[str]) -> None:
+def _refuse(delivery: DeliveryListing, source: Path, problems: list[str]) -> None:
     if not problems:
         return
     for problem in problems[:LOGGED]:
         logger.warning("%s", problem)
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     plural = "s" if len(problems) > 1 else ""
+    where = delivery.root if source.is_dir() else "the folder that it unpacks to"
+    commands = f" (commands are for {where})" if "`" in "".join(problems[:SHOWN]) else ""
     raise DatasetError(
         f"{source}: {len(problems)} problem{plural}, nothing was imported; correct the "
-        f"delivery or take these files out: {'; '.join(problems[:SHOWN])}{more}",
+        f"delivery or take these files out{commands}: {'; '.join(problems[:SHOWN])}{more}",
     )
 
 
@@ -192,6 +211,11 @@ def _result(
         skipped=sum(outcome.skipped for outcome in outcomes),
         total=len(list_dataset(project / "data").pairs),
         replaced=replaced,
+        joined=sum(len(one.masks) == 2 for one in delivery.pairs),
+        renamed=sum(
+            len(one.masks) == 1 and one.masks[0].stem != one.pair.name for one in delivery.pairs
+        ),
+        labels=sum(outcome.has_labels for outcome in outcomes),
         left_out=delivery.left_out,
         changed=changed,
     )
