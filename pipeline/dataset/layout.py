@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from pipeline.dataset.spellings import role_of_folder, stems_of_radiograph
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
 
@@ -23,6 +25,7 @@ METADATA_SUFFIX = ".metadata.xlsx"
 MASK_SIDE = 256
 """Pixels: the database's masks are 256x256, whatever the radiograph's size (299x299)."""
 LONGEST_NAME = 200  # bytes; file systems end at 255, and stages write files named after these
+JOINED = "deliver them with `lungseg data import`, which joins the masks of two lungs"
 # How DVC names an object of its cache, to which it may link files of data/ instead of copying.
 DVC_OBJECT = re.compile(r".*/files/md5/[0-9a-f]{2}/[0-9a-f]{30}", re.DOTALL)
 
@@ -78,7 +81,8 @@ class Listing:
 
     pairs: list[Pair] = field(default_factory=list)
     refused: list[Quarantined] = field(default_factory=list)
-    """Files without their other half (`unpaired`) and what must not be opened (`path`)."""
+    """Files without their other half (`unpaired`), folders of another spelling (`layout`) and what
+    must not be opened (`path`)."""
 
 
 def same_name(name: str) -> str:
@@ -105,11 +109,14 @@ def list_dataset(root: Path) -> Listing:
     """
     listing = Listing()
     folders = class_folders(root)
-    _refuse_unsafe(_visible(root), root, listing)
+    safe = _refuse_unsafe(_visible(root), root, listing)
+    for folder in safe:
+        if folder.is_dir():
+            listing.refused.extend(_spelled_otherwise(folder, root))
     for folder in folders:
         _list_class(folder, root, listing)
     if not listing.pairs:
-        refused = "".join(f"; {one.path}: {one.found}" for one in listing.refused[:3])
+        refused = "".join(f"; {one.path}: {one.found}; {one.remedy}" for one in listing.refused[:3])
         raise DatasetError(
             f"{root}: found no pairs, expected <class>/images/*.png with <class>/masks/*.png"
             f"{refused}",
@@ -191,6 +198,24 @@ def _list_class(folder: Path, root: Path, listing: Listing) -> None:
     )
 
 
+def _spelled_otherwise(folder: Path, root: Path) -> Iterator[Quarantined]:
+    """A row for each folder that means `images` or `masks`, and is not read as it is called."""
+    for path in _visible(folder):
+        role = role_of_folder(path.name)
+        half = MASKS if role and role.is_mask else IMAGES
+        if role is None or path.name == half or _unsafe(path) or not path.is_dir():
+            continue
+        place = path.relative_to(root)
+        if role.side:
+            remedy = JOINED
+        elif (folder / half).exists():
+            remedy = f"move its files into {half}/, then `dvc add data`"
+        else:
+            remedy = _moving((place, half))
+        found = f"a folder called {path.name}, expected {half}"
+        yield Quarantined("", place.as_posix(), "layout", found, remedy)
+
+
 def _file_names(folder: Path, root: Path, listing: Listing) -> set[str]:
     if folder.is_symlink() or not folder.is_dir():
         return set()
@@ -207,8 +232,10 @@ def _file_names(folder: Path, root: Path, listing: Listing) -> set[str]:
 def _unpaired(class_name: str, images: set[str], masks: set[str]) -> Iterator[Quarantined]:
     """A row per radiograph or mask, or both when their names mean the same."""
     lone: dict[str, list[str]] = {}
+    known = {_key(name) for name in images}
     for name in sorted(masks):
-        lone.setdefault(_key(name), []).append(name)
+        stems = [same_name(stem) for stem, _ in stems_of_radiograph(Path(name).stem)]
+        lone.setdefault(next((stem for stem in stems if stem in known), stems[0]), []).append(name)
     for name in sorted(images):
         twins = lone.get(_key(name), [])
         yield _half_pair(class_name, name, twins.pop(0) if twins else None)
@@ -230,5 +257,22 @@ def _half_pair(class_name: str, image: str, mask: str | None) -> Quarantined:
         remedy = "add the mask or remove the radiograph"
     else:
         found = f"radiograph {path}, mask {class_name}/{MASKS}/{mask}"
-        remedy = f"export both as PNG and name both {stem}.png"
+        remedy = _renaming(Path(path), Path(class_name, MASKS, mask))
     return Quarantined(f"{class_name}/{stem}", path, "unpaired", found, remedy)
+
+
+def _renaming(image: Path, mask: Path) -> str:
+    """What gives both halves of a pair one name."""
+    if any(side for _, side in stems_of_radiograph(mask.stem)):
+        return JOINED
+    if {path.suffix.lower() for path in (image, mask)} != {".png"}:
+        return f"export both as PNG and name both {image.stem}.png"
+    target = f"{image.stem}.png"
+    return _moving(*((path, target) for path in (image, mask) if path.name != target))
+
+
+def _moving(*renamed: tuple[Path, str]) -> str:
+    """The command that gives files or folders of data/ other names."""
+    moves = [(Path("data", path), Path("data", path).with_name(name)) for path, name in renamed]
+    commands = (f"mv -n {shlex.join(map(str, move))}" for move in moves)
+    return f"`{' && '.join(commands)}`, then `dvc add data`"

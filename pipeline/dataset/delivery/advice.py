@@ -15,7 +15,7 @@ PNG = ".[Pp][Nn][Gg]"
 
 def moving(source: Path, target: Path) -> str:
     """The command that renames a file or folder."""
-    return f"`mv {shlex.quote(source.as_posix())} {shlex.quote(target.as_posix())}`"
+    return f"`mv -n {shlex.quote(source.as_posix())} {shlex.quote(target.as_posix())}`"
 
 
 def one_folder(half: str, folders: Iterable[Path]) -> list[str]:
@@ -23,7 +23,7 @@ def one_folder(half: str, folders: Iterable[Path]) -> list[str]:
     first, *others = sorted(folders) or [Path()]
     return [
         f"{other.as_posix()}: holds {half} as {first.as_posix()} does; keep one, or "
-        f"`mv {shlex.quote(other.as_posix())}/* {shlex.quote(first.as_posix())}/`"
+        f"`mv -n {shlex.quote(other.as_posix())}/* {shlex.quote(first.as_posix())}/`"
         for other in others
     ]
 
@@ -48,7 +48,8 @@ def advice_on_flat_class(folder: Path, names: Iterable[str]) -> str:
         return ""
     return (
         f"; if the masks are named as {min(marked)}.png, `cd {shlex.quote(folder.as_posix())} && "
-        f"mkdir -p {IMAGES} {MASKS} && mv *[Mm][Aa][Ss][Kk]*{PNG} {MASKS}/ && mv *{PNG} {IMAGES}/`"
+        f"mkdir -p {IMAGES} {MASKS} && mv -n *[Mm][Aa][Ss][Kk]*{PNG} {MASKS}/ && "
+        f"mv -n *{PNG} {IMAGES}/`"
     )
 
 
@@ -72,7 +73,7 @@ def advice_on_halves_of_classes(folder: Path, root: Path) -> str:
     if len(halves) != 2 or not set.intersection(*within):
         return ""
     names = {half: shlex.quote(path.name) for half, path in halves.items()}
-    moves = " && ".join(f'mv {name}/"$c" "$c"/{half}' for half, name in names.items())
+    moves = " && ".join(f'mv -n {name}/"$c" "$c"/{half}' for half, name in names.items())
     return (
         f"holds {MASKS}/<class>, expected <class>/{MASKS}; "
         f"`cd {shlex.quote(root.relative_to(folder).as_posix())} && "

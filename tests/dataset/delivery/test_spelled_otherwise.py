@@ -154,7 +154,7 @@ def test_a_refusal_says_where_its_commands_are_meant(deliver: Deliver, project: 
     message = refusal(source, project)
 
     assert f"(commands are for {source})" in message
-    assert "if these are the masks, `mv COVID/outlines COVID/masks`" in message
+    assert "if these are the masks, `mv -n COVID/outlines COVID/masks`" in message
 
 
 def test_names_that_a_packer_left_in_a_code_page_say_what_to_do(
