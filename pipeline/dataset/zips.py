@@ -35,7 +35,6 @@ DAMAGED = (
     struct.error,
     LZMAError,
     EOFError,
-    NotImplementedError,
     ValueError,
     OSError,
 )
@@ -114,6 +113,11 @@ def _reading(archive: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DatasetError(f"{archive}: no such file; give a folder or a zip") from None
+    except NotImplementedError as error:  # Deflate64, with which Windows packs large files
+        raise DatasetError(
+            f"{archive}: is packed in a way that is not read here ({error}); pack it again as a "
+            "plain zip, compressed by deflate or not at all",
+        ) from None
     except UnicodeDecodeError:
         raise DatasetError(
             f"{archive}: declares names to be UTF-8 that are not; pack it again",

@@ -197,6 +197,19 @@ def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path, declared: 
     assert "Bad CRC-32" in message or "shorter than declared" in message
 
 
+def test_a_packing_that_is_not_read_is_no_damage(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "a.zip", a=b"12")
+    content = bytearray(archive.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        struct.pack_into("<H", content, content.index(header) + offset, 9)  # Deflate64
+    archive.write_bytes(content)
+
+    message = refusal(archive, tmp_path / "out")
+
+    assert "is packed in a way that is not read here (" in message
+    assert "damaged" not in message
+
+
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "a.zip", a=os.urandom(5000))
     archive.write_bytes(archive.read_bytes()[:-40])

@@ -74,6 +74,8 @@ FORMATS = [
     (b"<?xml version='1.0'?><svg/>", "an SVG drawing", "export it as PNG"),
     (b'{"error": "expired"}', "a JSON text, such as the answer of a server", "download it again"),
     (bytes(5000), "zeros, as an unfinished copy leaves them", "copy it again"),
+    (b"\2\0\0\0UL\4\0" + bytes(90), "DICOM without its first 132 bytes", "or as PNG"),
+    (b"\x08\0\5\0CS\n\0ISO_IR 100", "DICOM without its first 132 bytes", "or as PNG"),
     (b"see the other folder", "something else", "replace the file"),
 ]
 

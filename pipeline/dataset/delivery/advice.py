@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.dataset.layout import IMAGES, MASKS
 from pipeline.dataset.spellings import role_of_folder, stems_of_radiograph
 
+ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"}
 PNG = ".[Pp][Nn][Gg]"
 """As the shell matches it."""
 
@@ -61,6 +62,14 @@ def advice_on_flat_classes(folder: Path, below: Iterable[Path]) -> str:
         if advice:
             return advice
     return ""
+
+
+def advice_on_archives(folder: Path) -> str:
+    """For a folder that holds an archive instead of its content."""
+    names = [path.name for path in folder.iterdir() if path.suffix.lower() in ARCHIVES]
+    if not names:
+        return ""
+    return f"; it holds {min(names)}, import that by itself as a zip, or unpack it first"
 
 
 def advice_on_halves_of_classes(folder: Path, root: Path) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
-from pipeline.dataset.delivery.member_names import MemberNaming, check_code_page
+from pipeline.dataset.delivery.member_names import OPTION, MemberNaming, check_code_page
 from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, place_pairs
 from pipeline.dataset.delivery.swap import (
     DELIVERY,
@@ -143,6 +143,8 @@ def _open(source: Path, project: Path, code_page: str | None) -> DeliveryListing
     if code_page is not None:
         check_code_page(code_page)
     if source.is_dir():
+        if code_page is not None:
+            raise DatasetError(f"{source}: is a folder, expected a zip for {OPTION}; leave it out")
         data = project / "data"
         if source.resolve() in (project.resolve(), data.resolve(), *data.resolve().parents):
             raise DatasetError(f"{source}: holds data/ itself; give a folder outside the project")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dataset.delivery.advice import (
+    advice_on_archives,
     advice_on_flat_class,
     advice_on_flat_classes,
     advice_on_folder,
@@ -27,7 +28,7 @@ from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
 
 EXPECTED = "expected <class>/images/*.png with <class>/masks/*.png"
-MAX_WRAPPING = 3
+MAX_WRAPPING = 8
 """Folders around the dataset's own, as zip programs and download caches add them."""
 LUNGS_APART = {FolderRole(True, side) for side in Side}
 """What two folders of masks must be."""
@@ -88,9 +89,8 @@ def find_root(folder: Path) -> Path:
         if len(below) != 1:
             break
         root = below[0]
-    raise DatasetError(
-        f"{folder}: found no class folder, {EXPECTED}{advice_on_flat_classes(folder, seen)}"
-    )
+    advice = advice_on_flat_classes(folder, seen) or advice_on_archives(root)
+    raise DatasetError(f"{folder}: found no class folder, {EXPECTED}{advice}")
 
 
 def _is_class(folder: Path) -> bool:

@@ -25,6 +25,8 @@ ZEROS = Foreign("zeros, as an unfinished copy leaves them", "copy it again")
 UNKNOWN = Foreign("something else", "replace the file")
 ARCHIVE = "unpack it and take the picture out"
 
+BARE_DICOM = Foreign("DICOM without its first 132 bytes", "export it again, or as PNG")
+
 # Where the bytes stand, the bytes, and what they begin.
 SIGNATURES: tuple[tuple[int, bytes, Foreign], ...] = (
     (0, b"II*\0", _picture("TIFF")),
@@ -56,6 +58,10 @@ SIGNATURES: tuple[tuple[int, bytes, Foreign], ...] = (
     (0, b"Rar!", Foreign("a RAR archive", ARCHIVE)),
     (257, b"ustar", Foreign("a tar archive", ARCHIVE)),
     (0, b"version https://git-lfs", POINTER),
+    (0, b"\2\0\0\0UL\4\0", BARE_DICOM),
+    (0, b"\x08\0\0\0\4\0\0\0", BARE_DICOM),
+    (0, b"\x08\0\5\0", BARE_DICOM),
+    (0, b"\x08\0\x08\0", BARE_DICOM),
 )
 
 

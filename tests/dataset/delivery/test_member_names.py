@@ -152,6 +152,11 @@ def test_what_is_no_code_page_is_refused(deliver: Deliver, project: Path, name: 
         import_dataset(deliver("COVID"), project, code_page=name)
 
 
+def test_a_code_page_for_a_folder_is_refused(deliver: Deliver, project: Path) -> None:
+    with pytest.raises(DatasetError, match="is a folder, expected a zip for --code-page"):
+        import_dataset(deliver("COVID"), project, code_page="cp866")
+
+
 def test_members_that_decode_to_one_name_are_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "a.zip", raw_name("Норма.png".encode("cp866")), "Норма.png")
 

@@ -147,6 +147,13 @@ def test_the_command_of_a_refusal_mends_the_delivery(tmp_path: Path, names: list
     assert len(found.pairs) == len(names) // 2
 
 
+def test_a_folder_around_an_archive_says_so(tmp_path: Path) -> None:
+    touch(tmp_path, "set/README.md", "set/Archive.ZIP")
+
+    with pytest.raises(DatasetError, match=r"it holds Archive.ZIP, import that by itself as a zip"):
+        list_delivery(tmp_path)
+
+
 def test_a_refusal_says_where_its_commands_are_meant(deliver: Deliver, project: Path) -> None:
     source = deliver("COVID")
     (source / "COVID/masks").rename(source / "COVID/outlines")
