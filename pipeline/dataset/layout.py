@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -16,7 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from pipeline.dataset.spellings import role_of_folder, stems_of_radiograph
+from pipeline.dataset.spellings import (
+    OF_TWO_LUNGS,
+    one_name_for,
+    renamed_in_data,
+    role_of_folder,
+    stems_of_radiograph,
+)
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
 
@@ -25,7 +30,6 @@ METADATA_SUFFIX = ".metadata.xlsx"
 MASK_SIDE = 256
 """Pixels: the database's masks are 256x256, whatever the radiograph's size (299x299)."""
 LONGEST_NAME = 200  # bytes; file systems end at 255, and stages write files named after these
-JOINED = "deliver them with `lungseg data import`, which joins the masks of two lungs"
 # How DVC names an object of its cache, to which it may link files of data/ instead of copying.
 DVC_OBJECT = re.compile(r".*/files/md5/[0-9a-f]{2}/[0-9a-f]{30}", re.DOTALL)
 
@@ -206,12 +210,10 @@ def _spelled_otherwise(folder: Path, root: Path) -> Iterator[Quarantined]:
         if role is None or path.name == half or _unsafe(path) or not path.is_dir():
             continue
         place = path.relative_to(root)
+        there = (folder / half).exists()
+        remedy = f"move its files into {half}/" if there else renamed_in_data((place, half))
         if role.side:
-            remedy = JOINED
-        elif (folder / half).exists():
-            remedy = f"move its files into {half}/, then `dvc add data`"
-        else:
-            remedy = _moving((place, half))
+            remedy = OF_TWO_LUNGS
         found = f"a folder called {path.name}, expected {half}"
         yield Quarantined("", place.as_posix(), "layout", found, remedy)
 
@@ -257,22 +259,5 @@ def _half_pair(class_name: str, image: str, mask: str | None) -> Quarantined:
         remedy = "add the mask or remove the radiograph"
     else:
         found = f"radiograph {path}, mask {class_name}/{MASKS}/{mask}"
-        remedy = _renaming(Path(path), Path(class_name, MASKS, mask))
+        remedy = one_name_for(Path(path), Path(class_name, MASKS, mask))
     return Quarantined(f"{class_name}/{stem}", path, "unpaired", found, remedy)
-
-
-def _renaming(image: Path, mask: Path) -> str:
-    """What gives both halves of a pair one name."""
-    if any(side for _, side in stems_of_radiograph(mask.stem)):
-        return JOINED
-    if {path.suffix.lower() for path in (image, mask)} != {".png"}:
-        return f"export both as PNG and name both {image.stem}.png"
-    target = f"{image.stem}.png"
-    return _moving(*((path, target) for path in (image, mask) if path.name != target))
-
-
-def _moving(*renamed: tuple[Path, str]) -> str:
-    """The command that gives files or folders of data/ other names."""
-    moves = [(Path("data", path), Path("data", path).with_name(name)) for path, name in renamed]
-    commands = (f"mv -n {shlex.join(map(str, move))}" for move in moves)
-    return f"`{' && '.join(commands)}`, then `dvc add data`"

@@ -7,10 +7,15 @@ and `a_left.png` are masks of `a.png`.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
+
+OF_TWO_LUNGS = "deliver them with `lungseg data import`, which joins the masks of two lungs"
+"""What to do with masks of one lung each in data/."""
 
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W_a-zA-Z]+")
 IMAGE_WORDS = {"image", "images", "img", "imgs", "radiograph", "radiographs", "cxr", "cxrs"}
@@ -87,3 +92,24 @@ def stems_of_radiograph(stem: str) -> Iterator[tuple[str, Side | None]]:
 def plain_stem(stem: str) -> str:
     """The stem as it is compared: a Mac parts letters from their accents."""
     return unicodedata.normalize("NFC", stem)
+
+
+def move_command(source: Path, target: Path) -> str:
+    """The shell command that gives a file or folder another name, and never takes another's."""
+    return f"mv -n {shlex.join(map(str, (source, target)))}"
+
+
+def renamed_in_data(*renamed: tuple[Path, str]) -> str:
+    """What to do to give files or folders of data/ other names."""
+    moves = [(Path("data", path), Path("data", path).with_name(name)) for path, name in renamed]
+    return f"`{' && '.join(move_command(*move) for move in moves)}`, then `dvc add data`"
+
+
+def one_name_for(image: Path, mask: Path) -> str:
+    """What to do with a radiograph and its mask of data/ whose names differ."""
+    if any(side for _, side in stems_of_radiograph(mask.stem)):
+        return OF_TWO_LUNGS
+    if {path.suffix.lower() for path in (image, mask)} != {".png"}:
+        return f"export both as PNG and name both {image.stem}.png"
+    target = f"{image.stem}.png"
+    return renamed_in_data(*((path, target) for path in (image, mask) if path.name != target))

@@ -117,7 +117,7 @@ def test_a_folder_of_another_spelling_beside_the_right_one_is_named(tmp_path: Pa
     (row,) = list_dataset(tmp_path).refused
 
     assert (row.path, row.reason) == ("COVID/Masks", "layout")
-    assert row.remedy == "move its files into masks/, then `dvc add data`"
+    assert row.remedy == "move its files into masks/"
 
 
 def test_masks_of_one_lung_are_left_to_the_import(tmp_path: Path) -> None:

@@ -7,16 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.dataset.layout import IMAGES, MASKS
-from pipeline.dataset.spellings import role_of_folder, stems_of_radiograph
+from pipeline.dataset.spellings import move_command, role_of_folder, stems_of_radiograph
 
 ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"}
 PNG = ".[Pp][Nn][Gg]"
 """As the shell matches it."""
-
-
-def moving(source: Path, target: Path) -> str:
-    """The command that renames a file or folder."""
-    return f"`mv -n {shlex.quote(source.as_posix())} {shlex.quote(target.as_posix())}`"
 
 
 def one_folder(half: str, folders: Iterable[Path]) -> list[str]:
@@ -34,7 +29,7 @@ def advice_on_folder(folder: Path, images: bool, masks: bool) -> str:
     if images == masks:
         return ""
     missing = MASKS if images else IMAGES
-    return f"; if these are the {missing}, {moving(folder, folder.with_name(missing))}"
+    return f"; if these are the {missing}, `{move_command(folder, folder.with_name(missing))}`"
 
 
 def advice_on_flat_class(folder: Path, names: Iterable[str]) -> str:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.dataset.delivery.advice import moving
 from pipeline.dataset.layout import Pair, same_name
-from pipeline.dataset.spellings import Side, plain_stem, stems_of_radiograph
+from pipeline.dataset.spellings import Side, move_command, plain_stem, stems_of_radiograph
 
 
 class DeliveredMask(NamedTuple):
@@ -91,10 +90,10 @@ def _unclear(image: Path, masks: Sequence[DeliveredMask]) -> str:
     names = ", ".join(shown_path(mask.path) for mask in masks)
     if len(masks) > 1:
         return f"{shown_path(image)}: has {len(masks)} masks, {names}; keep one, or one per lung"
-    remedy = moving(masks[0].path, _beside(masks[0].path, image))
+    remedy = move_command(masks[0].path, _beside(masks[0].path, image))
     return (
         f"{shown_path(image)}: has the mask of one lung alone, {names}; add the other one, or, if "
-        f"this has both, {remedy}"
+        f"this has both, `{remedy}`"
     )
 
 
@@ -104,8 +103,8 @@ def _without_mask(image: Path, lone: list[Path]) -> str:
         stems = {same_name(stem) for stem, _ in stems_of_radiograph(mask.stem)}
         if same_name(image.stem) in stems:
             lone.remove(mask)
-            remedy = moving(mask, _beside(mask, image))
-            return f"{shown_path(image)}: its mask is named {mask.name}; rename it: {remedy}"
+            remedy = move_command(mask, _beside(mask, image))
+            return f"{shown_path(image)}: its mask is named {mask.name}; rename it: `{remedy}`"
     return f"{shown_path(image)}: has no mask; add or remove"
 
 
