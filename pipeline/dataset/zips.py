@@ -90,9 +90,8 @@ def extract(archive: Path, target: Path, naming: Naming = stored_names) -> None:
 def checked_members(opened: ZipFile, archive: Path, naming: Naming = stored_names) -> list[Member]:
     """The members of `opened` with their safe relative paths; raises DatasetError."""
     infos = opened.infolist()
-    _check_sizes(infos, archive)
-    names = naming(infos)
-    members = [_member(*both, archive) for both in zip(infos, names, strict=True)]
+    members = [_member(*both, archive) for both in zip(infos, naming(infos), strict=True)]
+    _check_sizes(members, archive)
     files: set[PurePosixPath] = set()
     for _, path, is_folder in members:
         if path in files:
@@ -164,8 +163,8 @@ def _member(info: ZipInfo, name: str, archive: Path) -> Member:
     return Member(info, PurePosixPath(*parts), is_folder)
 
 
-def _check_sizes(members: list[ZipInfo], archive: Path) -> None:
-    total = sum(info.file_size for info in members)
+def _check_sizes(members: list[Member], archive: Path) -> None:
+    total = sum(member.info.file_size for member in members)
     if len(members) > MAX_MEMBERS or total > MAX_BYTES:
         raise DatasetError(
             f"{archive}: {len(members)} members with {total / 2**30:.1f} GiB, more than "
@@ -173,8 +172,8 @@ def _check_sizes(members: list[ZipInfo], archive: Path) -> None:
         )
     # The whole against the archive's own size, because members may share their bytes.
     swollen = [
-        info.filename
-        for info in members
+        str(path)
+        for info, path, _ in members
         if info.file_size > max(SMALL, MAX_RATIO * info.compress_size)
     ]
     if total > max(SMALL, MAX_RATIO * archive.stat().st_size):

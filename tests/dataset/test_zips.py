@@ -144,6 +144,12 @@ def test_a_member_that_expands_absurdly_is_refused(tmp_path: Path) -> None:
     assert "x.png expands more than 200-fold" in refusal(archive, tmp_path / "out")
 
 
+def test_a_name_is_judged_before_it_is_shown(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "a.zip", **{"x\x1b.png": b"\0" * 2**22})
+
+    assert "has control characters" in refusal(archive, tmp_path / "out")
+
+
 def test_many_small_members_that_expand_absurdly_are_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "a.zip", **{f"{n}.png": b"\0" * 2**20 for n in range(20)})
 

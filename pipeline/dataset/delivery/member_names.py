@@ -73,13 +73,16 @@ class MemberNaming:
         )
 
     def _decoded(self, names: list[bytes], code_page: str) -> list[str]:
-        try:
-            return [name.decode(code_page) for name in names]
-        except UnicodeDecodeError as error:
-            raise DatasetError(
-                f"{self.archive}: the name {_escaped(error.object)} is not written in {code_page}; "
-                f"give another {OPTION}, or none",
-            ) from None
+        texts = []
+        for name in names:
+            try:
+                texts.append(name.decode(code_page))
+            except UnicodeError:
+                raise DatasetError(
+                    f"{self.archive}: the name {_escaped(name)} is not written in {code_page}; "
+                    f"give another {OPTION}, or none",
+                ) from None
+        return texts
 
     def _command(self, code_page: str) -> str:
         source = shlex.quote(str(self.archive))
