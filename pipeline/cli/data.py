@@ -35,11 +35,18 @@ def import_(
     source: Annotated[Path, typer.Argument(help="A folder or zip in the database's layout.")],
     *,
     append: Annotated[bool, typer.Option(help="Add to data/ instead of replacing it.")] = False,
+    code_page: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODEPAGE",
+            help="Of a zip's names that are not UTF-8, such as cp866; default: what they suggest.",
+        ),
+    ] = None,
 ) -> None:
     """Check a delivery, make it the dataset (or a part of it) and record it with DVC."""
     from pipeline.dataset.delivery.importing import import_dataset
 
-    typer.echo(import_dataset(source, Path.cwd(), append).summary())
+    typer.echo(import_dataset(source, Path.cwd(), append, code_page).summary())
 
 
 @app.command()

@@ -15,6 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from pipeline.dataset.spellings import (
+    OF_TWO_LUNGS,
+    one_name_for,
+    renamed_in_data,
+    role_of_folder,
+    stems_of_radiograph,
+)
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
 
@@ -78,7 +85,8 @@ class Listing:
 
     pairs: list[Pair] = field(default_factory=list)
     refused: list[Quarantined] = field(default_factory=list)
-    """Files without their other half (`unpaired`) and what must not be opened (`path`)."""
+    """Files without their other half (`unpaired`), folders of another spelling (`layout`) and what
+    must not be opened (`path`)."""
 
 
 def same_name(name: str) -> str:
@@ -105,11 +113,14 @@ def list_dataset(root: Path) -> Listing:
     """
     listing = Listing()
     folders = class_folders(root)
-    _refuse_unsafe(_visible(root), root, listing)
+    safe = _refuse_unsafe(_visible(root), root, listing)
+    for folder in safe:
+        if folder.is_dir():
+            listing.refused.extend(_spelled_otherwise(folder, root))
     for folder in folders:
         _list_class(folder, root, listing)
     if not listing.pairs:
-        refused = "".join(f"; {one.path}: {one.found}" for one in listing.refused[:3])
+        refused = "".join(f"; {one.path}: {one.found}; {one.remedy}" for one in listing.refused[:3])
         raise DatasetError(
             f"{root}: found no pairs, expected <class>/images/*.png with <class>/masks/*.png"
             f"{refused}",
@@ -191,6 +202,22 @@ def _list_class(folder: Path, root: Path, listing: Listing) -> None:
     )
 
 
+def _spelled_otherwise(folder: Path, root: Path) -> Iterator[Quarantined]:
+    """A row for each folder that means `images` or `masks`, and is not read as it is called."""
+    for path in _visible(folder):
+        role = role_of_folder(path.name)
+        half = MASKS if role and role.is_mask else IMAGES
+        if role is None or path.name == half or _unsafe(path) or not path.is_dir():
+            continue
+        place = path.relative_to(root)
+        there = (folder / half).exists()
+        remedy = f"move its files into {half}/" if there else renamed_in_data((place, half))
+        if role.side:
+            remedy = OF_TWO_LUNGS
+        found = f"a folder called {path.name}, expected {half}"
+        yield Quarantined("", place.as_posix(), "layout", found, remedy)
+
+
 def _file_names(folder: Path, root: Path, listing: Listing) -> set[str]:
     if folder.is_symlink() or not folder.is_dir():
         return set()
@@ -207,8 +234,10 @@ def _file_names(folder: Path, root: Path, listing: Listing) -> set[str]:
 def _unpaired(class_name: str, images: set[str], masks: set[str]) -> Iterator[Quarantined]:
     """A row per radiograph or mask, or both when their names mean the same."""
     lone: dict[str, list[str]] = {}
+    known = {_key(name) for name in images}
     for name in sorted(masks):
-        lone.setdefault(_key(name), []).append(name)
+        stems = [same_name(stem) for stem, _ in stems_of_radiograph(Path(name).stem)]
+        lone.setdefault(next((stem for stem in stems if stem in known), stems[0]), []).append(name)
     for name in sorted(images):
         twins = lone.get(_key(name), [])
         yield _half_pair(class_name, name, twins.pop(0) if twins else None)
@@ -230,5 +259,5 @@ def _half_pair(class_name: str, image: str, mask: str | None) -> Quarantined:
         remedy = "add the mask or remove the radiograph"
     else:
         found = f"radiograph {path}, mask {class_name}/{MASKS}/{mask}"
-        remedy = f"export both as PNG and name both {stem}.png"
+        remedy = one_name_for(Path(path), Path(class_name, MASKS, mask))
     return Quarantined(f"{class_name}/{stem}", path, "unpaired", found, remedy)

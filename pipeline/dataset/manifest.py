@@ -37,6 +37,8 @@ class ManifestRow:
     mode: str
     mask_width: int
     mask_height: int
+    mask_labels: str = ""
+    """Values of the mask that were taken for lung, with blanks between, unless 1 or 255 alone."""
     image_sha256: str
     mask_sha256: str
     pixel_sha256: str

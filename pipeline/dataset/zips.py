@@ -9,10 +9,11 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from zipfile import ZipFile, ZipInfo
 
 from pipeline.errors import DatasetError
@@ -23,7 +24,10 @@ MAX_MEMBERS = 1_000_000
 MAX_BYTES = 50 * 2**30  # the full COVID-19 Radiography Database has 0.8 GB
 MAX_RATIO = 200  # PNG files are compressed already: a zip of them hardly shrinks them
 SMALL = 2**20  # bytes; a member below this may shrink as far as it likes
+MAX_DEPTH = 32  # folders within each other; a dataset has three, and some around it
+MAX_PATH = 1024  # bytes; file systems end at 4096, and the target's own path comes before
 ENCRYPTED = 0x1
+DOS_FOLDER = 0x10
 # What zipfile raises for a damaged archive.
 DAMAGED = (
     zipfile.BadZipFile,
@@ -31,7 +35,6 @@ DAMAGED = (
     struct.error,
     LZMAError,
     EOFError,
-    NotImplementedError,
     ValueError,
     OSError,
 )
@@ -45,38 +48,58 @@ KINDS = (
 )
 
 
-def extract(archive: Path, target: Path) -> None:
+class Member(NamedTuple):
+    """A member of a zip and where it goes."""
+
+    info: ZipInfo
+    path: PurePosixPath
+    """Safe, relative to the target."""
+    is_folder: bool
+
+
+Naming = Callable[[Sequence[ZipInfo]], Sequence[str]]
+"""Gives the names of members, in their order."""
+
+
+def stored_names(members: Sequence[ZipInfo]) -> list[str]:
+    """The names as zipfile reads them."""
+    return [info.orig_filename for info in members]
+
+
+def extract(archive: Path, target: Path, naming: Naming = stored_names) -> None:
     """Unpack the zip `archive` into the new folder `target`, whole or not at all.
 
-    Refused before anything is written: paths that leave `target` or are not plain, links and
-    devices, encryption, members that overwrite each other, and sizes that the disk or reason
-    do not allow. A damaged member is found while unpacking and leaves no `target`. DatasetError.
+    Backslashes in names are slashes, as Windows' own packer writes them. Refused before anything
+    is written: paths that leave `target` or are not plain, links and devices, encryption, members
+    that overwrite each other, and sizes that the disk or reason do not allow. A damaged member is
+    found while unpacking and leaves no `target`. DatasetError.
     """
     with _reading(archive), ZipFile(archive) as opened:
-        members = checked_members(opened, archive)
+        members = checked_members(opened, archive, naming)
         _fits(members, archive, target)
         target.mkdir(parents=True)
         try:
-            for info, path in members:
-                _write(opened, info, target / path)
+            for member in members:
+                _write(opened, member, target / member.path)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
     logger.info("%s: unpacked %d members", archive, len(members))
 
 
-def checked_members(opened: ZipFile, archive: Path) -> list[tuple[ZipInfo, PurePosixPath]]:
+def checked_members(opened: ZipFile, archive: Path, naming: Naming = stored_names) -> list[Member]:
     """The members of `opened` with their safe relative paths; raises DatasetError."""
-    members = [(info, _path(info, archive)) for info in opened.infolist()]
-    _check_sizes([info for info, _ in members], archive)
+    infos = opened.infolist()
+    members = [_member(*both, archive) for both in zip(infos, naming(infos), strict=True)]
+    _check_sizes(members, archive)
     files: set[PurePosixPath] = set()
-    for info, path in members:
+    for _, path, is_folder in members:
         if path in files:
             raise DatasetError(f"{archive}: holds {path} twice; pack it again")
-        if not info.is_dir():
+        if not is_folder:
             files.add(path)
-    for _, path in members:
-        for parent in path.parents:
+    for member in members:
+        for parent in member.path.parents:
             if parent in files:
                 raise DatasetError(f"{archive}: {parent} is a file and a folder; pack it again")
     return members
@@ -89,6 +112,15 @@ def _reading(archive: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DatasetError(f"{archive}: no such file; give a folder or a zip") from None
+    except NotImplementedError as error:  # Deflate64, with which Windows packs large files
+        raise DatasetError(
+            f"{archive}: is packed in a way that is not read here ({error}); pack it again as a "
+            "plain zip, compressed by deflate or not at all",
+        ) from None
+    except UnicodeDecodeError:
+        raise DatasetError(
+            f"{archive}: declares names to be UTF-8 that are not; pack it again",
+        ) from None
     except DAMAGED as error:
         # A damaged offset or bz2 stream is an OSError too; a full disk is another matter.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
@@ -110,26 +142,29 @@ def _kind(archive: Path) -> str:
     return "something else"
 
 
-def _path(info: ZipInfo, archive: Path) -> PurePosixPath:
-    name = info.orig_filename
+def _member(info: ZipInfo, name: str, archive: Path) -> Member:
+    name = name.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     kind = stat.S_IFMT(info.external_attr >> 16)
     problem = None
-    if name.startswith("/") or name[1:2] == ":" or "\\" in name or ".." in parts or not parts:
+    if name.startswith("/") or name[1:2] == ":" or ".." in parts or not parts:
         problem = "is no plain relative path"
     elif not name.isprintable() or any(len(part.encode()) > 255 for part in parts):
         problem = "has control characters in its name, or a name that is too long"
+    elif len(parts) > MAX_DEPTH or len(name.encode()) > MAX_PATH:
+        problem = f"lies more than {MAX_DEPTH} folders or {MAX_PATH} bytes of names deep"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         problem = "is a link or a device, not a file"
     elif info.flag_bits & ENCRYPTED:
         problem = "is encrypted"
     if problem:
         raise DatasetError(f"{archive}: member {name[:120]!r} {problem}; pack plain files only")
-    return PurePosixPath(*parts)
+    is_folder = name.endswith("/") or bool(info.external_attr & DOS_FOLDER and not info.file_size)
+    return Member(info, PurePosixPath(*parts), is_folder)
 
 
-def _check_sizes(members: list[ZipInfo], archive: Path) -> None:
-    total = sum(info.file_size for info in members)
+def _check_sizes(members: list[Member], archive: Path) -> None:
+    total = sum(member.info.file_size for member in members)
     if len(members) > MAX_MEMBERS or total > MAX_BYTES:
         raise DatasetError(
             f"{archive}: {len(members)} members with {total / 2**30:.1f} GiB, more than "
@@ -137,8 +172,8 @@ def _check_sizes(members: list[ZipInfo], archive: Path) -> None:
         )
     # The whole against the archive's own size, because members may share their bytes.
     swollen = [
-        info.filename
-        for info in members
+        str(path)
+        for info, path, _ in members
         if info.file_size > max(SMALL, MAX_RATIO * info.compress_size)
     ]
     if total > max(SMALL, MAX_RATIO * archive.stat().st_size):
@@ -150,8 +185,8 @@ def _check_sizes(members: list[ZipInfo], archive: Path) -> None:
         )
 
 
-def _fits(members: list[tuple[ZipInfo, PurePosixPath]], archive: Path, target: Path) -> None:
-    needed = sum(info.file_size for info, _ in members)
+def _fits(members: list[Member], archive: Path, target: Path) -> None:
+    needed = sum(member.info.file_size for member in members)
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise DatasetError(
@@ -160,8 +195,9 @@ def _fits(members: list[tuple[ZipInfo, PurePosixPath]], archive: Path, target: P
         )
 
 
-def _write(opened: ZipFile, info: ZipInfo, path: Path) -> None:
-    if info.is_dir():
+def _write(opened: ZipFile, member: Member, path: Path) -> None:
+    info = member.info
+    if member.is_folder:
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError, UnreadableError
+from pipeline.radiograph.channels import grey_levels
 from pipeline.radiograph.formats import jpeg, png
+from pipeline.radiograph.formats.foreign import name_format
 from pipeline.radiograph.formats.stored import LOW, MAX_FILE, Container, Stored
 from pipeline.radiograph.grey import Grey
+from pipeline.radiograph.mask_labels import lung_of_mask
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +51,16 @@ class Loaded:
     """As the file stores it: "L", "RGB", "I;16", "MONOCHROME2 12 bit" and the like."""
     sha256: str
     """Hex, of the file's bytes."""
+    labels: tuple[int, ...] = ()
+    """Of a mask that does not hold just 0 and 1 or 255: the values that were taken for lung."""
 
 
 def load_radiograph(path: Path) -> Loaded:
     """Read a PNG, JPEG or DICOM radiograph as uint8 (H, W), 0 dark to 255 bright.
 
     More than 8 bits are scaled by their declared depth; colour files are taken only when all
-    channels agree and nothing is transparent. Raises UnreadableError, which carries the reason.
+    channels agree within two levels and nothing is transparent. Raises UnreadableError, which
+    carries the reason.
     """
     return _load(path, None, _as_radiograph)
 
@@ -62,8 +68,8 @@ def load_radiograph(path: Path) -> Loaded:
 def load_mask(path: Path) -> Loaded:
     """Read a lung mask as uint8 (H, W), 1 lung and 0 background.
 
-    Files may hold 0/255, 0/1 or, with 16 bits, 0/65535, grey or RGB; anything between is refused
-    (UnreadableError).
+    Files may hold two values, 0 and another, or three that are background, left and right lung;
+    grey, or colours on black. Anything between is refused (UnreadableError).
     """
     return _load(path, None, _as_mask)
 
@@ -113,7 +119,7 @@ def _load(
         raise UnreadableError(error.reason, f"{path}: {error}") from None
     for note in stored.notes:
         log.warning("%s: %s", path, note)
-    return Loaded(pixels, stored.mode, digest)
+    return Loaded(pixels, stored.mode, digest, stored.labels)
 
 
 def _changed(path: Path, found: str, expected: str) -> str:
@@ -158,12 +164,15 @@ def _parse(content: bytes, suffix: str) -> Container:
         raise UnreadableError("empty_file", "file is empty; fetch it again")
     if found is None:
         named = expected or "PNG"
+        foreign = name_format(content)
         raise UnreadableError(
-            f"not_{named.lower()}", f"found {_guess(content)}, no {named} content; replace the file"
+            f"not_{named.lower()}", f"found {foreign.name}, no {named} content; {foreign.remedy}"
         )
     if expected is not None and found != expected:
         raise UnreadableError(
-            "wrong_container", f"found {found} content, expected {expected}; rename or export it"
+            "wrong_container",
+            f"found {found} content, expected {expected}; export it as {expected} (for prediction "
+            "it is enough to rename it)",
         )
     if found == "DICOM":
         # Imported only now: pydicom takes longer to import than a hundred PNGs to read.
@@ -181,12 +190,6 @@ def _container(content: bytes) -> str | None:
     return "DICOM" if content[128:DICOM_SIGNATURE_END] == DICOM_SIGNATURE else None
 
 
-def _guess(content: bytes) -> str:
-    if content.startswith(b"version https://git-lfs"):
-        return "a git-lfs pointer"
-    return "a web page" if content.lstrip()[:1] == b"<" else "something else"
-
-
 def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
     short, long = sorted((container.width, container.height))
     if short < MIN_SIDE or long > MAX_ASPECT * short:
@@ -196,7 +199,7 @@ def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
             f"side and at most {MAX_ASPECT}:1; replace it by the whole radiograph",
         )
     stored = container.decode()
-    image = _scaled(_one_channel(stored.levels), stored.depth)
+    image = _scaled(grey_levels(stored.levels), stored.depth)
     deviation = float(cv2.meanStdDev(image)[1].item())
     if deviation < FLAT:
         raise UnreadableError(
@@ -209,29 +212,8 @@ def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
 
 def _as_mask(container: Container) -> tuple[Grey, Stored]:
     stored = container.decode()
-    levels = _one_channel(stored.levels)
-    top = int(levels.max())
-    if top not in (0, 1, 255, 65535) or np.count_nonzero(levels == top) < np.count_nonzero(levels):
-        raise UnreadableError(
-            "mask_values",
-            f"mask has {len(np.unique(levels))} grey values up to {top}, expected only 0 and 255; "
-            "export it without smoothing",
-        )
-    return (levels > 0).astype(np.uint8), stored
-
-
-def _one_channel(levels: NDArray[Any]) -> NDArray[Any]:
-    """The grey levels, uint8 or uint16 (H, W), of a picture that may be stored as colour."""
-    if levels.ndim == 2:
-        return levels
-    first, *others = cv2.split(levels)
-    if len(others) == 3 and (others.pop() != np.iinfo(levels.dtype).max).any():
-        raise UnreadableError("mode", "has transparent pixels, expected none; export it as grey")
-    if not all(np.array_equal(first, other) for other in others):
-        raise UnreadableError(
-            "not_grayscale", "is a colour picture, expected grey; export it as grey"
-        )
-    return np.asarray(first)
+    lung, labels = lung_of_mask(stored.levels)
+    return lung, replace(stored, labels=labels)
 
 
 def _scaled(levels: NDArray[Any], depth: int) -> Grey:

@@ -56,7 +56,8 @@ def run(params: Params, root: Path) -> str:
     log_problems(quarantine, result)
     if result.critical:
         raise StageError(f"validate: {'; '.join(result.critical)}; see {refused}")
-    return f"validate: {len(manifest)} pairs, {len(quarantine)} quarantined"
+    labels = f", {summary.label_masks} masks by their labels" if summary.label_masks else ""
+    return f"validate: {len(manifest)} pairs, {len(quarantine)} quarantined{labels}"
 
 
 def run_part(params: Params, root: Path, part: StagePart, folder: Path) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def test_files_without_their_other_half_are_listed_apart(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("image", "mask"),
-    [("a.PNG", "a.png"), ("A.png", "a.png"), ("a.png", "a.PNG"), ("a.jpg", "a.png")],
+    [("a.jpg", "a.png"), ("a.png", "A.jpg"), ("a.jpg", "a_mask.png")],
 )
 def test_names_that_mean_the_same_are_one_row_with_both_names(
     tmp_path: Path, image: str, mask: str
@@ -69,6 +71,63 @@ def test_names_that_mean_the_same_are_one_row_with_both_names(
     assert row.path == f"COVID/images/{image}"
     assert row.found == f"radiograph COVID/images/{image}, mask COVID/masks/{mask}"
     assert row.remedy == f"export both as PNG and name both {Path(image).stem}.png"
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.PNG", "a.png"),
+        ("A.png", "a.png"),
+        ("a.png", "a.PNG"),
+        ("a 1.png", "a 1_mask.png"),
+        ("A.PNG", "mask-a.PNG"),
+    ],
+)
+def test_the_command_of_the_remedy_makes_a_pair_of_two_names(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    touch(tmp_path, f"data/COVID/images/{image}", f"data/COVID/masks/{mask}")
+    touch(tmp_path, "data/COVID/images/b.png", "data/COVID/masks/b.png")
+    (row,) = list_dataset(tmp_path / "data").refused
+
+    command, said = row.remedy.strip("`").split("`, then ")
+    subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, check=True)
+
+    assert said == "`dvc add data"
+    found = list_dataset(tmp_path / "data")
+    assert found.refused == []
+    assert found.pairs == [Pair("COVID", Path(image).stem), Pair("COVID", "b")]
+
+
+@pytest.mark.parametrize("half", ["Images", "image"])
+def test_a_folder_of_another_spelling_is_named_with_the_command(tmp_path: Path, half: str) -> None:
+    touch(tmp_path, f"data/A B/{half}/a.png", "data/A B/Mask/a.png", "data/A B/sheet.txt")
+    with pytest.raises(DatasetError, match="found no pairs") as caught:
+        list_dataset(tmp_path / "data")
+
+    for command in re.findall("`(mv -n [^`]+)`", str(caught.value)):
+        subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, check=True)
+
+    assert list_dataset(tmp_path / "data") == Listing([Pair("A B", "a")], [])
+
+
+def test_a_folder_of_another_spelling_beside_the_right_one_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/images/a.png", "COVID/masks/a.png", "COVID/Masks/b.png")
+
+    (row,) = list_dataset(tmp_path).refused
+
+    assert (row.path, row.reason) == ("COVID/Masks", "layout")
+    assert row.remedy == "move its files into masks/"
+
+
+def test_masks_of_one_lung_are_left_to_the_import(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/images/a.png", "COVID/masks/a.png")
+    touch(tmp_path, "COVID/images/b.png", "COVID/masks/b_left.png", "COVID/leftMask/c.png")
+
+    rows = list_dataset(tmp_path).refused
+
+    assert [row.path for row in rows] == ["COVID/leftMask", "COVID/images/b.png"]
+    assert all("`lungseg data import`, which joins" in row.remedy for row in rows)
 
 
 def test_several_masks_for_one_radiograph_are_all_listed(tmp_path: Path) -> None:

@@ -60,6 +60,38 @@ def test_paths_that_leave_the_target_are_refused(tmp_path: Path, name: str) -> N
     assert "is no plain relative path" in refusal(archive, tmp_path / "out")
 
 
+def test_backslashes_are_slashes(tmp_path: Path) -> None:
+    archive = packed(
+        tmp_path / "a.zip", **{"x\\images\\": b"", "x\\images\\a.png": b"A", "x/b.png": b"B"}
+    )
+
+    extract(archive, tmp_path / "out")
+
+    assert (tmp_path / "out/x/images/a.png").read_bytes() == b"A"
+    assert (tmp_path / "out/x/b.png").read_bytes() == b"B"
+
+
+@pytest.mark.parametrize("depth", [33, 500, 15_000])
+def test_folders_nested_beyond_reason_are_refused(tmp_path: Path, depth: int) -> None:
+    archive = packed(tmp_path / "a.zip", **{"a/" * depth + "x.png": b"x"})
+
+    assert "lies more than 32 folders or 1024 bytes of names deep" in refusal(
+        archive, tmp_path / "out"
+    )
+
+
+def test_a_folder_by_its_attribute_alone_is_a_folder(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("x/images")
+    info.create_system, info.external_attr = 0, 0x10
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr(info, b"")
+        opened.writestr("x/images/a.png", b"A")
+
+    extract(tmp_path / "a.zip", tmp_path / "out")
+
+    assert (tmp_path / "out/x/images/a.png").read_bytes() == b"A"
+
+
 @pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[2J.png", "n" * 256 + ".png"])
 def test_unsafe_names_are_refused(tmp_path: Path, name: str) -> None:
     archive = with_member(tmp_path / "a.zip", zipfile.ZipInfo(name))
@@ -110,6 +142,12 @@ def test_a_member_that_expands_absurdly_is_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "a.zip", **{"x.png": b"\0" * 2**22, "y.png": os.urandom(2**18)})
 
     assert "x.png expands more than 200-fold" in refusal(archive, tmp_path / "out")
+
+
+def test_a_name_is_judged_before_it_is_shown(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "a.zip", **{"x\x1b.png": b"\0" * 2**22})
+
+    assert "has control characters" in refusal(archive, tmp_path / "out")
 
 
 def test_many_small_members_that_expand_absurdly_are_refused(tmp_path: Path) -> None:
@@ -163,6 +201,19 @@ def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path, declared: 
     message = refusal(archive, tmp_path / "out")
 
     assert "Bad CRC-32" in message or "shorter than declared" in message
+
+
+def test_a_packing_that_is_not_read_is_no_damage(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "a.zip", a=b"12")
+    content = bytearray(archive.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        struct.pack_into("<H", content, content.index(header) + offset, 9)  # Deflate64
+    archive.write_bytes(content)
+
+    message = refusal(archive, tmp_path / "out")
+
+    assert "is packed in a way that is not read here (" in message
+    assert "damaged" not in message
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:

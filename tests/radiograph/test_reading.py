@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def test_a_link_to_a_radiograph_is_followed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_radiograph(tmp_path / "a.png"), GREY)
 
 
-COLOUR = np.stack([GREY, GREY, GREY ^ 1], axis=-1)
+COLOUR = np.stack([GREY, GREY, GREY ^ 12], axis=-1)
 HALF_OPAQUE = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 128)])
 TWELVE_IN_SIXTEEN = GREY.astype(np.uint16) * 16
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
@@ -269,7 +270,12 @@ FAULTS: list[tuple[str, str, str, bytes]] = [
     ("6 CMYK", "a.jpg", "mode", encoded(GREY, "JPEG", "CMYK")),
     ("6 animation", "a.png", "mode", with_chunk(PNG, b"acTL", struct.pack(">II", 2, 0))),
     ("7 colour", "a.png", "not_grayscale", encoded(COLOUR)),
-    ("7 colour, JPEG", "a.jpg", "not_grayscale", encoded(COLOUR ^ 64, "JPEG")),
+    (
+        "7 colour, JPEG",
+        "a.jpg",
+        "not_grayscale",
+        encoded(np.stack([GREY, GREY, 255 - GREY], axis=-1), "JPEG"),
+    ),
     ("9 one pixel", "a.png", "geometry", encoded(GREY[:1, :1])),
     ("9 one row", "a.png", "geometry", encoded(GREY[:1])),
     ("9 63 pixels", "a.png", "geometry", encoded(GREY[:, :63])),
@@ -328,20 +334,24 @@ def test_a_png_of_bad_structure_is_damaged_whatever_its_checksums(
     assert reason(path, read_mask) == "truncated"
 
 
-def test_a_palette_of_colours_is_no_grey(tmp_path: Path) -> None:
+def test_a_palette_of_colours_is_no_radiograph_and_may_be_a_mask(tmp_path: Path) -> None:
     image = Image.fromarray(MASK).convert("P")
     image.putpalette([0, 0, 0, 200, 0, 0])
     image.save(tmp_path / "a.png")
 
-    assert reason(tmp_path / "a.png", read_mask) == "not_grayscale"
+    assert reason(tmp_path / "a.png") == "not_grayscale"
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), MASK)
 
 
-def test_an_index_beyond_the_palette_is_not_taken_for_black(tmp_path: Path) -> None:
-    chunks = [header(64, 64, colour=3), (b"PLTE", bytes(3)), (b"IDAT", ROWS), IEND]
-    beyond = [*chunks[:2], (b"IDAT", zlib.compress((b"\0" + b"\1" * 64) * 64)), IEND]
+@pytest.mark.parametrize("palette", [bytes(3), bytes((255, 0, 0)), bytes((255, 0, 0, 255, 0, 1))])
+def test_an_index_beyond_the_palette_is_damage_whatever_its_colours(
+    tmp_path: Path, palette: bytes
+) -> None:
+    chunks = [header(64, 64, colour=3), (b"PLTE", palette), (b"IDAT", ROWS), IEND]
+    beyond = [*chunks[:2], (b"IDAT", zlib.compress((b"\0" + b"\7" * 64) * 64)), IEND]
 
-    assert not read_mask(written(tmp_path, png_of(chunks))).any()
-    assert reason(written(tmp_path, png_of(beyond)), read_mask) == "not_grayscale"
+    assert reason(written(tmp_path, png_of(beyond)), read_mask) == "truncated"
+    assert reason(written(tmp_path, png_of(chunks))) in ("constant", "not_grayscale")
 
 
 def test_a_palette_may_be_opaque_and_not_transparent(tmp_path: Path) -> None:
@@ -446,11 +456,19 @@ def test_a_mask_of_one_value_is_read(tmp_path: Path, top: int) -> None:
     assert (mask == min(top, 1)).all()
 
 
-@pytest.mark.parametrize("values", [[0, 128, 255], [0, 1, 255], [0, 2], [0, 254]])
-def test_a_smoothed_mask_is_refused(tmp_path: Path, values: list[int]) -> None:
+@pytest.mark.parametrize("values", [[0, 128, 255], [0, 1, 255], [0, 1, 2], [1, 2], range(256)])
+def test_a_smoothed_mask_is_refused(tmp_path: Path, values: Sequence[int]) -> None:
     path = saved(tmp_path / "a.png", np.array([values], np.uint8))
 
     assert reason(path, read_mask) == "mask_values"
+
+
+def test_a_mask_says_which_labels_were_taken_for_lung(tmp_path: Path) -> None:
+    usual = load_mask(saved(tmp_path / "a.png", MASK * 255))
+    label = load_mask(saved(tmp_path / "b.png", MASK * 254))
+
+    assert (usual.labels, label.labels) == ((), (254,))
+    np.testing.assert_array_equal(label.pixels, MASK)
 
 
 def test_a_mask_says_how_it_is_stored(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def write_counts(root: Path) -> None:
         pairs=len(rows),
         quarantined=1,
         reasons={"truncated": 1},
+        label_masks=0,
         flags={"one_lung": 2},
         classes=rows["class_name"].value_counts().to_dict(),
         median_lung_area={},

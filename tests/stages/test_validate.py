@@ -98,12 +98,16 @@ def test_duplicates_and_odd_lung_areas_are_warned_of_but_pass(
     speck = np.zeros((64, 64), np.uint8)
     speck[30:33, 30:33] = 255
     Image.fromarray(speck).save(masks / "COVID-5.png")
+    with Image.open(masks / "COVID-6.png") as mask:
+        Image.fromarray(np.asarray(mask) & 254).save(masks / "COVID-6.png")
 
-    run(params, root)
+    said = run(params, root)
 
     assert "the same picture more than once: COVID/COVID-1, COVID/COVID-2" in caplog.text
     assert "lungs outside 5% to 60% of the mask: COVID/COVID-5" in caplog.text
-    assert read_json(root / "artifacts/validate/validation.json")["warnings"] == 2
+    summary = read_json(root / "artifacts/validate/validation.json")
+    assert (summary["warnings"], summary["label_masks"]) == (2, 1)
+    assert said.endswith(", 1 masks by their labels")
 
 
 def spoil_empty(root: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
+from pipeline.dataset.delivery.member_names import OPTION, MemberNaming, check_code_page
 from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, place_pairs
 from pipeline.dataset.delivery.swap import (
     DELIVERY,
@@ -47,6 +48,12 @@ class ImportResult:
     """Pairs in data/ now."""
     replaced: bool
     """Whether another dataset was in data/ before."""
+    joined: int
+    """Delivered pairs whose lungs came in two masks."""
+    renamed: int
+    """Delivered masks that take the names of their radiographs."""
+    labels: int
+    """New masks of other values than 0 and 1 or 255, which were taken for lung."""
     left_out: list[str]
     """Delivered files that are no part of the layout, such as a README."""
     changed: bool
@@ -65,6 +72,14 @@ class ImportResult:
         """One paragraph for a person."""
         what = ", ".join(f"{name} {count}" for name, count in self.added.items()) or "none"
         lines = [f"added pairs: {what}; skipped as identical: {self.skipped}; total: {self.total}"]
+        counts = {
+            "joined of a left and a right lung": self.joined,
+            "renamed after their radiographs": self.renamed,
+            "taken for lung by their labels": self.labels,
+        }
+        found = ", ".join(f"{what} {count}" for what, count in counts.items() if count)
+        if found:
+            lines.append(f"masks: {found}")
         if self.left_out:
             lines.append(f"left out, no part of the layout: {', '.join(self.left_out)}")
         if self.replaced:
@@ -76,26 +91,28 @@ class ImportResult:
         return "\n".join(lines)
 
 
-def import_dataset(source: Path, project: Path, append: bool = False) -> ImportResult:
+def import_dataset(
+    source: Path, project: Path, append: bool = False, code_page: str | None = None
+) -> ImportResult:
     """Check the folder or zip `source`, make it the dataset of `project` and `dvc add` it.
 
     `source` has the layout of the COVID-19 Radiography Database, possibly in a wrapping folder.
     Without `append` it replaces data/, which must be known to DVC and git; with `append` its
     pairs join those of data/, identical ones are skipped and a name that stands for other content
-    is refused. Raises DatasetError and changes nothing unless everything is good.
+    is refused. `code_page` is that of a zip's names, where they do not say and do not suggest the
+    right one. Raises DatasetError and changes nothing unless everything is good.
     """
     source, project = source.absolute(), project.absolute()
     with importing(project):
         try:
             check_replaceable(project, append)
-            return _import(source, project, append)
+            return _import(_open(source, project, code_page), source, project, append)
         except OSError as error:
             where, why = error.filename or project, error.strerror or error
             raise DatasetError(f"{where}: {why}; nothing was changed") from error
 
 
-def _import(source: Path, project: Path, append: bool) -> ImportResult:
-    delivery = _open(source, project)
+def _import(delivery: DeliveryListing, source: Path, project: Path, append: bool) -> ImportResult:
     former = project / "data"
     replaced = not append and has_data(project)
     # When replacing, nothing is present: every pair is new.
@@ -108,7 +125,7 @@ def _import(source: Path, project: Path, append: bool) -> ImportResult:
     outcomes = place_pairs(delivery.pairs, folders)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     sheets = [_place_sheet(name, folders, problems) for name in delivery.sheets]
-    _refuse(source, problems)
+    _refuse(delivery, source, problems)
     changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
         # A replacement is a dataset of its own, and its own first version.
@@ -122,16 +139,23 @@ def _profile(project: Path) -> Profile:
     return Profile.of(manifest)
 
 
-def _open(source: Path, project: Path) -> DeliveryListing:
+def _open(source: Path, project: Path, code_page: str | None) -> DeliveryListing:
+    if code_page is not None:
+        check_code_page(code_page)
     if source.is_dir():
+        if code_page is not None:
+            raise DatasetError(f"{source}: is a folder, expected a zip for {OPTION}; leave it out")
         data = project / "data"
         if source.resolve() in (project.resolve(), data.resolve(), *data.resolve().parents):
             raise DatasetError(f"{source}: holds data/ itself; give a folder outside the project")
         return list_delivery(source)
     if not source.is_file():
         raise DatasetError(f"{source}: no such folder or zip; check the path")
-    extract(source, project / DELIVERY)
-    return list_delivery(project / DELIVERY)
+    extract(source, project / DELIVERY, MemberNaming(source, code_page))
+    try:
+        return list_delivery(project / DELIVERY)
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(project / DELIVERY), str(source), 1)) from None
 
 
 def _class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
@@ -165,16 +189,18 @@ def _place_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
     return True
 
 
-def _refuse(source: Path, problems: list[str]) -> None:
+def _refuse(delivery: DeliveryListing, source: Path, problems: list[str]) -> None:
     if not problems:
         return
     for problem in problems[:LOGGED]:
         logger.warning("%s", problem)
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     plural = "s" if len(problems) > 1 else ""
+    where = delivery.root if source.is_dir() else "the folder that it unpacks to"
+    commands = f" (commands are for {where})" if "`" in "".join(problems[:SHOWN]) else ""
     raise DatasetError(
         f"{source}: {len(problems)} problem{plural}, nothing was imported; correct the "
-        f"delivery or take these files out: {'; '.join(problems[:SHOWN])}{more}",
+        f"delivery or take these files out{commands}: {'; '.join(problems[:SHOWN])}{more}",
     )
 
 
@@ -187,6 +213,11 @@ def _result(
         skipped=sum(outcome.skipped for outcome in outcomes),
         total=len(list_dataset(project / "data").pairs),
         replaced=replaced,
+        joined=sum(len(one.masks) == 2 for one in delivery.pairs),
+        renamed=sum(
+            len(one.masks) == 1 and one.masks[0].stem != one.pair.name for one in delivery.pairs
+        ),
+        labels=sum(outcome.has_labels for outcome in outcomes),
         left_out=delivery.left_out,
         changed=changed,
     )

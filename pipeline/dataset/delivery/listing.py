@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, Pair, same_name
+from pipeline.dataset.delivery.advice import (
+    advice_on_archives,
+    advice_on_flat_class,
+    advice_on_flat_classes,
+    advice_on_folder,
+    advice_on_halves_of_classes,
+    advice_on_name,
+    one_folder,
+)
+from pipeline.dataset.delivery.pairing import (
+    DeliveredMask,
+    DeliveredPair,
+    pair_up,
+    shown_path,
+)
+from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, same_name
+from pipeline.dataset.spellings import FolderRole, Side, role_of_folder, side_of_folder
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
 
 EXPECTED = "expected <class>/images/*.png with <class>/masks/*.png"
-MAX_WRAPPING = 3
+MAX_WRAPPING = 8
 """Folders around the dataset's own, as zip programs and download caches add them."""
+LUNGS_APART = {FolderRole(True, side) for side in Side}
+"""What two folders of masks must be."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,7 @@ class DeliveryListing:
     """A delivery by name; every path is relative to `root`."""
 
     root: Path
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[DeliveredPair] = field(default_factory=list)
     sheets: list[str] = field(default_factory=list)
     """`<class>.metadata.xlsx`, of delivered classes or other ones."""
     left_out: list[str] = field(default_factory=list)
@@ -31,7 +49,7 @@ class DeliveryListing:
     @property
     def classes(self) -> list[str]:
         """The delivered classes, sorted."""
-        return sorted({pair.class_name for pair in self.pairs})
+        return sorted({one.pair.class_name for one in self.pairs})
 
 
 def list_delivery(folder: Path) -> DeliveryListing:
@@ -54,23 +72,33 @@ def list_delivery(folder: Path) -> DeliveryListing:
 
 def find_root(folder: Path) -> Path:
     """The folder at or below `folder` that holds the class folders; raises DatasetError."""
-    root = folder
+    root, seen = folder, []
     for _ in range(MAX_WRAPPING + 1):
         below = [path for path in _visible(root) if path.is_dir() and not path.is_symlink()]
-        if any(_is_class(path) for path in below):
+        classes = [path for path in below if _is_class(path)]
+        for path in (root, *classes):
+            if swapped := advice_on_halves_of_classes(folder, path):
+                raise DatasetError(f"{folder}: {swapped}")
+        if classes:
             return root
         if _is_class(root):
             raise DatasetError(
                 f"{folder}: {root.name} is a single class; give the folder that holds it",
             )
+        seen += below
         if len(below) != 1:
             break
         root = below[0]
-    raise DatasetError(f"{folder}: found no class folder, {EXPECTED}")
+    advice = advice_on_flat_classes(folder, seen) or advice_on_archives(root)
+    raise DatasetError(f"{folder}: found no class folder, {EXPECTED}{advice}")
 
 
 def _is_class(folder: Path) -> bool:
-    return (folder / IMAGES).is_dir() or (folder / MASKS).is_dir()
+    return any(
+        role_of_folder(path.name) and path.is_dir()
+        for path in folder.iterdir()
+        if not is_stray(path.name)
+    )
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -83,7 +111,7 @@ def _entries(folder: Path, found: DeliveryListing) -> list[Path]:
     for path in _visible(folder):
         problem = _unsafe(path)
         if problem:
-            found.problems.append(f"{_shown(path, found.root)}: {problem}")
+            found.problems.append(f"{shown_path(path.relative_to(found.root))}: {problem}")
         else:
             sound.append(path)
     _report_twins(sound, found)
@@ -92,7 +120,7 @@ def _entries(folder: Path, found: DeliveryListing) -> list[Path]:
 
 def _unsafe(path: Path) -> str | None:
     if not path.name.isprintable():
-        return "has control or undecodable characters in its name; rename it"
+        return f"has control or undecodable characters in its name; {advice_on_name(path.name)}"
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return "is a link; deliver the file itself"
@@ -106,51 +134,77 @@ def _report_twins(paths: list[Path], found: DeliveryListing) -> None:
     for path in paths:
         twin = seen.setdefault(same_name(path.name), path)
         if twin is not path:
-            shown = _shown(path, found.root)
+            shown = shown_path(path.relative_to(found.root))
             found.problems.append(f"{shown}: differs from {twin.name} by case only; rename one")
 
 
-def _shown(path: Path, root: Path) -> str:
-    text = path.relative_to(root).as_posix()
-    return text if text.isprintable() else repr(text)
-
-
 def _list_class(folder: Path, found: DeliveryListing) -> None:
-    halves: dict[str, set[str]] = {IMAGES: set(), MASKS: set()}
+    images: dict[Path, list[Path]] = {}
+    masks: dict[Path, list[DeliveredMask]] = {}
+    others: list[Path] = []
+    for entry in _entries(folder, found):
+        place = entry.relative_to(found.root)
+        role = role_of_folder(entry.name) if entry.is_dir() else None
+        if role is None:
+            others.append(entry)
+        elif role.is_mask:
+            masks[place] = list(_mask_files(entry, role.side, found))
+        else:
+            images[place] = list(_png_files(entry, found))
+    _report_others(folder, others, bool(images), bool(masks), found)
+    sides = [role_of_folder(place.name) for place in masks]
+    if len(images) > 1 or (len(masks) > 1 and set(sides) != LUNGS_APART):
+        found.problems.extend(one_folder(IMAGES, images) + one_folder(MASKS, masks))
+        return
+    pairing = pair_up(
+        folder.name,
+        (path for paths in images.values() for path in paths),
+        (mask for of_folder in masks.values() for mask in of_folder),
+    )
+    found.pairs.extend(pairing.pairs)
+    found.problems.extend(pairing.problems)
+
+
+def _report_others(
+    folder: Path, others: list[Path], images: bool, masks: bool, found: DeliveryListing
+) -> None:
+    """What is in a class and is neither its radiographs nor its masks."""
+    folders = [path.relative_to(found.root) for path in others if path.is_dir()]
+    for path in folders:
+        advice = advice_on_folder(path, images, masks) if len(folders) == 1 else ""
+        found.problems.append(f"{shown_path(path)}: unknown folder, {EXPECTED}{advice}")
+    files = [path.relative_to(found.root) for path in others if not path.is_dir()]
+    found.left_out.extend(map(shown_path, files))
+    if not images and not masks:
+        place = folder.relative_to(found.root)
+        advice = advice_on_flat_class(place, [path.name for path in files])
+        found.problems.append(f"{shown_path(place)}: holds neither images/ nor masks/{advice}")
+
+
+def _mask_files(folder: Path, side: Side | None, found: DeliveryListing) -> Iterator[DeliveredMask]:
+    """The masks in `folder` and in its folders of left and right ones."""
     entries = _entries(folder, found)
     for entry in entries:
-        if entry.name in halves and entry.is_dir():
-            halves[entry.name] = _file_names(entry, found)
-        elif entry.is_dir():
-            found.problems.append(f"{_shown(entry, found.root)}: unknown folder, {EXPECTED}")
-        else:
-            found.left_out.append(_shown(entry, found.root))
-    if not {IMAGES, MASKS} & {entry.name for entry in entries}:
-        found.problems.append(f"{_shown(folder, found.root)}: holds neither images/ nor masks/")
-    images, masks = halves[IMAGES], halves[MASKS]
-    found.pairs.extend(Pair(folder.name, name[:-4]) for name in sorted(images & masks))
-    _report_unpaired(folder.name, images - masks, masks - images, found)
+        own = side_of_folder(entry.name) if entry.is_dir() and side is None else None
+        if own is not None:
+            yield from _mask_files(entry, own, found)
+        elif _is_png(entry, found):
+            yield DeliveredMask(entry.relative_to(found.root), side)
 
 
-def _file_names(folder: Path, found: DeliveryListing) -> set[str]:
-    names = set()
+def _png_files(folder: Path, found: DeliveryListing) -> Iterator[Path]:
     for entry in _entries(folder, found):
-        if entry.is_dir():
-            found.problems.append(f"{_shown(entry, found.root)}: is a folder, expected a PNG file")
-        elif entry.suffix != ".png":
-            found.problems.append(f"{_shown(entry, found.root)}: is not named *.png; export as PNG")
-        else:
-            names.add(entry.name)
-    return names
+        if _is_png(entry, found):
+            yield entry.relative_to(found.root)
 
 
-def _report_unpaired(
-    class_name: str, images: Iterable[str], masks: Iterable[str], found: DeliveryListing
-) -> None:
-    masks_by_key = {same_name(name): name for name in masks}
-    for name in sorted(images):
-        mask = masks_by_key.pop(same_name(name), None)
-        advice = f"its mask is named {mask}; rename one" if mask else "has no mask; add or remove"
-        found.problems.append(f"{class_name}/{IMAGES}/{name}: {advice}")
-    for name in sorted(masks_by_key.values()):
-        found.problems.append(f"{class_name}/{MASKS}/{name}: has no radiograph; add or remove")
+def _is_png(entry: Path, found: DeliveryListing) -> bool:
+    """Whether an entry is named *.png; what is not becomes a problem."""
+    shown = shown_path(entry.relative_to(found.root))
+    if entry.is_dir():
+        found.problems.append(f"{shown}: is a folder, expected a PNG file")
+    elif entry.suffix.lower() != ".png":
+        found.problems.append(f"{shown}: is not named *.png; export as PNG")
+    else:
+        return True
+    return False

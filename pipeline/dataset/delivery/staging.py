@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Self
 
+import cv2
+import numpy as np
+
+from pipeline.dataset.delivery.pairing import DeliveredPair
 from pipeline.dataset.layout import MASK_SIDE, Pair
 from pipeline.errors import UnreadableError
 from pipeline.files import link_file
-from pipeline.radiograph.reading import read_mask, read_radiograph
+from pipeline.radiograph.grey import Grey
+from pipeline.radiograph.reading import load_mask, load_radiograph, read_mask
 
 ALONE = 200
 """Fewer pairs than this are read before a second process would have started."""
@@ -39,9 +45,11 @@ class Outcome:
     pair: Pair
     skipped: bool = False
     problems: tuple[str, ...] = ()
+    has_labels: bool = False
+    """Whether its mask holds other values than 0 and 1 or 255, which were taken for lung."""
 
 
-def place_pairs(pairs: list[Pair], folders: Folders) -> list[Outcome]:
+def place_pairs(pairs: list[DeliveredPair], folders: Folders) -> list[Outcome]:
     """Place every pair, over all cores; problems are returned, a full disk raises OSError."""
     if len(pairs) < ALONE:
         return [place_pair(pair, folders) for pair in pairs]
@@ -53,9 +61,17 @@ def place_pairs(pairs: list[Pair], folders: Folders) -> list[Outcome]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def place_pair(pair: Pair, folders: Folders) -> Outcome:
-    """Place one pair, unless data/ holds it with the same bytes."""
-    present = [_compare(half, folders) for half in (pair.image, pair.mask)]
+def place_pair(delivered: DeliveredPair, folders: Folders) -> Outcome:
+    """Place one pair, unless data/ holds it with the same bytes; of joined masks, the same lung."""
+    pair = delivered.pair
+    try:
+        mask = _Mask.of(delivered, folders.delivery)
+    except UnreadableError as error:
+        return Outcome(pair, problems=(str(error).removeprefix(f"{folders.delivery}/"),))
+    present = [
+        _compare(folders.delivery / delivered.image, folders.data / pair.image),
+        mask.compare(folders.data / pair.mask),
+    ]
     clashes = tuple(
         f"{half.as_posix()}: data/ holds another file of this name; rename the delivered pair"
         for half, same in zip((pair.image, pair.mask), present, strict=True)
@@ -63,48 +79,95 @@ def place_pair(pair: Pair, folders: Folders) -> Outcome:
     )
     if clashes or all(present):
         return Outcome(pair, skipped=not clashes, problems=clashes)
-    for half in (pair.image, pair.mask):
-        _place(half, folders)
-    return Outcome(pair, problems=_unusable(pair, folders.staging))
+    _place(folders.delivery / delivered.image, folders.staging / pair.image, folders.move)
+    mask.place(folders.staging / pair.mask, folders.move)
+    return _judged(delivered, folders.staging)
 
 
-def _compare(half: Path, folders: Folders) -> bool | None:
-    """True for the same bytes in data/, False for other ones, None when data/ has no such file."""
-    existing = folders.data / half
-    if not existing.exists():
+@dataclass(frozen=True)
+class _Mask:
+    """A delivered mask: a file, or the lung of two."""
+
+    file: Path
+    joined: Grey | None = None
+
+    @classmethod
+    def of(cls, delivered: DeliveredPair, root: Path) -> Self:
+        """Raises UnreadableError when two masks cannot be joined."""
+        first, *others = delivered.masks
+        if not others:
+            return cls(root / first)
+        lung, other = (read_mask(root / path) for path in delivered.masks)
+        if lung.shape != other.shape:
+            raise UnreadableError(
+                "mask_size",
+                f"{others[0]}: size {_size(other.shape)}, expected {_size(lung.shape)} as that of "
+                f"{first}; export it again",
+            )
+        return cls(root / first, lung | other)
+
+    def compare(self, present: Path) -> bool | None:
+        """As _compare does; joined masks are told by their lung."""
+        if self.joined is None or not present.exists():
+            return _compare(self.file, present)
+        return np.array_equal(read_mask(present), self.joined)
+
+    def place(self, target: Path, move: bool) -> None:
+        if self.joined is None:
+            _place(self.file, target, move)
+            return
+        _clear_place(target)
+        encoded = cv2.imencode(".png", self.joined * np.uint8(255))[1]
+        target.write_bytes(encoded.tobytes())
+
+
+def _compare(delivered: Path, present: Path) -> bool | None:
+    """True for the same bytes, False for other ones, None when data/ has no such file."""
+    if not present.exists():
         return None
-    return filecmp.cmp(folders.delivery / half, existing, shallow=False)
+    return filecmp.cmp(delivered, present, shallow=False)
 
 
-def _place(half: Path, folders: Folders) -> None:
-    target = folders.staging / half
+def _clear_place(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # A former file of this name may be a link into DVC's cache: replaced, never written through.
     target.unlink(missing_ok=True)
-    if folders.move:
-        (folders.delivery / half).rename(target)
+
+
+def _place(delivered: Path, target: Path, move: bool) -> None:
+    _clear_place(target)
+    if move:
+        delivered.rename(target)
     else:
-        shutil.copyfile(folders.delivery / half, target)
+        shutil.copyfile(delivered, target)
 
 
-def _unusable(pair: Pair, staging: Path) -> tuple[str, ...]:
-    problems = []
+def _judged(delivered: DeliveredPair, staging: Path) -> Outcome:
+    pair = delivered.pair
+    problems: list[str] = []
     sizes = []
-    for half, read in ((pair.image, read_radiograph), (pair.mask, read_mask)):
+    labels: tuple[int, ...] = ()
+    for half, source, load in (
+        (pair.image, delivered.image, load_radiograph),
+        (pair.mask, delivered.masks[0], load_mask),
+    ):
         try:
-            sizes.append(read(staging / half).shape)
+            loaded = load(staging / half)
         except UnreadableError as error:
-            problems.append(str(error).removeprefix(f"{staging}/"))
+            problems.append(str(error).replace(str(staging / half), source.as_posix(), 1))
+        else:
+            sizes.append(loaded.pixels.shape)
+            labels = loaded.labels
     if len(sizes) == 2 and sizes[1] not in (sizes[0], (MASK_SIDE, MASK_SIDE)):
-        problems.append(_size_problem(pair, sizes[0], sizes[1]))
-    return tuple(problems)
+        problems.append(
+            f"{delivered.masks[0].as_posix()}: size {_size(sizes[1])}, expected the radiograph's "
+            f"{_size(sizes[0])} or {MASK_SIDE}x{MASK_SIDE}; export it again"
+        )
+    return Outcome(pair, problems=tuple(problems), has_labels=bool(labels))
 
 
-def _size_problem(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
-    return (
-        f"{pair.mask.as_posix()}: size {mask[1]}x{mask[0]}, expected the radiograph's "
-        f"{image[1]}x{image[0]} or {MASK_SIDE}x{MASK_SIDE}; export it again"
-    )
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
 
 
 def link_tree(source: Path, target: Path) -> None:

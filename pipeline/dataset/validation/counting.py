@@ -21,6 +21,7 @@ def summarise_validation(tables: DatasetTables, result: ValidationResult) -> Val
         pairs=len(tables.manifest),
         quarantined=len(tables.quarantine),
         reasons=dict(sorted(Counter(tables.quarantine["reason"]).items())),
+        label_masks=int((tables.manifest["mask_labels"] != "").sum()),
         flags=dict(sorted(flags.items())),
         classes={str(name): len(rows) for name, rows in by_class},
         median_lung_area={str(name): float(area) for name, area in areas.items()},

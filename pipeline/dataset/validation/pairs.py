@@ -100,6 +100,7 @@ def _row(pair: Pair, image: Loaded, mask: Loaded, flags: list[str]) -> ManifestR
         mode=image.mode,
         mask_width=mask.pixels.shape[1],
         mask_height=mask.pixels.shape[0],
+        mask_labels=" ".join(map(str, mask.labels)),
         image_sha256=image.sha256,
         mask_sha256=mask.sha256,
         pixel_sha256=pixel_sha256(image.pixels),

@@ -21,6 +21,8 @@ class ValidationSummary(Artifact):
     quarantined: int
     reasons: dict[str, int]
     """Quarantined files by the code of their fault."""
+    label_masks: int
+    """Masks of other values than 0 and 1 or 255, which were taken for lung."""
     flags: dict[str, int]
     """Pairs by the code of what is odd about them."""
     classes: dict[str, int]

@@ -36,7 +36,6 @@ STRAIGHT = [(0, 0, 1, 1)]
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
 ADAM7 += [(0, 1, 1, 2)]
 MAX_FILTER = 4
-NO_GREY = b"\xff\x00\x00"
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,17 @@ class Png:
         ]
         return [(rows, 1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns]
 
+    @property
+    def _beyond(self) -> bytes:
+        """The colour of indices beyond the palette, which has none like it; empty without such."""
+        entries = len(self.palette) // 3
+        if self.colour != PALETTE or entries == 2**self.depth:
+            return b""
+        known = {self.palette[3 * place : 3 * place + 3] for place in range(entries)}
+        return next(
+            one for one in (bytes((255, 0, blue)) for blue in range(256)) if one not in known
+        )
+
     def decode(self) -> Stored:
         """Decode the pixels; raises UnreadableError."""
         rows = _inflate(self.pixels, self.inflated)
@@ -86,6 +96,8 @@ class Png:
             levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if levels is None:
             raise damaged("rows are not filtered as PNG's are")
+        if self._beyond and (levels[..., 2::-1] == list(self._beyond)).all(axis=-1).any():
+            raise damaged("has pixels beyond its palette")
         return Stored(levels, self.mode, self.significant)
 
     def _known_filters(self, rows: bytes) -> bool:
@@ -103,8 +115,8 @@ class Png:
         shape = (self.width, self.height, self.depth, self.colour, 0, 0, self.interlaced)
         yield _chunk(b"IHDR", struct.pack(">IIBBBBB", *shape))
         if self.colour == PALETTE:
-            # An index beyond the palette then shows as what it is: not grey.
-            yield _chunk(b"PLTE", self.palette + NO_GREY * (2**self.depth - len(self.palette) // 3))
+            missing = 2**self.depth - len(self.palette) // 3
+            yield _chunk(b"PLTE", self.palette + self._beyond * missing)
             if self.opacity:
                 yield _chunk(b"tRNS", self.opacity)
         yield _chunk(b"IDAT", zlib.compress(rows, 0))  # 0: stored, not compressed again

@@ -35,6 +35,8 @@ class Stored:
     """Bits of a level that mean something, as declared."""
     notes: tuple[str, ...] = ()
     """What a person should know of a file that is read all the same."""
+    labels: tuple[int, ...] = ()
+    """Of a mask, once it is judged: the values that were taken for lung, unless they are usual."""
 
 
 class Container(Protocol):

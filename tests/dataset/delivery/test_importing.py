@@ -41,7 +41,7 @@ def test_names_that_differ_by_case_are_both_named(deliver: Deliver, project: Pat
     source = deliver("COVID")
     (source / "COVID/masks/COVID-2.png").rename(source / "COVID/masks/covid-2.png")
 
-    assert "COVID-2.png: its mask is named covid-2.png; rename one" in refusal(source, project)
+    assert "COVID-2.png: its mask is named covid-2.png; rename it: `mv" in refusal(source, project)
 
 
 def test_twins_by_case_in_one_folder_are_refused(deliver: Deliver, project: Path) -> None:

@@ -46,6 +46,17 @@ def test_a_good_pair_is_a_row_and_a_thumbnail(tmp_path: Path, params: Params) ->
     assert found.thumbnail.shape == (32, 32)
 
 
+def test_labels_that_were_taken_for_lung_are_kept(tmp_path: Path) -> None:
+    usual = inspect_mask(tmp_path, box(60, 200, 40, 220))
+    # Times 255 they are 255 and 254.
+    labels = inspect_mask(tmp_path, box(60, 200, 40, 110) + box(60, 200, 150, 220) * np.uint8(2))
+
+    assert isinstance(usual, GoodPair)
+    assert usual.row.mask_labels == ""
+    assert isinstance(labels, GoodPair)
+    assert labels.row.mask_labels == "254 255"
+
+
 @pytest.mark.parametrize(
     "mask",
     [
