@@ -26,8 +26,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
 from pipeline.errors import UnreadableError
+from pipeline.radiograph.formats.deflated import inflated
 from pipeline.radiograph.formats.jpeg import parse_jpeg
 from pipeline.radiograph.formats.jpeg2000 import parse_codestream
+from pipeline.radiograph.formats.jpeg_frames import decode_frame
 from pipeline.radiograph.formats.shades import Display, Lookup, Window, check_lookup, check_window
 from pipeline.radiograph.formats.stored import LOW, Stored, damaged, refuse_large
 
@@ -55,11 +57,19 @@ TAGS = [
     "PixelData",
 ]
 J2K = (uid.JPEG2000Lossless, uid.JPEG2000)
+JPEG_FAMILY = (
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+)
 SYNTAXES = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
     uid.RLELossless,
     uid.JPEGBaseline8Bit,
+    *JPEG_FAMILY,
     *J2K,
 )
 MODALITIES = ("CR", "DX", "RG")
@@ -130,6 +140,11 @@ class Dicom:
             jpeg = parse_jpeg(self._frame())
             self._expect_size(jpeg.width, jpeg.height)
             return jpeg.decode().levels
+        if syntax in JPEG_FAMILY:
+            display = self.display
+            return decode_frame(
+                self._frame(), self.height, self.width, display.bits, display.signed
+            )
         if syntax in J2K:
             codestream = parse_codestream(self._frame())
             self._expect_size(codestream.width, codestream.height)
@@ -147,11 +162,8 @@ class Dicom:
 
 def parse_dicom(content: bytes) -> Dicom:
     """Check a DICOM file's header, what it shows and its declared size; raises UnreadableError."""
-    # pydicom inflates such a file whole, whatever its size, before anything can be asked.
-    if uid.DeflatedExplicitVRLittleEndian.encode() in content[:1024]:
-        raise _other_syntax(uid.DeflatedExplicitVRLittleEndian)
     with _guarded():
-        header = dcmread(io.BytesIO(content), specific_tags=list(TAGS))
+        header = dcmread(io.BytesIO(inflated(content)), specific_tags=list(TAGS))
         syntax = header.file_meta.get("TransferSyntaxUID", "")
         if syntax not in SYNTAXES:
             raise _other_syntax(uid.UID(syntax))
@@ -179,8 +191,8 @@ def _guarded() -> Iterator[None]:
 def _other_syntax(syntax: uid.UID) -> UnreadableError:
     return UnreadableError(
         "mode",
-        f"is encoded as {_plain(syntax.name)}, expected uncompressed, RLE, JPEG baseline or "
-        "JPEG 2000; export it so",
+        f"is encoded as {_plain(syntax.name)}, expected uncompressed, deflated, RLE, JPEG, "
+        "JPEG Lossless, JPEG-LS or JPEG 2000; export it so",
     )
 
 

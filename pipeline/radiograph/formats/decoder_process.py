@@ -1,0 +1,85 @@
+"""The process in which compressed pixels are decoded: a stream in, pixels out, one after another.
+
+The decoders are C code, and what they are given is not trusted. Here they have so much processor
+time and memory, and when one crashes, this process ends and no other. It is started by its path and
+imports nothing of the project; it ends when its input does, so it cannot outlive its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from typing import IO, Any
+
+REQUEST = struct.Struct("<16sdIIBQ")
+"""The decoder, seconds of processor time, rows, columns, bytes of a pixel, bytes of the stream."""
+READY, DECODED, REFUSED = b"R", b"D", b"N"
+STUCK_S = 60
+"""A process that gets no further ends after so many seconds, though it takes no processor time."""
+MEMORY = 512 * 2**20
+"""Bytes beside what it starts with: the largest file (64 MiB) and its pixels, several times."""
+
+Decoders = dict[bytes, Callable[[bytes], Any]]
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    signal.alarm(STUCK_S)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    decoders = _decoders()
+    _limit_memory()
+    signal.alarm(0)
+    answers.write(READY)
+    answers.flush()
+    while _answer(sys.stdin.buffer, answers, decoders):
+        pass
+
+
+def _decoders() -> Decoders:
+    from imagecodecs import jpeg8_decode, jpegls_decode
+
+    return {b"JPEG": jpeg8_decode, b"JPEG-LS": jpegls_decode}
+
+
+def _limit_memory() -> None:
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - pathlib takes a while to import
+        present = int(file.read().split()[0]) * resource.getpagesize()
+    limit = present + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _answer(requests: IO[bytes], answers: IO[bytes], decoders: Decoders) -> bool:
+    """Answer one request; False when there is none, or only a part of one."""
+    head = requests.read(REQUEST.size)
+    if len(head) < REQUEST.size:
+        return False
+    name, seconds, rows, columns, itemsize, length = REQUEST.unpack(head)
+    content = requests.read(length)
+    if len(content) < length:
+        return False
+    # By default both signals end the process, whatever the decoder is doing.
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(STUCK_S)
+    try:
+        pixels = decoders[name.rstrip(b"\0")](content)
+    except (MemoryError, RuntimeError, ValueError):
+        pixels = None
+    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    if pixels is None or (*pixels.shape, pixels.itemsize) != (rows, columns, itemsize):
+        answers.write(REFUSED)
+    else:
+        answers.write(DECODED)
+        answers.write(pixels.data)
+    answers.flush()
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from pipeline.errors import UnreadableError
+from pipeline.radiograph.reading import load_radiograph
+from tests.radiograph.containers import dicom, dicom_bytes
+from tests.radiograph.jpeg_streams import graded
+
+PIXELS = graded(12)
+
+
+def deflated(packed: bytes | None = None) -> tuple[bytes, bytes]:
+    """The file meta of a deflated file, and its deflated dataset, which may be another."""
+    dataset = dicom(PIXELS, 12)
+    plain = dicom_bytes(dataset)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    content = dicom_bytes(dataset)
+    start = 132 + 12 + int.from_bytes(content[140:144], "little")
+    body = plain[132 + 12 + int.from_bytes(plain[140:144], "little") :]
+    assert zlib.decompress(content[start:], -15) == body
+    return content[:start], content[start:] if packed is None else packed
+
+
+def read(tmp_path: Path, content: bytes) -> np.ndarray:
+    (tmp_path / "a.dcm").write_bytes(content)
+    return load_radiograph(tmp_path / "a.dcm").pixels
+
+
+def refused(tmp_path: Path, content: bytes) -> tuple[str, str]:
+    with pytest.raises(UnreadableError) as caught:
+        read(tmp_path, content)
+    return caught.value.reason, str(caught.value)
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0", b"\0more"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_deflated_file_is_read(tmp_path: Path, wrapped: bool, behind: bytes) -> None:
+    meta, packed = deflated()
+    if wrapped:  # as some programs write it
+        packed = zlib.compress(zlib.decompress(packed, -15))
+
+    found = read(tmp_path, meta + packed + behind)
+
+    np.testing.assert_array_equal(found, read(tmp_path, dicom_bytes(dicom(PIXELS, 12))))
+
+
+def test_a_bomb_is_refused(tmp_path: Path) -> None:
+    stream = zlib.compressobj(9, wbits=-15)
+    meta, packed = deflated(stream.compress(b"\0" * 10**8) + stream.flush())
+
+    reason, said = refused(tmp_path, meta + packed)
+
+    assert reason == "too_large"
+    assert "inflates to more than 67108864 bytes" in said
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 1000])
+def test_a_deflated_file_that_breaks_off_is_damaged(tmp_path: Path, cut: int) -> None:
+    meta, packed = deflated()
+
+    assert refused(tmp_path, meta + packed[:cut])[0] == "truncated"
+
+
+def test_a_file_that_is_not_deflated_as_it_says_is_damaged(tmp_path: Path) -> None:
+    meta, packed = deflated()
+
+    assert refused(tmp_path, meta + zlib.decompress(packed, -15))[0] == "truncated"
+
+
+def test_the_name_of_the_syntax_elsewhere_means_nothing(tmp_path: Path) -> None:
+    named = dicom(PIXELS, 12, ImageComments=DeflatedExplicitVRLittleEndian)
+    assert named.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+
+    np.testing.assert_array_equal(
+        read(tmp_path, dicom_bytes(named)), read(tmp_path, dicom_bytes(dicom(PIXELS, 12)))
+    )
+
+
+def test_a_deflated_file_of_an_endless_header_is_refused(tmp_path: Path) -> None:
+    """The syntax may stand behind anything that a file puts before it."""
+    meta, _ = deflated()
+    first = meta[:144]
+    padding = b"\x02\0\x00\0OB\0\0" + (5000).to_bytes(4, "little") + b"\0" * 5000
+    stream = zlib.compressobj(9, wbits=-15)
+    bomb = stream.compress(b"\0" * 10**8) + stream.flush()
+
+    assert refused(tmp_path, first + padding + meta[144:] + bomb)[0] == "too_large"
