@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from tests.radiograph.jpeg_streams import graded
 PIXELS = graded(12)
 
 
-def deflated(packed: bytes | None = None) -> tuple[bytes, bytes]:
-    """The file meta of a deflated file, and its deflated dataset, which may be another."""
+def deflated() -> tuple[bytes, bytes]:
+    """The file meta of a deflated file, and its deflated dataset."""
     dataset = dicom(PIXELS, 12)
     plain = dicom_bytes(dataset)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -24,7 +25,14 @@ def deflated(packed: bytes | None = None) -> tuple[bytes, bytes]:
     start = 132 + 12 + int.from_bytes(content[140:144], "little")
     body = plain[132 + 12 + int.from_bytes(plain[140:144], "little") :]
     assert zlib.decompress(content[start:], -15) == body
-    return content[:start], content[start:] if packed is None else packed
+    return content[:start], content[start:]
+
+
+@cache
+def bomb() -> bytes:
+    """A deflated dataset of 66 MiB."""
+    stream = zlib.compressobj(1, wbits=-15)
+    return stream.compress(b"\0" * (66 * 2**20)) + stream.flush()
 
 
 def read(tmp_path: Path, content: bytes) -> np.ndarray:
@@ -51,10 +59,7 @@ def test_a_deflated_file_is_read(tmp_path: Path, wrapped: bool, behind: bytes) -
 
 
 def test_a_bomb_is_refused(tmp_path: Path) -> None:
-    stream = zlib.compressobj(9, wbits=-15)
-    meta, packed = deflated(stream.compress(b"\0" * 10**8) + stream.flush())
-
-    reason, said = refused(tmp_path, meta + packed)
+    reason, said = refused(tmp_path, deflated()[0] + bomb())
 
     assert reason == "too_large"
     assert "inflates to more than 67108864 bytes" in said
@@ -82,12 +87,22 @@ def test_the_name_of_the_syntax_elsewhere_means_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_a_deflated_file_of_an_endless_header_is_refused(tmp_path: Path) -> None:
-    """The syntax may stand behind anything that a file puts before it."""
-    meta, _ = deflated()
-    first = meta[:144]
-    padding = b"\x02\0\x00\0OB\0\0" + (5000).to_bytes(4, "little") + b"\0" * 5000
-    stream = zlib.compressobj(9, wbits=-15)
-    bomb = stream.compress(b"\0" * 10**8) + stream.flush()
+def test_the_syntax_is_found_behind_anything_that_is_put_before_it(tmp_path: Path) -> None:
+    meta, packed = deflated()
+    long = b"\x02\0\x00\0OB\0\0" + (5000).to_bytes(4, "little") + b"\0" * 5000
 
-    assert refused(tmp_path, first + padding + meta[144:] + bomb)[0] == "too_large"
+    found = read(tmp_path, meta[:144] + long + meta[144:] + packed)
+
+    np.testing.assert_array_equal(found, read(tmp_path, dicom_bytes(dicom(PIXELS, 12))))
+
+
+def test_a_file_meta_of_implicit_vr_hides_nothing(tmp_path: Path) -> None:
+    syntax = DeflatedExplicitVRLittleEndian.encode()
+    elements = [(b"\x02\0\0\0", b"\x1e\0\0\0"), (b"\x02\0\x10\0", syntax)]
+    meta = b"".join(tag + len(value).to_bytes(4, "little") + value for tag, value in elements)
+    start = b"\0" * 128 + b"DICM" + meta
+
+    found = read(tmp_path, start + deflated()[1])
+
+    np.testing.assert_array_equal(found, read(tmp_path, dicom_bytes(dicom(PIXELS, 12))))
+    assert refused(tmp_path, start + bomb())[0] == "too_large"

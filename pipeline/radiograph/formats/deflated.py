@@ -35,7 +35,8 @@ def inflated(content: bytes) -> bytes:
     file.seek(PREAMBLE)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return content
+        # Of a file meta of another encoding pydicom may read it all the same; inflate it shall not.
+        return content.replace(DEFLATED, PLAIN)
     start = file.tell()
     return content[:start].replace(DEFLATED, PLAIN) + _inflate(content[start:])
 
