@@ -52,7 +52,7 @@ def check_coded_data(segments: Segments, precision: int, pixels: NDArray[Any]) -
     shifted, initial = pixels >> shift, 1 << (precision - shift - 1)
     for number, coded in enumerate(intervals):
         part = shifted[number * rows : (number + 1) * rows]
-        bits = sum(int(costs[d].sum()) for d in _differences(part, predictor, initial))
+        bits = sum(int(costs.take(d).sum()) for d in _differences(part, predictor, initial))
         data = coded.replace(b"\xff\x00", b"\xff")
         if bits > 8 * len(data) or data[-(-bits // 8) :].strip(PADDING):
             raise damaged("the coded data are longer or shorter than the pixels")
