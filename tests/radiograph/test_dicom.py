@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from imagecodecs import htj2k_encode
 from numpy.typing import NDArray
 from openjpeg.utils import encode_array
 from pydicom import Dataset
@@ -16,6 +17,7 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.processing import apply_windowing
 from pydicom.uid import (
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -194,9 +196,11 @@ def compressed(pixels: NDArray[Any], bits: int, syntax: str) -> FileDataset:
     if syntax == RLELossless:
         dataset.compress(RLELossless, generate_instance_uid=False)
         return dataset
-    jpeg = syntax == JPEGBaseline8Bit
-    frame = encoded(pixels, "JPEG", quality=95) if jpeg else encode_array(pixels, bits_stored=bits)
-    return with_frame(dataset, syntax, frame)
+    if syntax == JPEGBaseline8Bit:
+        return with_frame(dataset, syntax, encoded(pixels, "JPEG", quality=95))
+    if syntax == HTJ2KLossless:
+        return with_frame(dataset, syntax, bytes(htj2k_encode(pixels, reversible=True)))
+    return with_frame(dataset, syntax, encode_array(pixels, bits_stored=bits))
 
 
 def with_frame(dataset: FileDataset, syntax: str, frame: bytes) -> FileDataset:
@@ -208,7 +212,7 @@ def with_frame(dataset: FileDataset, syntax: str, frame: bytes) -> FileDataset:
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, HTJ2KLossless, RLELossless])
 def test_losslessly_compressed_pixels_are_the_same(tmp_path: Path, bits: int, syntax: str) -> None:
     np.testing.assert_array_equal(
         loaded(tmp_path, compressed(ramp(bits), bits, syntax)).pixels,

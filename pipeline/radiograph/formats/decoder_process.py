@@ -43,8 +43,9 @@ def main() -> None:
 
 def _decoders() -> Decoders:
     from imagecodecs import jpeg8_decode, jpegls_decode
+    from openjpeg.utils import decode
 
-    return {b"JPEG": jpeg8_decode, b"JPEG-LS": jpegls_decode}
+    return {b"JPEG": jpeg8_decode, b"JPEG-LS": jpegls_decode, b"JPEG 2000": decode}
 
 
 def _limit_memory() -> None:

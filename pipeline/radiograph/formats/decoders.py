@@ -23,8 +23,8 @@ from pipeline.radiograph.formats import decoder_process
 from pipeline.radiograph.formats.decoder_process import DECODED, READY, REFUSED, REQUEST
 from pipeline.radiograph.formats.stored import damaged
 
-BASE_S, PER_PIXEL_S = 1.0, 5e-7
-"""Of processor time: ten times what the slowest decoder takes for a whole picture."""
+BASE_S, PER_PIXEL_S = 1.0, 1e-6
+"""Of processor time: five times what the slowest decoder, JPEG 2000's, takes for a picture."""
 ATTEMPTS = 2
 """A process may have been ended from outside, or while it waited."""
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
@@ -88,8 +88,8 @@ _idle: list[_Worker] = []
 def decode_apart(decoder: str, content: bytes, pixels: NDArray[Any]) -> None:
     """Fill `pixels`, contiguous (H, W), from a stream that declares just their size and bytes.
 
-    `decoder` is JPEG or JPEG-LS. Raises UnreadableError for a stream that cannot be decoded, takes
-    too long or ends the decoder, and CrashedError when this machine lets no decoder run.
+    `decoder` is JPEG, JPEG-LS or JPEG 2000. Raises UnreadableError for a stream that cannot be
+    decoded, takes too long or ends the decoder, and CrashedError when this machine runs no decoder.
     """
     seconds = BASE_S + PER_PIXEL_S * pixels.size
     head = REQUEST.pack(decoder.encode(), seconds, *pixels.shape, pixels.itemsize, len(content))

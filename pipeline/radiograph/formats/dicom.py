@@ -56,7 +56,13 @@ TAGS = [
     "VOILUTFunction",
     "PixelData",
 ]
-J2K = (uid.JPEG2000Lossless, uid.JPEG2000)
+J2K = (
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
+)
 JPEG_FAMILY = (
     uid.JPEGExtended12Bit,
     uid.JPEGLossless,

@@ -1,6 +1,7 @@
 """JPEG 2000 codestreams within DICOM files, judged by their header before anything is decoded.
 
-Source: ITU-T Recommendation T.800 (ISO/IEC 15444-1), A.5.1.
+High-Throughput JPEG 2000 among them. Source: ITU-T Recommendations T.800 (ISO/IEC 15444-1), A.5.1,
+and T.814.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from openjpeg.utils import decode
 
 from pipeline.errors import UnreadableError
+from pipeline.radiograph.formats.decoders import decode_apart
 from pipeline.radiograph.formats.stored import damaged
 
 SIGNATURE = b"\xff\x4f\xff\x51"
@@ -28,11 +29,19 @@ class Codestream:
 
     width: int
     height: int
+    bits: int
+    signed: bool
     content: bytes
 
     def decode(self) -> NDArray[Any]:
-        """Decode the pixels, 8 or 16 bits, signed or not; raises RuntimeError if damaged."""
-        return np.asarray(decode(self.content))
+        """Decode the pixels, 8 or 16 bits, signed or not.
+
+        Raises UnreadableError if damaged, and CrashedError when no decoder can run.
+        """
+        kind = f"{'i' if self.signed else 'u'}{1 if self.bits <= 8 else 2}"
+        pixels: NDArray[Any] = np.empty((self.height, self.width), kind)
+        decode_apart("JPEG 2000", self.content, pixels)
+        return pixels
 
 
 def parse_codestream(content: bytes) -> Codestream:
@@ -50,4 +59,4 @@ def parse_codestream(content: bytes) -> Codestream:
     tiles = math.ceil(right / across) * math.ceil(bottom / down)
     if tiles > MAX_TILES:
         raise UnreadableError("too_large", f"has {tiles} tiles, expected at most {MAX_TILES}")
-    return Codestream(right - left, bottom - top, content)
+    return Codestream(right - left, bottom - top, precision % 128 + 1, precision >= 128, content)
