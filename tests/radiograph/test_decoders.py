@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.errors import CrashedError, UnreadableError
@@ -28,6 +30,7 @@ def _no_process_before_or_after() -> Iterator[None]:
 @pytest.fixture
 def unruly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    monkeypatch.setattr(decoders, "BASE_S", 0.2)
     script = Path(__file__).with_name("unruly_decoders.py")
     monkeypatch.setattr(decoder_process, "__file__", str(script))
 
@@ -57,7 +60,7 @@ def test_one_process_decodes_one_picture_after_another(tmp_path: Path) -> None:
     ("what", "said"),
     [
         ("crash", "the decoder crashes on the pixels: the file is damaged"),
-        ("loop", r"decoding takes more than 1\.0 s: the file is damaged"),
+        ("loop", r"decoding takes more than 0\.2 s: the file is damaged"),
     ],
 )
 def test_a_decoder_that_dies_or_hangs_takes_nothing_with_it(what: str, said: str) -> None:
@@ -65,6 +68,33 @@ def test_a_decoder_that_dies_or_hangs_takes_nothing_with_it(what: str, said: str
         decode(what)
     assert caught.value.reason == "truncated"
     assert decode("good")
+
+
+@pytest.mark.usefixtures("unruly")
+def test_bounds_hold_below_a_parent_that_ignores_their_signals() -> None:
+    before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPROF])
+    try:
+        with pytest.raises(UnreadableError, match="decoding takes more than"):
+            decode("loop")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGPROF, before)
+
+
+@pytest.mark.usefixtures("unruly")
+def test_a_tighter_bound_of_memory_stays() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    process = psutil.Process()
+    tight = process.memory_info().vms + 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (tight, limits[1]))
+    try:
+        assert decode("good")
+        (worker,) = decoders._idle
+        found = psutil.Process(worker._process.pid).rlimit(psutil.RLIMIT_AS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert 0 < found[0] <= tight
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,25 @@ def test_application_data_are_left_out() -> None:
         np.testing.assert_array_equal(decoded(noted, pixels), pixels)
 
 
-def test_padding_behind_the_pixels_is_no_damage() -> None:
+@pytest.mark.parametrize("end", [b"\0\0\0\xff\xff\xd9", b"\xff\xff\xff\xd9", b"\xff\xd9\0\0"])
+def test_padding_behind_the_pixels_is_no_damage(end: bytes) -> None:
     pixels = noisy(12)
-    padded = lossless(pixels, 12)[:-2] + b"\0\0\0\xff\xff\xd9\0"
 
-    np.testing.assert_array_equal(decoded(padded, pixels), pixels)
+    np.testing.assert_array_equal(decoded(lossless(pixels, 12)[:-2] + end, pixels), pixels)
+    if not end.startswith(b"\0"):
+        np.testing.assert_array_equal(decoded(ls(pixels)[:-2] + end, pixels), pixels)
+
+
+def test_a_stream_of_nothing_but_restarts_costs_nothing() -> None:
+    start = STREAM.index(b"\xff\xda") + 10
+    hollow = STREAM[:start] + b"\xff\xd0" * 10**6 + b"\xff\xd9"
+
+    tracemalloc.start()
+    with pytest.raises(UnreadableError):
+        decode_frame(hollow, 64, 72, 12, False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * len(hollow)
 
 
 STREAM = lossless(noisy(12), 12)

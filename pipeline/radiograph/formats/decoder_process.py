@@ -28,17 +28,27 @@ Decoders = dict[bytes, Callable[[bytes], Any]]
 
 def main() -> None:
     """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    _let_signals_end_it()
     signal.alarm(STUCK_S)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     decoders = _decoders()
     _limit_memory()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold a radiograph
     signal.alarm(0)
     answers.write(READY)
     answers.flush()
     while _answer(sys.stdin.buffer, answers, decoders):
         pass
+
+
+def _let_signals_end_it() -> None:
+    """Whatever the parent does with signals, which a process inherits."""
+    bounds = (signal.SIGALRM, signal.SIGPROF)
+    for one in bounds:
+        signal.signal(one, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, bounds)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
 
 
 def _decoders() -> Decoders:
@@ -51,8 +61,10 @@ def _decoders() -> Decoders:
 def _limit_memory() -> None:
     with open("/proc/self/statm") as file:  # noqa: PTH123 - pathlib takes a while to import
         present = int(file.read().split()[0]) * resource.getpagesize()
+    allowed, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = present + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if allowed == resource.RLIM_INFINITY or limit < allowed:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
 
 
 def _answer(requests: IO[bytes], answers: IO[bytes], decoders: Decoders) -> bool:
@@ -64,7 +76,7 @@ def _answer(requests: IO[bytes], answers: IO[bytes], decoders: Decoders) -> bool
     content = requests.read(length)
     if len(content) < length:
         return False
-    # By default both signals end the process, whatever the decoder is doing.
+    # Their signals end the process, whatever the decoder is doing.
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.alarm(STUCK_S)
     try:

@@ -29,14 +29,11 @@ def inflated(content: bytes) -> bytes:
     Raises UnreadableError for one that inflates to more than MAX_FILE bytes, and zlib.error or what
     pydicom raises for a damaged one.
     """
-    if DEFLATED not in content:
-        return content
     file = io.BytesIO(content)
     file.seek(PREAMBLE)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        # Of a file meta of another encoding pydicom may read it all the same; inflate it shall not.
-        return content.replace(DEFLATED, PLAIN)
+        return content
     start = file.tell()
     return content[:start].replace(DEFLATED, PLAIN) + _inflate(content[start:])
 

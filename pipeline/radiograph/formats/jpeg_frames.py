@@ -82,7 +82,8 @@ def _parse_stream(frame: bytes) -> _Stream:
         raise damaged("the compressed pixels do not begin as JPEG")
     kind = _kind(frame)
     segments = [
-        (marker, segment)
+        # Behind coded data more bytes of ones than the marker's only fill.
+        (marker, segment.rstrip(b"\xff") if marker == SCAN else segment)
         for marker, segment in walk_segments(frame, IN_LS_SCAN if kind == LS else IN_SCAN)
         if marker not in DROPPED
     ]

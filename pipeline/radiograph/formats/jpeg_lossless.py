@@ -43,10 +43,11 @@ def check_coded_data(segments: Segments, precision: int, pixels: NDArray[Any]) -
     scan = next(segment for marker, segment in segments if marker == SCAN)
     table, predictor, shift = scan[6] >> 4, scan[7], scan[9] & 15
     start = 2 + int.from_bytes(scan[2:4])
-    intervals = RESTART.split(scan[start:].rstrip(b"\xff"))
     height, width = pixels.shape
     rows = _restart_interval(segments) // width or height
-    if len(intervals) != -(-height // rows):
+    expected = -(-height // rows)
+    intervals = RESTART.split(scan[start:], maxsplit=expected)
+    if len(intervals) != expected:
         raise damaged("has more or fewer restarts than pixels")
     costs = _costs(segments, table)
     shifted, initial = pixels >> shift, 1 << (precision - shift - 1)
