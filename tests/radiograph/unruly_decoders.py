@@ -44,5 +44,5 @@ def decode(content: bytes) -> Any:
 
 if __name__ == "__main__":
     decoder_process.STUCK_S = 2
-    decoder_process._decoders = lambda: {b"JPEG": decode}
-    decoder_process.main()
+    decoder_process.DECODERS[b"JPEG"] = decode
+    decoder_process.answer_requests()

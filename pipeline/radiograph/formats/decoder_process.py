@@ -13,7 +13,11 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
+
+from imagecodecs import jpeg8_decode, jpegls_decode
+from openjpeg.utils import decode
 
 REQUEST = struct.Struct("<16sdIIBQ")
 """The decoder, seconds of processor time, rows, columns, bytes of a pixel, bytes of the stream."""
@@ -22,23 +26,23 @@ STUCK_S = 60
 """A process that gets no further ends after so many seconds, though it takes no processor time."""
 MEMORY = 512 * 2**20
 """Bytes beside what it starts with: the largest file (64 MiB) and its pixels, several times."""
+DECODERS: dict[bytes, Callable[[bytes], Any]] = {
+    b"JPEG": jpeg8_decode,
+    b"JPEG-LS": jpegls_decode,
+    b"JPEG 2000": decode,
+}
 
-Decoders = dict[bytes, Callable[[bytes], Any]]
 
-
-def main() -> None:
+def answer_requests() -> None:
     """Answer requests until there are no more."""
     _let_signals_end_it()
-    signal.alarm(STUCK_S)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    decoders = _decoders()
     _limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold a radiograph
-    signal.alarm(0)
     answers.write(READY)
     answers.flush()
-    while _answer(sys.stdin.buffer, answers, decoders):
+    while _answer(sys.stdin.buffer, answers):
         pass
 
 
@@ -51,23 +55,15 @@ def _let_signals_end_it() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
 
 
-def _decoders() -> Decoders:
-    from imagecodecs import jpeg8_decode, jpegls_decode
-    from openjpeg.utils import decode
-
-    return {b"JPEG": jpeg8_decode, b"JPEG-LS": jpegls_decode, b"JPEG 2000": decode}
-
-
 def _limit_memory() -> None:
-    with open("/proc/self/statm") as file:  # noqa: PTH123 - pathlib takes a while to import
-        present = int(file.read().split()[0]) * resource.getpagesize()
+    present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     allowed, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = present + MEMORY
     if allowed == resource.RLIM_INFINITY or limit < allowed:
         resource.setrlimit(resource.RLIMIT_AS, (limit, most))
 
 
-def _answer(requests: IO[bytes], answers: IO[bytes], decoders: Decoders) -> bool:
+def _answer(requests: IO[bytes], answers: IO[bytes]) -> bool:
     """Answer one request; False when there is none, or only a part of one."""
     head = requests.read(REQUEST.size)
     if len(head) < REQUEST.size:
@@ -80,7 +76,7 @@ def _answer(requests: IO[bytes], answers: IO[bytes], decoders: Decoders) -> bool
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.alarm(STUCK_S)
     try:
-        pixels = decoders[name.rstrip(b"\0")](content)
+        pixels = DECODERS[name.rstrip(b"\0")](content)
     except (MemoryError, RuntimeError, ValueError):
         pixels = None
     signal.alarm(0)
@@ -95,4 +91,4 @@ def _answer(requests: IO[bytes], answers: IO[bytes], decoders: Decoders) -> bool
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests()
