@@ -338,6 +338,29 @@ def test_other_encodings_are_refused_with_advice(tmp_path: Path, syntax: str) ->
     assert caught.value.reason == "mode"
 
 
+def box(kind: bytes, body: bytes, length: bytes = b"") -> bytes:
+    return (length or struct.pack(">I", 8 + len(body))) + kind + body
+
+
+def test_a_codestream_within_a_jp2_file_is_read(tmp_path: Path) -> None:
+    jp2 = encode_array(GREY, bits_stored=8, codec_format=1)
+    plain = encode_array(GREY, bits_stored=8)
+    start = jp2[:12] + box(b"free", b"?" * 20)
+    long = struct.pack(">Q", 16 + len(plain))
+
+    for frame in (
+        jp2,
+        start + box(b"jp2c", plain, struct.pack(">I", 0)),
+        start + box(b"jp2c", long + plain, struct.pack(">I", 1)),
+    ):
+        dataset = with_frame(dicom(GREY), JPEG2000Lossless, frame)
+        np.testing.assert_array_equal(loaded(tmp_path, dataset).pixels, GREY)
+    for frame in (jp2[:12], jp2[:100], start, jp2[:12] + box(b"a" * 4, b"", b"\0" * 4)):
+        assert reason(tmp_path, with_frame(dicom(GREY), JPEG2000Lossless, frame)) == "truncated"
+    boxes = jp2[:12] + box(b"free", b"") * 200 + box(b"jp2c", plain)
+    assert reason(tmp_path, with_frame(dicom(GREY), JPEG2000Lossless, boxes)) == "truncated"
+
+
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGBaseline8Bit])
 def test_compressed_pixels_of_another_size_are_damaged(tmp_path: Path, syntax: str) -> None:
     dataset = compressed(GREY, 8, syntax)

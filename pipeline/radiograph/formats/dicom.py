@@ -27,7 +27,6 @@ from pydicom.pixels.utils import pixel_array
 
 from pipeline.errors import UnreadableError
 from pipeline.radiograph.formats.deflated import inflated
-from pipeline.radiograph.formats.jpeg import parse_jpeg
 from pipeline.radiograph.formats.jpeg2000 import parse_codestream
 from pipeline.radiograph.formats.jpeg_frames import decode_frame
 from pipeline.radiograph.formats.shades import Display, Lookup, Window, check_lookup, check_window
@@ -64,6 +63,7 @@ J2K = (
     uid.HTJ2K,
 )
 JPEG_FAMILY = (
+    uid.JPEGBaseline8Bit,
     uid.JPEGExtended12Bit,
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
@@ -74,7 +74,6 @@ SYNTAXES = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
     uid.RLELossless,
-    uid.JPEGBaseline8Bit,
     *JPEG_FAMILY,
     *J2K,
 )
@@ -143,28 +142,18 @@ class Dicom:
 
     def _decompressed(self) -> NDArray[Any]:
         syntax = self.header.file_meta.TransferSyntaxUID
-        if syntax == uid.JPEGBaseline8Bit:
-            jpeg = parse_jpeg(self._frame())
-            self._expect_size(jpeg.width, jpeg.height)
-            return jpeg.decode().levels
         if syntax in JPEG_FAMILY:
             display = self.display
             return decode_frame(
                 self._frame(), self.height, self.width, display.bits, display.signed
             )
         if syntax in J2K:
-            codestream = parse_codestream(self._frame())
-            self._expect_size(codestream.width, codestream.height)
-            return codestream.decode()
+            return parse_codestream(self._frame(), self.width, self.height).decode()
         # Bits beyond the declared ones are to be seen, not to be dropped.
         return pixel_array(self.header, raw=True, correct_unused_bits=False)
 
     def _frame(self) -> bytes:
         return get_frame(self.header.PixelData, 0, number_of_frames=1)
-
-    def _expect_size(self, width: int, height: int) -> None:
-        if (width, height) != (self.width, self.height):
-            raise damaged(f"compressed pixels are {width}x{height}, not as the header says")
 
 
 def parse_dicom(content: bytes) -> Dicom:
