@@ -12,6 +12,7 @@ from pipeline.errors import UnreadableError
 from pipeline.radiograph.reading import load_radiograph
 from tests.radiograph.containers import dicom, dicom_bytes
 from tests.radiograph.jpeg_streams import graded
+from tests.radiograph.mutations import mutated
 
 PIXELS = graded(12)
 
@@ -106,3 +107,15 @@ def test_a_file_meta_of_implicit_vr_hides_nothing(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(found, read(tmp_path, dicom_bytes(dicom(PIXELS, 12))))
     assert refused(tmp_path, start + bomb())[0] == "too_large"
+
+
+def test_500_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
+    whole = b"".join(deflated())
+    refusals = 0
+    for number in range(500):
+        try:
+            read(tmp_path, mutated(np.random.default_rng(number), whole))
+        except UnreadableError:
+            refusals += 1
+
+    assert refusals > 250

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from imagecodecs import htj2k_encode
 from numpy.typing import NDArray
+from openjpeg.utils import encode_array
 
 from pipeline.errors import UnreadableError
+from pipeline.radiograph.formats.jpeg2000 import parse_codestream
 from pipeline.radiograph.formats.jpeg_frames import decode_frame
 from tests.radiograph.jpeg_streams import extended, graded, lossless, lossless_by_hand, ls, noisy
 from tests.radiograph.mutations import (
@@ -32,9 +35,16 @@ STREAMS = {
     "lossless, restarts": lossless_by_hand(ROUGH, 12, restart_rows=4),
     "JPEG-LS": ls(ROUGH),
     "extended": extended(ROUGH),
+    "JPEG 2000": encode_array(ROUGH, bits_stored=12),
+    "High-Throughput JPEG 2000": bytes(htj2k_encode(ROUGH, reversible=True)),
 }
 # Bits that change a value and no length are beyond what can be seen, and lossy data have no length.
-REFUSED = {"JPEG-LS": 0.95, "extended": 0.15}
+REFUSED = {
+    "JPEG-LS": 0.95,
+    "extended": 0.15,
+    "JPEG 2000": 0.15,
+    "High-Throughput JPEG 2000": 0.15,
+}
 
 
 def cut_before_its_end(dice: np.random.Generator, stream: bytes) -> bytes:
@@ -43,9 +53,16 @@ def cut_before_its_end(dice: np.random.Generator, stream: bytes) -> bytes:
     return kinds[dice.integers(len(kinds))](dice, stream[:-2]) + b"\xff\xd9"
 
 
+def decoded(stream: bytes) -> NDArray[Any]:
+    rows, columns = ROUGH.shape
+    if stream.startswith(b"\xff\x4f"):
+        return parse_codestream(stream, columns, rows).decode()
+    return decode_frame(stream, rows, columns, 12, False)
+
+
 def outcome(stream: bytes) -> str:
     try:
-        pixels: NDArray[Any] = decode_frame(stream, *ROUGH.shape, 12, False)
+        pixels = decoded(stream)
     except UnreadableError as error:
         return "slow" if "takes more than" in str(error) else "refused"
     return "same" if np.abs(pixels - ROUGH.astype(int)).max() <= 40 else "other"
