@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import numpy as np
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests.radiograph.containers import Chunk, dicom, dicom_bytes, encoded, header, png_of, raw_png
 
@@ -18,6 +19,16 @@ def even(rows: int, length: int) -> bytes:
     """Compress rows of nothing; whoever inflates them needs all the memory, we do not."""
     stream = zlib.compressobj(9)
     return b"".join(stream.compress(bytes(length)) for _ in range(rows)) + stream.flush()
+
+
+def deflated_bomb() -> bytes:
+    """A deflated DICOM file of 100 MB of nothing."""
+    dataset = dicom(np.zeros((64, 64), np.uint8))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    content = dicom_bytes(dataset)
+    stream = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    body = stream.compress(bytes(10**8)) + stream.flush()
+    return content[: 144 + int.from_bytes(content[140:144], "little")] + body
 
 
 BOMBS = {
@@ -33,6 +44,7 @@ BOMBS = {
     "interlaced": ("a.png", raw_png(9000, 9000, b"", interlaced=1)),
     "chunks": ("a.png", png_of([header(64, 64), *[(b"abCd", b"")] * 100_001, END])),
     "JPEG": ("a.jpg", JPEG[:SIZE] + struct.pack(">HH", 60_000, 60_000) + JPEG[SIZE + 4 :]),
+    "deflated DICOM": ("a.dcm", deflated_bomb()),
     "DICOM": (
         "a.dcm",
         dicom_bytes(dicom(np.zeros((64, 64), np.uint8), Rows=60_000, Columns=60_000)),

@@ -19,13 +19,22 @@ from typing import Any
 import numpy as np
 from openjpeg.utils import encode_array
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from pipeline.errors import UnreadableError
 from pipeline.radiograph.reading import load_mask, load_radiograph
 from tests.conftest import draw_pair
 from tests.radiograph.bombs import BOMBS
 from tests.radiograph.containers import chunks_of, dicom, dicom_bytes, encoded, png_of, with_chunk
+from tests.radiograph.jpeg_streams import extended, lossless, ls
 
 COUNT = 2000
 SECONDS = 2.0
@@ -45,14 +54,20 @@ def bases() -> list[tuple[str, bytes]]:
     twelve = image.astype(np.uint16) << 4
     packed = dicom(twelve, 12, PhotometricInterpretation="MONOCHROME1")
     packed.compress(RLELossless, generate_instance_uid=False)
-    framed = [dicom(image), dicom(image)]
-    frames = [encoded(image, "JPEG"), encode_array(image, bits_stored=8)]
-    for dataset, syntax, frame in zip(
-        framed, [JPEGBaseline8Bit, JPEG2000Lossless], frames, strict=True
-    ):
+    frames = {
+        JPEGBaseline8Bit: encoded(image, "JPEG"),
+        JPEG2000Lossless: encode_array(image, bits_stored=8),
+        JPEGLosslessSV1: lossless(image, 8),
+        JPEGLSLossless: ls(image),
+        JPEGExtended12Bit: extended(image.astype(np.uint16)),
+    }
+    framed = [dicom(image) for _ in frames]
+    for dataset, (syntax, frame) in zip(framed, frames.items(), strict=True):
         dataset.file_meta.TransferSyntaxUID = syntax
         dataset.PixelData = encapsulate([frame])
         dataset["PixelData"].is_undefined_length = True
+    deflated = dicom(twelve, 12)
+    deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     windowed = dicom(twelve, 12, WindowCenter=2000, WindowWidth=3000, RescaleSlope=1)
     return [
         *[("a.png", encoded(pixels)) for pixels in (image, mask, mask[..., 0], deep) * 2],
@@ -62,7 +77,7 @@ def bases() -> list[tuple[str, bytes]]:
         ("a.png", encoded(mask[..., 0] > 0)),
         ("a.jpg", encoded(image, "JPEG")),
         ("a.jpg", encoded(image, "JPEG", progressive=True)),
-        *[("a.dcm", dicom_bytes(dataset)) for dataset in (windowed, packed, *framed)],
+        *[("a.dcm", dicom_bytes(dataset)) for dataset in (windowed, packed, deflated, *framed)],
     ]
 
 

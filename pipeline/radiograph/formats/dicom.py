@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, uid
 from pydicom.encaps import get_frame
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
 from pipeline.errors import UnreadableError
-from pipeline.radiograph.formats.jpeg import parse_jpeg
+from pipeline.radiograph.formats.deflated import inflated
 from pipeline.radiograph.formats.jpeg2000 import parse_codestream
+from pipeline.radiograph.formats.jpeg_frames import decode_frame
 from pipeline.radiograph.formats.shades import Display, Lookup, Window, check_lookup, check_window
 from pipeline.radiograph.formats.stored import LOW, Stored, damaged, refuse_large
 
@@ -54,12 +55,26 @@ TAGS = [
     "VOILUTFunction",
     "PixelData",
 ]
-J2K = (uid.JPEG2000Lossless, uid.JPEG2000)
+J2K = (
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
+)
+JPEG_FAMILY = (
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+)
 SYNTAXES = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
     uid.RLELossless,
-    uid.JPEGBaseline8Bit,
+    *JPEG_FAMILY,
     *J2K,
 )
 MODALITIES = ("CR", "DX", "RG")
@@ -69,6 +84,7 @@ FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "POSTERO
 UNDECODABLE = (
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,
@@ -126,32 +142,24 @@ class Dicom:
 
     def _decompressed(self) -> NDArray[Any]:
         syntax = self.header.file_meta.TransferSyntaxUID
-        if syntax == uid.JPEGBaseline8Bit:
-            jpeg = parse_jpeg(self._frame())
-            self._expect_size(jpeg.width, jpeg.height)
-            return jpeg.decode().levels
+        if syntax in JPEG_FAMILY:
+            display = self.display
+            return decode_frame(
+                self._frame(), self.height, self.width, display.bits, display.signed
+            )
         if syntax in J2K:
-            codestream = parse_codestream(self._frame())
-            self._expect_size(codestream.width, codestream.height)
-            return codestream.decode()
+            return parse_codestream(self._frame(), self.width, self.height).decode()
         # Bits beyond the declared ones are to be seen, not to be dropped.
         return pixel_array(self.header, raw=True, correct_unused_bits=False)
 
     def _frame(self) -> bytes:
         return get_frame(self.header.PixelData, 0, number_of_frames=1)
 
-    def _expect_size(self, width: int, height: int) -> None:
-        if (width, height) != (self.width, self.height):
-            raise damaged(f"compressed pixels are {width}x{height}, not as the header says")
-
 
 def parse_dicom(content: bytes) -> Dicom:
     """Check a DICOM file's header, what it shows and its declared size; raises UnreadableError."""
-    # pydicom inflates such a file whole, whatever its size, before anything can be asked.
-    if uid.DeflatedExplicitVRLittleEndian.encode() in content[:1024]:
-        raise _other_syntax(uid.DeflatedExplicitVRLittleEndian)
     with _guarded():
-        header = dcmread(io.BytesIO(content), specific_tags=list(TAGS))
+        header = dcmread(io.BytesIO(inflated(content)), specific_tags=list(TAGS))
         syntax = header.file_meta.get("TransferSyntaxUID", "")
         if syntax not in SYNTAXES:
             raise _other_syntax(uid.UID(syntax))
@@ -179,8 +187,8 @@ def _guarded() -> Iterator[None]:
 def _other_syntax(syntax: uid.UID) -> UnreadableError:
     return UnreadableError(
         "mode",
-        f"is encoded as {_plain(syntax.name)}, expected uncompressed, RLE, JPEG baseline or "
-        "JPEG 2000; export it so",
+        f"is encoded as {_plain(syntax.name)}, expected uncompressed, deflated, RLE, JPEG, "
+        "JPEG Lossless, JPEG-LS or JPEG 2000; export it so",
     )
 
 

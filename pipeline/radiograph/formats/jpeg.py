@@ -54,7 +54,7 @@ class Jpeg:
 
 def parse_jpeg(content: bytes) -> Jpeg:
     """Check a JPEG's structure and declared size; raises UnreadableError."""
-    segments = list(_walk(content))
+    segments = list(walk_segments(content))
     frames = [segment for marker, segment in segments if marker in FRAMES]
     scans = sum(marker == SCAN for marker, _ in segments)
     if len(frames) != 1 or not scans:
@@ -67,8 +67,13 @@ def parse_jpeg(content: bytes) -> Jpeg:
     return Jpeg(width, height, channels, b"".join([b"\xff\xd8", *kept, b"\xff\xd9"]))
 
 
-def _walk(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each marker with its segment, coded data included, up to the end of the picture."""
+def walk_segments(
+    content: bytes, in_scan: re.Pattern[bytes] = IN_SCAN
+) -> Iterator[tuple[int, bytes]]:
+    """Yield each marker with its segment, coded data included, up to the end of the picture.
+
+    `in_scan` finds a marker within coded data. Raises UnreadableError for a file that breaks off.
+    """
     place = 2
     for _ in range(MAX_SEGMENTS):
         marker = SEGMENT.match(content, place)
@@ -77,18 +82,18 @@ def _walk(content: bytes) -> Iterator[tuple[int, bytes]]:
         kind, start = marker[1][0], marker.start(1) - 1
         if kind == END:
             return
-        place = _segment_end(content, start, kind)
+        place = _segment_end(content, start, kind, in_scan)
         yield kind, content[start:place]
     raise UnreadableError("too_large", f"has more than {MAX_SEGMENTS} segments; export it again")
 
 
-def _segment_end(content: bytes, start: int, kind: int) -> int:
+def _segment_end(content: bytes, start: int, kind: int, in_scan: re.Pattern[bytes]) -> int:
     end = start + 2 + int.from_bytes(content[start + 2 : start + 4])
     if end < start + 4 or end > len(content):
         raise damaged("ends within a segment")
     if kind != SCAN:
         return end
-    following = IN_SCAN.search(content, end)
+    following = in_scan.search(content, end)
     if following is None:
         raise damaged("ends within its pixels")
     return following.start()
