@@ -42,8 +42,8 @@ def retrain_standalone(settings: Settings, request: RunRequest) -> int:
     finally:
         close_run(settings, request.run_id)
     console.print(verdict_table(checks))
-    console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
-    console.print(f"report: {workspace.folder / REPORT_PAGE}", soft_wrap=True)
+    console.print(f"MLflow store: {settings.tracking_uri}", markup=False, soft_wrap=True)
+    console.print(f"report: {workspace.folder / REPORT_PAGE}", markup=False, soft_wrap=True)
     return done.exit_code
 
 
