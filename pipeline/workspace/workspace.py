@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configobj import ConfigObj
@@ -111,13 +111,23 @@ def workspace_folder(settings: Settings, run_id: str) -> Path:
 
 
 def find_workspace(settings: Settings, run_id: str) -> Workspace | None:
-    """Return the run's workspace if this host has it."""
+    """Return the run's workspace if this host has it.
+
+    It names the cache and the environment by their whole paths, and follows these when the project
+    or the home was moved. Raises WorkspaceError when its environment cannot be made again.
+    """
     folder = workspace_folder(settings, run_id)
     if not (folder / NOTE).exists():
         return None
     content = read_json(folder / NOTE)
     python = Path(content["python"])
-    return Workspace(folder, content["revision"], python, content["mlflow_run_id"])
+    found = Workspace(folder, content["revision"], python, content["mlflow_run_id"])
+    if shared_cache(Settings(repo=str(folder))) != shared_cache(settings):
+        join_cache(settings, folder)
+    if not python.exists():
+        found = replace(found, python=find_interpreter(settings, folder))
+        found.save()
+    return found
 
 
 def make_workspace(settings: Settings, request: RunRequest, lock_file: Path | None) -> Workspace:
