@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from configobj import ConfigObj
 from pipeline.certificates import distrusts
 from pipeline.errors import LungsegError, RefusedError, ServiceError, WorkspaceError
 from pipeline.files import atomic_path, read_json, write_json
+from pipeline.git_command import run_git
 from pipeline.params import override
 from pipeline.settings import Settings, child_environment
 from pipeline.workspace.environments import find_interpreter
@@ -223,7 +223,7 @@ def _commit_of(name: str, folder: Path) -> str:
 
 
 def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    done = run_git(arguments, folder)
     if check and done.returncode:
         raise _git_problem(arguments[0], done.stderr.strip())
     return done.stdout.strip()
