@@ -40,7 +40,8 @@ ODD = {"Lung_Opacity": "covid", "Viral Pneumonia": "Пневмония (new) #1:
 def make_project(folder: Path, overrides: Iterable[str] = (), pairs: int = 0) -> None:
     """Commit the project as it lies here, with 18 pairs of each class, to a repository.
 
-    Or with so many `pairs` in all. Two of its four classes have ODD names. `overrides` are `section.key=value` changes of its params.yaml.
+    Or with so many `pairs` in all. Two of its four classes have ODD names. `overrides` are
+    `section.key=value` changes of its params.yaml.
     """
     for name in git(PROJECT, "ls-files").splitlines():
         if not name.startswith(("samples/", "data.dvc")) and (PROJECT / name).is_file():
