@@ -13,8 +13,11 @@ ARGS =
 # Of hypothesis: how many examples its tests try.
 PROFILE = quick
 
+# The commands of an environment name its folder: where the project was moved to, it is made anew.
+MOVED := $(shell test ! -s .venv/installed || grep -qxF "$(CURDIR)" .venv/installed || echo moved)
+
 .DEFAULT_GOAL = help
-.PHONY: help setup data retrain test test-cluster check format audit services-down clean
+.PHONY: moved help setup data retrain test test-cluster check format audit services-down clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -45,9 +48,12 @@ setup: .venv/installed  ## Install what uv.lock names, and uv itself when it is 
 
 # Compiled once, here: TensorFlow, Airflow and MLflow take two to three times as long to import from
 # their sources, which every process does where PYTHONDONTWRITEBYTECODE is set, as in containers.
-.venv/installed: uv.lock pyproject.toml | .tools/uv-ready
+.venv/installed: uv.lock pyproject.toml $(MOVED) | .tools/uv-ready
+	@test -z "$(MOVED)" || rm -rf .venv .tools/audit
 	@$(UV) sync --frozen --quiet --extra dev --compile-bytecode
-	@touch $@
+	@echo "$(CURDIR)" > $@
+
+moved:
 
 .tools/uv-ready:
 	@mkdir -p .tools

@@ -262,6 +262,20 @@ LIBRARIES = {
 """Environment that keeps libraries quiet, quick to give up, and off the network."""
 
 
+def keep_docstrings() -> None:
+    """Begin this process again without PYTHONOPTIMIZE=2, under which libraries do not load.
+
+    It removes the docstrings, of which they make others. Raises ParamsError for `python -OO`.
+    """
+    if sys.flags.optimize < 2:
+        return
+    if not os.environ.pop("PYTHONOPTIMIZE", None):
+        raise ParamsError(
+            "python -OO: removes the docstrings, which Great Expectations needs; leave one O out"
+        )
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (no shell is wanted)
+
+
 def quiet_libraries() -> None:
     """Set LIBRARIES in this process where the user did not set them; before importing any."""
     for name, value in LIBRARIES.items():

@@ -550,3 +550,26 @@ def test_compare_prints_the_scores_the_limits_and_where_the_page_is(
     for line in ("A: one [x] (run one)", "B: two [x] (run two)", "No picture.", f"page: {page}"):
         assert line in said.splitlines()
     assert "+0.07" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable", "said"),
+    [
+        ([], "2", "Versioned, explainable retraining"),
+        ([], "1", "Versioned, explainable retraining"),
+        (["-OO"], "", "error: python -OO: removes the docstrings"),
+    ],
+)
+def test_optimised_python_does_what_python_does_or_says_what_it_cannot(
+    flags: list[str], variable: str, said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, *flags, "-m", "pipeline", "--help"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONOPTIMIZE": variable},
+        capture_output=True,
+        text=True,
+    )
+
+    assert said in done.stdout + done.stderr
+    assert bool(done.returncode) == bool(flags)

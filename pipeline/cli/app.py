@@ -12,7 +12,7 @@ import typer
 from pipeline.cli import cleaning, data, deploy, releases, runs, services, tasks
 from pipeline.errors import LungsegError
 from pipeline.files import write_json
-from pipeline.settings import error_file, quiet_libraries, read_secret_files
+from pipeline.settings import error_file, keep_docstrings, quiet_libraries, read_secret_files
 
 app = typer.Typer(
     name="lungseg",
@@ -39,6 +39,7 @@ def main() -> None:
     logging.getLogger("pipeline").setLevel(logging.INFO)
     quiet_libraries()
     try:
+        keep_docstrings()
         read_secret_files()
         app()
     except LungsegError as error:

@@ -9,7 +9,6 @@ its folder cannot be had from here, whatever stays.
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ import yaml
 from pipeline.deployment.home_leftovers import kept_workspaces
 from pipeline.deployment.links import Site
 from pipeline.errors import ReleaseError, WorkspaceError
+from pipeline.git_command import run_git
 from pipeline.release.release_log import read_log
 from pipeline.release.signing import open_verifier
 from pipeline.remote_store import RemoteStore, open_store
@@ -102,7 +102,7 @@ def _versions(folder: Path, *patterns: str) -> Iterator[tuple[str, str]]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    done = run_git(arguments, folder)
     if done.returncode:
         raise WorkspaceError(f"git {arguments[0]} in {folder}: {done.stderr.strip()}")
     return done.stdout

@@ -6,6 +6,7 @@ What a chart tells apart by colour it tells apart by form or place as well.
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -13,13 +14,16 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 BLUE, ORANGE, INK, GRID = "#0072B2", "#B35900", "#222222", "#d8d8d8"
+FONT = "DejaVu Sans"  # shipped with matplotlib, so present everywhere
 STYLE = {
     "svg.hashsalt": "lungseg",  # element ids from the content, not from chance
-    "font.family": "DejaVu Sans",  # shipped with matplotlib, so present everywhere
+    "font.family": FONT,
     "font.size": 10.5,
     "axes.edgecolor": INK,
     "axes.spines.top": False,
@@ -29,6 +33,7 @@ STYLE = {
     "lines.markersize": 4,
     "text.parse_math": False,  # a $ in the name of a class is a $
 }
+LONGEST_LABEL = 30  # letters of a class in a chart; the page's tables have all of them
 MANY = 400  # dots of a class beyond which they become one picture inside the SVG
 
 
@@ -54,7 +59,9 @@ def draw_strips(
         for row, name in enumerate(classes):
             _strip(axes, row, table.loc[table["class_name"] == name, column].to_numpy())
         counts = table["class_name"].value_counts()
-        axes.set_yticks(range(len(classes)), [f"{name}\n(n = {counts[name]})" for name in classes])
+        axes.set_yticks(
+            range(len(classes)), [f"{class_label(name)}\n(n = {counts[name]})" for name in classes]
+        )
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_ylim(len(classes) - 0.45, -0.55)
         axes.set_xlim(left=left, right=right)
@@ -93,7 +100,7 @@ def draw_distributions(table: pd.DataFrame, column: str, label: str) -> str:
                 alpha=0.55,
             )
             axes.vlines(np.median(values), row - 0.42, row + 0.38, color=INK, linewidth=2)
-        axes.set_yticks(range(len(classes)), classes)
+        axes.set_yticks(range(len(classes)), list(map(class_label, classes)))
         axes.set_ylim(len(classes) - 0.45, -0.6)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(label)
@@ -122,5 +129,23 @@ def draw_curves(history: pd.DataFrame, name: Literal["loss", "dice"], best_epoch
 def to_svg(figure: Figure) -> str:
     """The figure as SVG text, the same for the same figure."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    letters = "path" if _drawable(figure) else "none"
+    with rc_context({"svg.fonttype": letters}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
+
+
+def class_label(name: str) -> str:
+    """The name of a class in a chart: not too long, and no `_` first, which a legend would hide."""
+    if len(name) > LONGEST_LABEL:
+        half = LONGEST_LABEL // 2
+        name = f"{name[:half]}…{name[1 - half :]}"
+    return f"\N{NO-BREAK SPACE}{name}" if name.startswith("_") else name
+
+
+def _drawable(figure: Figure) -> bool:
+    """Whether our font has every letter; those of other scripts are left to the reader's fonts."""
+    known = get_font(findfont(FONT)).get_charmap()
+    words = "".join(text.get_text() for text in figure.findobj(Text))
+    return all(ord(letter) in known for letter in words if letter != "\n")

@@ -14,7 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from pipeline.pictures.charts import BLUE, INK, ORANGE, STYLE, draw_strips, to_svg
+from pipeline.pictures.charts import (
+    BLUE,
+    INK,
+    ORANGE,
+    STYLE,
+    class_label,
+    draw_strips,
+    to_svg,
+)
 
 COLOURS = (BLUE, ORANGE, "#009E73", "#7A3E8E", "#5A5A5A", "#56B4E9", "#8C6D00")
 MARKERS = "os^Dv*P"
@@ -164,5 +172,5 @@ def _line(axes: Axes, place: int, one: Series) -> None:
         color=COLOURS[style],
         marker=MARKERS[style],
         linestyle=LINES[style],
-        label=one.name,
+        label=class_label(one.name),
     )

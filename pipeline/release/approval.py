@@ -12,7 +12,7 @@ from pipeline.evaluation.visual_report import REPORT_FILE, Report, ShownCase
 from pipeline.release.comparing import COMPARISON
 from pipeline.release.release_record import Approval
 from pipeline.release.signing import Signer, Verifier, read_signed
-from pipeline.release.verdict import Candidate, Verdict, score_rows
+from pipeline.release.verdict import Candidate, Verdict, as_markdown, score_rows
 from pipeline.tracking.run_record import RunRecord, find_artifact
 
 log = logging.getLogger(__name__)
@@ -83,9 +83,10 @@ def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
     yield ""
     for case in _worst(record):
         picture = f"{uri}/get-artifact?path=report/{case.overlay}&run_uuid={record.run_id}"
-        yield f"![{case.image_id}, Dice {case.dice:.3f}]({picture})"
+        name = as_markdown(case.image_id)
+        yield f"![{name}, Dice {case.dice:.3f}]({picture})"
         yield ""
-        yield f"{case.image_id}: Dice {case.dice:.3f}"
+        yield f"{name}: Dice {case.dice:.3f}"
         yield ""
     yield f"[The whole report]({record.page('report/index.html')})"
     if COMPARISON in [file.path for file in record.client.list_artifacts(record.run_id, "gate")]:
@@ -105,7 +106,7 @@ def _changes(verdict: Verdict, name: str, version: str | None) -> Iterator[str]:
     yield "| radiographs | change | required | how |"
     yield "|---|---|---|---|"
     for check in checks:
-        which = check.name.removeprefix(prefix).removeprefix("_") or "all"
+        which = as_markdown(check.name.removeprefix(prefix).removeprefix("_")) or "all"
         change = f"{check.value:+.4f}" if isinstance(check.value, float) else check.value
         how = check.detail.partition(", ")[2]
         yield f"| {which} | {change} | {check.bound} | {how} |"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline.dataset.splits.table import SPLITS
 from pipeline.release.evidence import Evidence
 from pipeline.release.release_record import ReleaseFacts
-from pipeline.release.verdict import score_rows
+from pipeline.release.verdict import as_markdown, score_rows
 
 LENGTH = 5000
 """Characters of a description that MLflow keeps."""
@@ -59,13 +59,14 @@ def _classes(evidence: Evidence) -> Iterator[str]:
     for class_name, means in sorted(evidence.metrics.classes.items()):
         counts = split[split["class_name"] == class_name]["split"].value_counts()
         numbers = " | ".join(str(int(counts.get(one, 0))) for one in SPLITS)
-        yield f"| {class_name} | {numbers} | {means.dice:.4f} |"
+        yield f"| {as_markdown(class_name)} | {numbers} | {means.dice:.4f} |"
 
 
 def _failures(evidence: Evidence) -> Iterator[str]:
     worst = evidence.per_image.nsmallest(FAILURES, "dice")
     pairs = zip(worst["image_id"], worst["dice"], strict=True)
-    yield f"Lowest Dice: {', '.join(f'{image} {dice:.3f}' for image, dice in pairs)}."
+    named = (f"{as_markdown(image)} {dice:.3f}" for image, dice in pairs)
+    yield f"Lowest Dice: {', '.join(named)}."
     yield "The visual report of the run shows the worst of them."
 
 

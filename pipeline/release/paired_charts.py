@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.per_image import FAILURE
-from pipeline.pictures.charts import BLUE, INK, MANY, ORANGE, STYLE, to_svg
+from pipeline.pictures.charts import BLUE, INK, MANY, ORANGE, STYLE, class_label, to_svg
 from pipeline.release.paired_scores import PairedScores, ScoreChange
 
 
@@ -60,7 +60,7 @@ def draw_differences(changes: list[ScoreChange]) -> str:
                 axes.plot(change.interval, [row, row], "|", color=BLUE, markeredgewidth=2, ms=9)
             form = "D" if change.kind == "all" else "o"
             axes.plot(change.difference, row, form, color=BLUE, markersize=7)
-        names = [f"{change.part} (n = {change.cases})" for change in changes]
+        names = [f"{class_label(change.part)} (n = {change.cases})" for change in changes]
         axes.set_yticks(range(len(changes)), names)
         axes.set_ylim(len(changes) - 0.5, -0.5)
         axes.xaxis.set_major_locator(MaxNLocator(6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
@@ -12,6 +13,9 @@ from pipeline.release.paired_scores import PairedScores, ScoreChange
 from pipeline.release.release_log import ChampionState
 from pipeline.release.verdict import Check
 from pipeline.release.verification import Finding
+
+CHECK_WIDTH = 40
+"""Cells of a terminal for the name of a check, so that a long class leaves room for the rest."""
 
 
 def release_tables(
@@ -63,11 +67,15 @@ def _score(text: str) -> str:
 def verdict_table(checks: Iterable[Check]) -> Table:
     """Return a row per check of the gate: whether it passed, what was found and required."""
     table = Table(box=None, padding=(0, 2, 0, 0), title="gate", title_justify="left")
-    for heading in ("", "check", "found", "required"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("", "check"))
-    for check in checks:
+    rows = list(checks)
+    longest = max((cell_len(check.name) for check in rows), default=0)
+    table.add_column(no_wrap=True)
+    table.add_column("check", overflow="fold", width=min(longest, CHECK_WIDTH))
+    for heading in ("found", "required"):
+        table.add_column(heading, overflow="fold")
+    for check in rows:
         mark = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
-        table.add_row(mark, check.name, escape(check.found), escape(check.bound))
+        table.add_row(mark, escape(check.name), escape(check.found), escape(check.bound))
     return table
 
 
@@ -77,7 +85,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     for heading in ("where", "what is wrong"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        table.add_row(finding.where, escape(finding.problem))
+        table.add_row(escape(finding.where), escape(finding.problem))
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,6 +15,15 @@ from pipeline.release.bounds import Bounds
 
 VERDICT = "gate/verdict.json"
 """Where it is among the artifacts of the MLflow run."""
+
+
+MEANT = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+"""Where Markdown reads more in a text than its letters."""
+
+
+def as_markdown(text: str) -> str:
+    """Markdown, for a cell of a table too, that shows `text` as it is: the name of a class, say."""
+    return MEANT.sub(lambda found: f"\\{found[0]}", text)
 
 
 class Check(StrictModel):
@@ -142,7 +152,8 @@ class Verdict(Artifact):
     def markdown(self) -> str:
         """The verdict for MLflow's pages."""
         rows = [
-            f"| {'pass' if one.passed else '**FAIL**'} | {one.name} | {one.found} | {one.bound} |"
+            f"| {'pass' if one.passed else '**FAIL**'} | {as_markdown(one.name)} | "
+            f"{as_markdown(one.found)} | {as_markdown(one.bound)} |"
             for one in self.checks
         ]
         head = "passed" if self.passed else "**refused**"

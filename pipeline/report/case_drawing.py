@@ -26,8 +26,10 @@ from pipeline.evaluation.visual_report import STRIPS
 from pipeline.pictures.overlay import Picture
 from pipeline.pictures.pages import encode_jpeg
 from pipeline.pictures.strips import STRIP_QUALITY, draw_strip, draw_thumbnail
+from pipeline.plain_names import plain_name
 
 CHUNK = 32  # radiographs that a process takes at once
+LONGEST_PART = 200  # bytes of a folder's or a file's name without its suffix
 WORKER_CASES = 250
 """Fewer are drawn sooner than a process has started."""
 
@@ -59,8 +61,9 @@ class Drawing:
 
 
 def strip_name(image_id: str) -> str:
-    """Path of a radiograph's strip below the report's folder."""
-    return f"{STRIPS}/{image_id}.jpg"
+    """Path of a radiograph's strip below the report's folder: names that an address may hold."""
+    class_name, name = (plain_name(part, LONGEST_PART) for part in image_id.split("/"))
+    return f"{STRIPS}/{class_name}/{name}.jpg"
 
 
 def draw_all(

@@ -20,7 +20,7 @@ from pipeline.pictures.strips import (
     THUMBNAIL,
     join_thumbnails,
 )
-from pipeline.report.case_drawing import DrawnCase
+from pipeline.report.case_drawing import DrawnCase, strip_name
 from pipeline.report.measures import MEASURES_SHOWN
 
 FAILED, NOTHING = "failure", "nothing_stands_out"
@@ -113,6 +113,7 @@ def _row(case: DrawnCase, classes: list[str], sources: list[str], flags: list[st
         [flags.index(code) for code in codes_of(case)],
         [finding.sentence for finding in case.findings],
         [_rounded(numbers[name]) for name in COLUMNS],
+        strip_name(image.image_id),
     ]
 
 

@@ -3,10 +3,10 @@
 // file beside the page, or in the page for the cases that are shown further down.
 const data = JSON.parse(document.getElementById("gallery-data").textContent);
 const cases = data.cases.map((fields, place) => {
-  const [id, classPlace, source, flags, sentences, numbers] = fields;
+  const [id, classPlace, source, flags, sentences, numbers, strip] = fields;
   const values = Object.fromEntries(data.columns.map((name, column) => [name, numbers[column]]));
   const folded = id.toLowerCase();
-  return { id, folded, place, className: data.classes[classPlace], source: data.sources[source] ?? "", flags, sentences, values };
+  return { id, folded, place, className: data.classes[classPlace], source: data.sources[source] ?? "", flags, sentences, values, strip };
 });
 const PAGE = 60; // tiles shown at once
 const sheets = new Map(); // of thumbnails, decoded when first needed
@@ -169,7 +169,7 @@ function drawStrip(one) {
   });
   const embedded = document.getElementById(`strip-${one.place}`);
   picture.src = embedded ? `data:image/jpeg;base64,${embedded.textContent.trim()}`
-    : `cases/${one.id.split("/").map(encodeURIComponent).join("/")}.jpg`;
+    : one.strip.split("/").map(encodeURIComponent).join("/");
 }
 
 function step(by) {

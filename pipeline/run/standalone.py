@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.errors import WorkspaceError
 from pipeline.evaluation.visual_report import REPORT_PAGE
+from pipeline.git_command import run_git
 from pipeline.release.release_tables import verdict_table
 from pipeline.release.verdict import Check
 from pipeline.run.recording import BY_HAND, record_stage, start_record
@@ -42,8 +43,8 @@ def retrain_standalone(settings: Settings, request: RunRequest) -> int:
     finally:
         close_run(settings, request.run_id)
     console.print(verdict_table(checks))
-    console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
-    console.print(f"report: {workspace.folder / REPORT_PAGE}", soft_wrap=True)
+    console.print(f"MLflow store: {settings.tracking_uri}", markup=False, soft_wrap=True)
+    console.print(f"report: {workspace.folder / REPORT_PAGE}", markup=False, soft_wrap=True)
     return done.exit_code
 
 
@@ -70,13 +71,13 @@ def track(settings: Settings, project: Path) -> str:
 
 def _committed(project: Path) -> str:
     """The commit that the results are of; what made them must be in it, dvc.lock is a result."""
-    revision = _output(["git", "rev-parse", "HEAD"], project)
-    listed = _output(["git", "status", "--porcelain", "--untracked-files=all"], project)
-    if revision is None or listed is None:
+    revision = run_git(["rev-parse", "HEAD"], project)
+    listed = run_git(["status", "--porcelain", "--untracked-files=all"], project)
+    if revision.returncode or listed.returncode:
         raise WorkspaceError(f"{project}: not a git repository with a commit")
     code = {path.parts[0] for one in stage_definitions(project).values() for path in one.code}
     changed = []
-    for line in listed.splitlines():
+    for line in listed.stdout.splitlines():
         state, path = line[:2], line[3:].strip('"')
         if path != "dvc.lock" and (state != "??" or path.partition("/")[0] in code):
             changed.append(path)
@@ -85,7 +86,7 @@ def _committed(project: Path) -> str:
             f"{', '.join(changed)}: changed and not committed, so the results are not those of a "
             "commit; commit, run `dvc repro` and track again",
         )
-    return revision
+    return revision.stdout.strip()
 
 
 def _output(command: list[str], folder: Path) -> str | None:

@@ -62,7 +62,7 @@ def search_standalone(settings: Settings, request: RunRequest, search: Search, o
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     best = name_best(searches, request, search)
     console.print(show_result(best, console, out), markup=False, soft_wrap=True)
-    console.print(f"MLflow store: {settings.tracking_uri}", soft_wrap=True)
+    console.print(f"MLflow store: {settings.tracking_uri}", markup=False, soft_wrap=True)
     return 0
 
 

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -40,9 +42,14 @@ class Daemon:
         return self.home / "services" / f"{self.name}.json"
 
     def process(self) -> psutil.Process | None:
-        """The process if it runs; None if it never did, ended, or its id is another's now."""
+        """The process if it runs; None if it never did, ended, or its id is another's now.
+
+        None, too, when it serves the home that this one was copied from.
+        """
         try:
             known = read_json(self.record)
+            if not _same_home(known, self.home):
+                return None
             process = psutil.Process(known["pid"])
             same = abs(process.create_time() - known["created"]) < 1
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
@@ -76,7 +83,7 @@ class Daemon:
         child.returncode = 0  # nobody here waits for it, and Popen shall not complain of that
         process = psutil.Process(child.pid)
         known = {"pid": child.pid, "created": process.create_time(), "command": self.command}
-        write_json(self.record, known)
+        write_json(self.record, {**known, "home": str(self.home)})
         return process
 
     def telling_line(self) -> str:
@@ -87,12 +94,29 @@ class Daemon:
         return (errors or lines or ["it wrote nothing"])[-1][:300]
 
 
+def _same_home(known: Mapping[str, Any], home: Path) -> bool:
+    """Whether a record is of `home`, by this path or by one that it was moved from."""
+    before = Path(known.get("home", home))
+    return before == home or not before.exists() or before.samefile(home)
+
+
+def _marks(home: Path) -> set[str]:
+    """What `home` was called when its services were started; it may have been moved since."""
+    marks = {str(home)}
+    for record in (home / "services").glob("*.json"):
+        with suppress(OSError, ValueError):
+            known = read_json(record)
+            if _same_home(known, home):
+                marks.add(known.get("home", str(home)))
+    return marks
+
+
 def descendants(home: Path) -> list[psutil.Process]:
     """Every process that a service of `home` started, however it was handed on."""
-    found = []
+    found, marks = [], _marks(home)
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == str(home) and process.pid != os.getpid():
+            if process.environ().get(MARK) in marks and process.pid != os.getpid():
                 found.append(process)
         except (psutil.Error, OSError):  # another user's, or gone
             continue

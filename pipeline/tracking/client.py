@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.certificates import distrusts
 from pipeline.errors import LungsegError, ParamsError, RefusedError, ReleaseError, ServiceError
 from pipeline.settings import Settings
+from pipeline.tracking.moved_store import follow_move
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +23,7 @@ def connect(settings: Settings, *, create: bool = False) -> Iterator[MlflowClien
     Only with `create`, for what starts a record, a database that is a file is made when it is not
     there. Raises ParamsError for an address that MLflow would take for a new folder or that names
     no database, ServiceError when MLflow does not answer, RefusedError when it does not let this
-    host in, ReleaseError when it refuses what is asked.
+    host in, ReleaseError when it refuses what is asked or a file is no database of its own.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -48,10 +49,16 @@ def check_address(uri: str) -> None:
 
 
 def _check_database(settings: Settings, *, create: bool) -> None:
-    """Make the folder of a database that is a file, or raise ParamsError when there is none."""
+    """Make the folder of a database that is a file, or raise ParamsError when there is none.
+
+    One that was moved is told where it is.
+    """
     kind, _, path = settings.tracking_uri.partition(":///")
     path = path.partition("?")[0]
-    if not kind.startswith("sqlite") or Path(path).exists():
+    if not kind.startswith("sqlite"):
+        return
+    if Path(path).exists():
+        follow_move(Path(path))
         return
     if not create:
         raise ParamsError(

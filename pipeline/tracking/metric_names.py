@@ -4,22 +4,23 @@ MLflow's pages put a metric into the section that is called as all before its la
 sections. So test/dice is in `test`, test/classes/COVID/dice in `test/classes/COVID`, and what has
 no `/`, the epochs of the training and what is said of it, in the last one, `Model metrics`.
 
-A key may hold what MLflow refuses in a name: a class is called as its folder is. Letters and
-digits of any script, `_`, `-` and the space stay; every other character becomes its code point in
-hexadecimal digits between two dots, an empty key `.empty.`. Other keys therefore never get the
-same name.
+A key may hold what MLflow refuses in a name: a class is called as its folder is. So each is written
+as pipeline.plain_names says, and other keys never get the same name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.plain_names import plain_name
+
 LONGEST = 250
 """Characters of a name that MLflow keeps."""
+LONGEST_KEY = 150
+"""Bytes of a key's name: what is measured stands behind it, and is not to be lost."""
 
 
 def name_metrics(content: Mapping[str, Any], prefix: str) -> dict[str, float]:
@@ -33,7 +34,7 @@ def name_metrics(content: Mapping[str, Any], prefix: str) -> dict[str, float]:
 
 def _numbers(content: Mapping[str, Any], above: str) -> Iterator[tuple[str, float]]:
     for key, value in content.items():
-        name = f"{above}{_escaped(key)}"
+        name = f"{above}{plain_name(key, LONGEST_KEY)}"
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{name}/")
         elif _is_interval(value):
@@ -48,10 +49,6 @@ def _is_number(value: Any) -> bool:
 
 def _is_interval(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
-
-
-def _escaped(key: str) -> str:
-    return re.sub(r"[^\w \-]", lambda found: f".{ord(found[0]):X}.", key) or ".empty."
 
 
 def _shortened(name: str) -> str:

@@ -6,9 +6,8 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configobj import ConfigObj
@@ -16,6 +15,7 @@ from configobj import ConfigObj
 from pipeline.certificates import distrusts
 from pipeline.errors import LungsegError, RefusedError, ServiceError, WorkspaceError
 from pipeline.files import atomic_path, read_json, write_json
+from pipeline.git_command import run_git
 from pipeline.params import override
 from pipeline.settings import Settings, child_environment
 from pipeline.workspace.environments import find_interpreter
@@ -111,13 +111,23 @@ def workspace_folder(settings: Settings, run_id: str) -> Path:
 
 
 def find_workspace(settings: Settings, run_id: str) -> Workspace | None:
-    """Return the run's workspace if this host has it."""
+    """Return the run's workspace if this host has it.
+
+    It names the cache and the environment by their whole paths, and follows these when the project
+    or the home was moved. Raises WorkspaceError when its environment cannot be made again.
+    """
     folder = workspace_folder(settings, run_id)
     if not (folder / NOTE).exists():
         return None
     content = read_json(folder / NOTE)
     python = Path(content["python"])
-    return Workspace(folder, content["revision"], python, content["mlflow_run_id"])
+    found = Workspace(folder, content["revision"], python, content["mlflow_run_id"])
+    if shared_cache(Settings(repo=str(folder))) != shared_cache(settings):
+        join_cache(settings, folder)
+    if not python.exists():
+        found = replace(found, python=find_interpreter(settings, folder))
+        found.save()
+    return found
 
 
 def make_workspace(settings: Settings, request: RunRequest, lock_file: Path | None) -> Workspace:
@@ -213,7 +223,7 @@ def _commit_of(name: str, folder: Path) -> str:
 
 
 def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    done = run_git(arguments, folder)
     if check and done.returncode:
         raise _git_problem(arguments[0], done.stderr.strip())
     return done.stdout.strip()

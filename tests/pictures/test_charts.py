@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.pictures.charts import MANY, draw_curves, draw_dice, draw_distributions
+from pipeline.pictures.charts import (
+    MANY,
+    class_label,
+    draw_curves,
+    draw_dice,
+    draw_distributions,
+)
 
 
 def scores_of(count: int, name: str = "Normal") -> pd.DataFrame:
@@ -69,3 +75,22 @@ def test_equal_values_have_a_distribution() -> None:
     table = pd.DataFrame({"class_name": ["A", "A"], "area": [0.3, 0.3]})
 
     assert draw_distributions(table, "area", "Area").rstrip().endswith("</svg>")
+
+
+@pytest.mark.parametrize("name", ["$x_1$ <b>#?", "д" * 99, "肺炎", "_hidden", '"q";[x]{y}|\\z*'])
+def test_a_class_of_any_name_is_drawn(name: str) -> None:
+    table = scores_of(9, name)
+
+    assert draw_dice(table).endswith("</svg>\n")
+    assert draw_distributions(table, "dice", "Dice").endswith("</svg>\n")
+
+
+def test_letters_that_the_font_lacks_are_left_to_the_readers_fonts() -> None:
+    assert "肺炎" in draw_dice(scores_of(9, "肺炎"))
+    assert "<text" not in draw_dice(scores_of(9, "Пневмония"))
+
+
+def test_a_label_is_not_longer_than_a_chart_has_room_for() -> None:
+    assert class_label("Viral Pneumonia") == "Viral Pneumonia"
+    assert class_label("a" * 40 + "b" * 40) == f"{'a' * 15}…{'b' * 14}"
+    assert class_label("_first") == "\N{NO-BREAK SPACE}_first"

@@ -16,6 +16,14 @@ def test_the_worst_radiograph_comes_first() -> None:
     assert [row[0] for row in json.loads(gallery.data)["cases"]] == ["N/2", "N/1"]
 
 
+def test_a_row_has_the_address_of_its_strip_in_names_that_servers_take() -> None:
+    gallery = build_gallery([drawn_case("COVID (new)/50% #1?")])
+
+    (row,) = json.loads(gallery.data)["cases"]
+    assert row[0] == "COVID (new)/50% #1?"
+    assert row[6] == "cases/COVID .28.new.29./50.25. .23.1.3F..jpg"
+
+
 def test_a_row_has_its_numbers_flags_and_sentences() -> None:
     gallery = build_gallery([drawn_case("N/2", BAD, "base_missed", "base_missed")])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -104,6 +105,32 @@ def test_grandchildren_in_sessions_of_their_own_are_found_and_ended(tmp_path: Pa
     end(descendants(tmp_path), patience=5)
 
     assert not alive(grandchild)
+
+
+def test_the_services_of_a_home_that_was_moved_are_still_its_own(tmp_path: Path) -> None:
+    home, moved = tmp_path / "home", tmp_path / "moved"
+    home.mkdir()
+    process = sleeper(home).start(os.environ)
+    home.rename(moved)
+
+    assert sleeper(moved).process() == process
+    assert descendants(moved) == [process]
+    end(descendants(moved), patience=5)
+    assert not alive(process)
+
+
+def test_the_services_of_a_home_that_was_copied_are_not_those_of_the_copy(tmp_path: Path) -> None:
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    home.mkdir()
+    process = sleeper(home).start(os.environ)
+    shutil.copytree(home, copy)
+    (tmp_path / "link").symlink_to(home)
+
+    assert sleeper(copy).process() is None
+    assert descendants(copy) == []
+    assert sleeper(tmp_path / "link").process() == process
+    assert descendants(tmp_path / "link") == [process]
+    end([process], patience=5)
 
 
 def test_process_that_ignores_the_request_is_killed(tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_a_class_keeps_its_name_as_far_as_mlflow_lets_it() -> None:
     ]
 
 
+def test_of_a_class_with_a_long_name_it_is_still_said_what_was_measured() -> None:
+    name = "д" * 90  # 180 bytes
+
+    (found,) = name_metrics({"classes": {name: {"p95": {"hd95": 1}}}}, "test/")
+
+    assert found.startswith(f"test/classes/{'д' * 60}")
+    assert found.endswith("/p95/hd95")
+    assert len(found.encode()) <= LONGEST
+
+
 # What ends a name of a file or of a database's text is no character of a folder's name either.
 keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 numbers = st.floats(0, 1) | st.tuples(st.floats(0, 1), st.floats(0, 1))

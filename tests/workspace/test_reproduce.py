@@ -11,8 +11,12 @@ import yaml
 from pipeline.errors import CrashedError, LungsegError, ParamsError, StageError, WorkspaceError
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_definition, stage_names
+from pipeline.tracking.client import connect
+from pipeline.tracking.run_record import RunRecord
 from pipeline.workspace.pushing import push_results
 from pipeline.workspace.reproduce import borrow_data, materialise, reproduce
+from pipeline.workspace.workspace import RunRequest, make_workspace
+from tests.conftest import PROJECT, give_store, small_disk
 from tests.workspace.two_stages import UPPER, checkout, commit, dvc, record_other_data
 
 REFUSES = """
@@ -343,3 +347,34 @@ def test_a_killed_stage_is_a_crash_and_leaves_no_output(project: Path) -> None:
 
     assert crash.value.exit_code == 70
     assert not (workspace.folder / "artifacts/upper.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_home_on_another_file_system_than_the_cache_has_links_that_are_kept_as_files(
+    project: Path, tmp_path: Path, store: Path
+) -> None:
+    recorded = Settings(home=tmp_path / "recorded", local=True)
+    give_store(recorded, store)
+    with small_disk(tmp_path, "64m") as disk:
+        settings = Settings(repo=str(project), home=disk / "home")
+        shutil.copy(PROJECT / "uv.lock", project / "uv.lock")
+        shutil.copy(PROJECT / "params.yaml", project / "params.yaml")
+        commit(project)
+        statuses = []
+        for name in ("one", "two"):
+            workspace = make_workspace(settings, RunRequest(name), None)
+            statuses += [reproduce(workspace, stage) for stage in ("upper", "twice")]
+            materialise(workspace, "upper")
+            made = workspace.folder / "artifacts/upper.txt"
+            assert made.is_symlink()
+            with connect(recorded) as client:
+                experiment = client.create_experiment(name, recorded.artifact_location)
+                record = RunRecord(recorded, client, client.create_run(experiment))
+                record.log_artifact(made.parent, "upper")
+                record.log_artifact(made, "")
+                kept = Path(client.download_artifacts(record.run_id, ""))
+            files = sorted(path for path in kept.rglob("upper.txt"))
+            assert [file.read_text() for file in files] == ["LUNGS", "LUNGS"]
+            assert not [file for file in files if file.is_symlink()]
+
+    assert statuses == ["ran", "ran", "cached", "cached"]

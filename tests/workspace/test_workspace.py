@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +68,23 @@ def test_a_workspace_is_a_checkout_of_the_revision_asked_for(
     assert (new.folder / "later.txt").exists()
     assert old.folder.name.startswith("run_1_00-")
     assert old.python == Path(sys.executable)
+
+
+def test_a_workspace_follows_a_project_that_was_moved(
+    settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    made = make_workspace(settings, RunRequest("one"), None)
+    replace(made, python=tmp_path / "project/.venv/bin/python").save()  # gone by then
+    project.rename(tmp_path / "moved")
+    settings.home.rename(tmp_path / "moved home")
+
+    moved = Settings(repo=str(tmp_path / "moved"), home=tmp_path / "moved home")
+    found = find_workspace(moved, "one")
+
+    assert found == replace(made, folder=tmp_path / "moved home/runs/one")
+    config = ConfigObj(str(found.folder / ".dvc/config.local"))
+    assert config["cache"]["dir"] == str(tmp_path / "moved/.dvc/cache")
+    assert find_workspace(moved, "one") == found
 
 
 def test_a_revision_that_was_pushed_after_the_local_checkout_is_found(

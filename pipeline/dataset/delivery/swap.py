@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.dataset.validation.drift import PREVIOUS, Profile
 from pipeline.errors import DatasetError
+from pipeline.git_command import run_git
 from pipeline.settings import child_environment
 
 logger = logging.getLogger(__name__)
@@ -156,17 +157,20 @@ def restore(project: Path) -> None:
     _clear(project)
 
 
-def _run(project: Path, tool: str, *arguments: str) -> str:
-    """The standard output of a child process; raises DatasetError with its last words."""
-    command = [sys.executable, "-m", "dvc"] if tool == "dvc" else [tool]
-    done = subprocess.run(
-        [*command, *arguments],
+def _run_dvc(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
         cwd=project,
         env=child_environment(),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def _run(project: Path, tool: str, *arguments: str) -> str:
+    """The standard output of a child process; raises DatasetError with its last words."""
+    done = run_git(arguments, project) if tool == "git" else _run_dvc(project, *arguments)
     if done.returncode != 0:
         words = [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
         reason = " ".join(" ".join(words or done.stderr.splitlines()[-1:]).split())

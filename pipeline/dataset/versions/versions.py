@@ -14,6 +14,7 @@ from pipeline.artifacts import StrictModel
 from pipeline.dataset.layout import IMAGES, Pair
 from pipeline.errors import DatasetError
 from pipeline.files import link_file
+from pipeline.git_command import run_git
 from pipeline.settings import Settings, child_environment
 from pipeline.workspace.objects import (
     DataPointer,
@@ -102,7 +103,7 @@ def _demand_commit(project: Path) -> None:
 
 def _git(project: Path, *arguments: str) -> str | None:
     """The output of git; None when it fails."""
-    done = subprocess.run(["git", *arguments], cwd=project, capture_output=True, text=True)
+    done = run_git(arguments, project)
     return None if done.returncode else done.stdout
 
 

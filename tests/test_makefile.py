@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+UV = """#!/bin/sh
+echo "$@" >> {told}
+mkdir -p .venv
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `make setup` reads, and a uv that writes down what it is told."""
+    folder = tmp_path / "project"
+    (folder / ".venv").mkdir(parents=True)
+    for name in ("Makefile", "uv.lock", "pyproject.toml"):
+        shutil.copy(PROJECT / name, folder / name)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/uv").write_text(UV.format(told=tmp_path / "told"))
+    (tmp_path / "bin/uv").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def setup(folder: Path) -> int:
+    """How often uv was asked until `make setup` was done."""
+    told = folder.parent / "told"
+    subprocess.run(["make", "setup"], cwd=folder, check=True, capture_output=True)
+    return len(told.read_text().splitlines()) if told.exists() else 0
+
+
+def test_the_environment_is_made_once_and_anew_where_the_project_was_moved_to(
+    project: Path,
+) -> None:
+    assert [setup(project), setup(project)] == [1, 1]
+    (project / ".venv/of the old place").touch()
+
+    moved = project.rename(project.with_name("a new place"))
+
+    assert [setup(moved), setup(moved)] == [2, 2]
+    assert not (moved / ".venv/of the old place").exists()
