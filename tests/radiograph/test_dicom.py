@@ -284,14 +284,14 @@ def test_a_header_that_does_not_fit_has_its_reason(
     assert reason(tmp_path, dicom(GREY, **elements)) == expected
 
 
-def test_a_number_that_is_none_is_damaged(tmp_path: Path) -> None:
+def test_a_number_that_is_none_is_named(tmp_path: Path) -> None:
     content = dicom_bytes(dicom(GREY, RescaleSlope="1.5"))
     path = tmp_path / "a.dcm"
     path.write_bytes(content.replace(b"1.5 ", b"nan "))
 
     with pytest.raises(UnreadableError, match="RescaleSlope is not a number") as caught:
         read_radiograph(path)
-    assert caught.value.reason == "truncated"
+    assert caught.value.reason == "header"
 
 
 @pytest.mark.parametrize("keyword", ["PixelData", "Rows", "Columns", "PhotometricInterpretation"])

@@ -136,6 +136,30 @@ def test_what_is_unusable_gives_way_to_what_is_there(
     assert said in "; ".join(found.notes)
 
 
+def test_a_window_that_is_no_number_is_left_aside(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.dcm", dicom(TWELVE, 12, WindowCenter="2048.5", WindowWidth="4096"))
+    path.write_bytes(path.read_bytes().replace(b"2048.5", b"2048,5"))
+
+    found = load_radiograph(path)
+
+    assert differs(found) <= 1
+    assert found.notes == ("the windows are left aside: WindowCenter is not a number",)
+
+
+def test_raw_values_are_pointed_out(tmp_path: Path) -> None:
+    (note,) = loaded(tmp_path, dicom(PICTURE, PixelIntensityRelationship="LIN")).notes
+
+    assert note.startswith("PixelIntensityRelationship is LIN")
+
+
+def test_swapped_bytes_are_no_picture(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 99, PICTURE.shape)
+    swapped = (PICTURE * np.uint16(250) + noise).astype(np.uint16).byteswap()
+
+    with pytest.raises(UnreadableError, match="as noise does"):
+        loaded(tmp_path, dicom(swapped, 16))
+
+
 def test_the_next_table_and_then_the_window_counts(tmp_path: Path) -> None:
     short, good = table(np.arange(4000), (4096, 0, 12)), table(np.arange(4096), (4096, 0, 12))
 

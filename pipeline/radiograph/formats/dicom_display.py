@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from pipeline.errors import UnreadableError
 from pipeline.radiograph.formats.display import FUNCTIONS, Display, Lookup, Window
 from pipeline.radiograph.formats.elements import number, numbers, text, whole_number, words_of
 from pipeline.radiograph.formats.shades import SMALL_PART
@@ -19,6 +20,7 @@ from pipeline.radiograph.formats.shades import SMALL_PART
 DISPLAY_TAGS = (
     "PhotometricInterpretation",
     "PresentationLUTShape",
+    "PixelIntensityRelationship",
     "PixelIntensityRelationshipSign",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -47,6 +49,8 @@ def read_display(header: Dataset, bits: int, signed: bool) -> tuple[Display, lis
     if slope == 0:
         slope = 1
         notes.append("RescaleSlope is 0, which makes all even: taken as 1")
+    if text(header, "PixelIntensityRelationship") == "LIN":
+        notes.append("PixelIntensityRelationship is LIN, as of raw data: look whether it is")
     tables = _tables(header, "ModalityLUTSequence", notes)
     inverted = photometric == "MONOCHROME1"
     notes += _contradictions(header, photometric, falling=slope < 0)
@@ -128,7 +132,11 @@ def _entries(
 
 def _windows(header: Dataset, notes: list[str]) -> list[Window]:
     """The usable windows."""
-    centres, widths = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
+    try:
+        centres, widths = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
+    except UnreadableError as error:
+        notes.append(f"the windows are left aside: {str(error).partition(';')[0]}")
+        return []
     function = text(header, "VOILUTFunction") or "LINEAR"
     note = ""
     if function not in FUNCTIONS and (centres or widths):

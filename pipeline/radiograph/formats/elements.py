@@ -13,7 +13,6 @@ from pydicom import Dataset
 from pydicom.charset import convert_encodings
 
 from pipeline.errors import UnreadableError
-from pipeline.radiograph.formats.stored import damaged
 
 
 def missing(keyword: str, remedy: str = "export it again") -> UnreadableError:
@@ -29,12 +28,15 @@ def whole_number(header: Dataset, keyword: str) -> int | None:
 
 def numbers(header: Dataset, keyword: str) -> list[float]:
     """All numbers of an element; raises UnreadableError for what is none."""
-    value = header.get(keyword)
-    if value is None or value == "":
-        return []
-    found = [float(one) for one in ([value] if isinstance(value, (int, float, str)) else value)]
+    try:
+        value = header.get(keyword)
+        if value is None or value == "":
+            return []
+        found = [float(one) for one in ([value] if isinstance(value, (int, float, str)) else value)]
+    except ValueError:
+        found = [math.nan]
     if not all(map(math.isfinite, found)):
-        raise damaged(f"{keyword} is not a number")
+        raise UnreadableError("header", f"{keyword} is not a number; export it again")
     return found
 
 

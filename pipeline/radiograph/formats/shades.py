@@ -29,6 +29,8 @@ MAX_CLIPPED = 0.9
 """So is one beyond which more of the pixels lie: wide collimation leaves a sixth of the picture."""
 MIN_SHADES = 16
 """So is one that leaves fewer shades of more values."""
+ROWS = 64
+"""So many rows, spread over the picture, tell whether it is noise."""
 NOISE = 1.5
 """Neighbours differ by twice the variance in pure noise, by 0.1 of it in a radiograph."""
 
@@ -71,15 +73,13 @@ def to_grey(codes: NDArray[Any], display: Display) -> tuple[Grey, tuple[str, ...
     tally = _Tally(values, seen)
     brightness, said = _by_header(tally, display.ways)
     notes += said
-    spread = False
     if brightness is None:
-        brightness, said, spread = _by_range(tally, low, high)
+        brightness, said = _by_range(tally, low, high)
         notes += said
     shades = np.zeros(2**display.bits, np.uint8)
     shades[used] = np.rint(255 * (1 - brightness if display.inverted else brightness))
     image = np.take(shades, codes)
-    if spread:
-        _refuse_noise(image)
+    _refuse_noise(image)
     return image, tuple(notes)
 
 
@@ -148,12 +148,12 @@ def _part(tally: _Tally, brightness: Values) -> float:
     return high - low
 
 
-def _by_range(tally: _Tally, low: float, high: float) -> tuple[Values, list[str], bool]:
-    """The brightness by the declared range, or spread from what is there, and whether it was."""
+def _by_range(tally: _Tally, low: float, high: float) -> tuple[Values, list[str]]:
+    """The brightness by the declared range, or spread from what is there with a note."""
     values = tally.values
     least, most = tally.bulk(values)
     if most - least >= SMALL_PART * (high - low):
-        return ((values - low) / (high - low)).clip(0, 1), [], False
+        return ((values - low) / (high - low)).clip(0, 1), []
     kept = values[tally.pixels > 0]
     # The ends themselves, unless they are a few pixels far away, as a marker's are.
     if kept.max() - kept.min() <= (most - least) / SMALL_PART:
@@ -169,12 +169,12 @@ def _by_range(tally: _Tally, low: float, high: float) -> tuple[Values, list[str]
         f"no usable window, and values {least:g} to {most:g} are {share:.0%} of the declared range "
         f"{low:g} to {high:g}: spread from black to white"
     )
-    return ((values - least) / (most - least)).clip(0, 1), [note], True
+    return ((values - least) / (most - least)).clip(0, 1), [note]
 
 
 def _refuse_noise(image: Grey) -> None:
-    """Raise UnreadableError when what was spread is the noise of an empty detector."""
-    levels = image.astype(np.float32)
+    """Raise UnreadableError for an empty detector's noise, and for bytes that are no picture."""
+    levels = image[:: max(1, len(image) // ROWS)].astype(np.float32)
     if np.diff(levels, axis=1).var() > NOISE * levels.var():
         raise UnreadableError(
             "constant", "values vary as noise does, expected a radiograph; export it again"
