@@ -25,8 +25,8 @@ SMALL_PART = 0.5
 of 8 bits 99.5 % use more."""
 MIN_PART = 0.25
 """A window or table that shows the values in less of the range from black to white is wrong."""
-MAX_CLIPPED = 0.9
-"""So is one beyond which more of the pixels lie: wide collimation leaves a sixth of the picture."""
+MAX_CLIPPED = 0.8
+"""So is one beyond which more of the pixels lie: wide collimation leaves a third of the picture."""
 MIN_SHADES = 16
 """So is one that leaves fewer shades of more values."""
 ROWS = 64
@@ -73,13 +73,20 @@ def to_grey(codes: NDArray[Any], display: Display) -> tuple[Grey, tuple[str, ...
     tally = _Tally(values, seen)
     brightness, said = _by_header(tally, display.ways)
     notes += said
+    spread = False
     if brightness is None:
         brightness, said = _by_range(tally, low, high)
+        spread = bool(said)
         notes += said
     shades = np.zeros(2**display.bits, np.uint8)
     shades[used] = np.rint(255 * (1 - brightness if display.inverted else brightness))
     image = np.take(shades, codes)
-    _refuse_noise(image)
+    if _is_noise(image):
+        if spread:
+            raise UnreadableError(
+                "constant", "values vary as noise does, expected a radiograph; export it again"
+            )
+        notes.append("values vary from pixel to pixel as noise does: look whether it is a picture")
     return image, tuple(notes)
 
 
@@ -172,10 +179,7 @@ def _by_range(tally: _Tally, low: float, high: float) -> tuple[Values, list[str]
     return ((values - least) / (most - least)).clip(0, 1), [note]
 
 
-def _refuse_noise(image: Grey) -> None:
-    """Raise UnreadableError for an empty detector's noise, and for bytes that are no picture."""
+def _is_noise(image: Grey) -> bool:
+    """Whether it is an empty detector's noise, or bytes that are no picture."""
     levels = image[:: max(1, len(image) // ROWS)].astype(np.float32)
-    if np.diff(levels, axis=1).var() > NOISE * levels.var():
-        raise UnreadableError(
-            "constant", "values vary as noise does, expected a radiograph; export it again"
-        )
+    return bool(np.diff(levels, axis=1).var() > NOISE * levels.var())
