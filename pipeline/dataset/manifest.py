@@ -55,6 +55,8 @@ class ManifestRow:
     """Of the lung area, what lies in the left half of the picture, 0..1."""
     flags: str = ""
     """What is odd about the pair: codes with blanks between."""
+    notes: str = ""
+    """How the radiograph's values were read where that is not as usual: sentences with "; "."""
 
 
 MANIFEST = TableFile(columns_of(ManifestRow), "the stage validate")

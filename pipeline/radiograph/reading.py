@@ -8,28 +8,23 @@ is what its pixels are, in every viewer and every stage.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError, UnreadableError
 from pipeline.radiograph.channels import grey_levels
 from pipeline.radiograph.formats import jpeg, png
 from pipeline.radiograph.formats.foreign import name_format
-from pipeline.radiograph.formats.stored import LOW, MAX_FILE, Container, Stored
+from pipeline.radiograph.formats.shades import judge_shades, to_grey
+from pipeline.radiograph.formats.stored import MAX_FILE, Container, Stored
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.mask_labels import lung_of_mask
-
-log = logging.getLogger(__name__)
-
 
 MIN_SIDE = 64
 MAX_ASPECT = 3
@@ -51,6 +46,8 @@ class Loaded:
     """As the file stores it: "L", "RGB", "I;16", "MONOCHROME2 12 bit" and the like."""
     sha256: str
     """Hex, of the file's bytes."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of a file that is read all the same; empty for ordinary ones."""
     labels: tuple[int, ...] = ()
     """Of a mask that does not hold just 0 and 1 or 255: the values that were taken for lung."""
 
@@ -58,9 +55,9 @@ class Loaded:
 def load_radiograph(path: Path) -> Loaded:
     """Read a PNG, JPEG or DICOM radiograph as uint8 (H, W), 0 dark to 255 bright.
 
-    More than 8 bits are scaled by their declared depth; colour files are taken only when all
-    channels agree within two levels and nothing is transparent. Raises UnreadableError, which
-    carries the reason.
+    formats/shades.py says what more than 8 bits mean. Colour files are taken only when all channels
+    agree within two levels and nothing is transparent. Raises UnreadableError, which carries the
+    reason.
     """
     return _load(path, None, _as_radiograph)
 
@@ -117,9 +114,7 @@ def _load(
         pixels, stored = judge(_parse(content, path.suffix.lower()))
     except UnreadableError as error:
         raise UnreadableError(error.reason, f"{path}: {error}") from None
-    for note in stored.notes:
-        log.warning("%s: %s", path, note)
-    return Loaded(pixels, stored.mode, digest, stored.labels)
+    return Loaded(pixels, stored.mode, digest, stored.notes, stored.labels)
 
 
 def _changed(path: Path, found: str, expected: str) -> str:
@@ -199,7 +194,11 @@ def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
             f"side and at most {MAX_ASPECT}:1; replace it by the whole radiograph",
         )
     stored = container.decode()
-    image = _scaled(grey_levels(stored.levels), stored.depth)
+    levels = grey_levels(stored.levels)
+    if stored.display is None:
+        image, notes = levels, judge_shades(levels)
+    else:
+        image, notes = to_grey(levels, stored.display)
     deviation = float(cv2.meanStdDev(image)[1].item())
     if deviation < FLAT:
         raise UnreadableError(
@@ -207,27 +206,10 @@ def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
             f"grey values hardly vary (standard deviation {deviation:.2f}), expected at least "
             f"{FLAT} of 255; export it again",
         )
-    return image, stored
+    return image, replace(stored, notes=(*stored.notes, *notes))
 
 
 def _as_mask(container: Container) -> tuple[Grey, Stored]:
     stored = container.decode()
     lung, labels = lung_of_mask(stored.levels)
     return lung, replace(stored, labels=labels)
-
-
-def _scaled(levels: NDArray[Any], depth: int) -> Grey:
-    """Scale 16-bit levels to 0..255 by their declared depth, rounded."""
-    if levels.dtype == np.uint8:
-        return levels
-    lowest, highest = int(levels.min()), int(levels.max())
-    # PNG asks for levels stretched to 16 bits, beside which sBIT names the bits there were before;
-    # many exports name them and stretch nothing, and then nothing lies above them.
-    top = 2**depth - 1 if highest < 2**depth else 65535
-    if top == 65535 and lowest < highest < LOW:
-        raise UnreadableError(
-            "bit_depth",
-            f"declares 16 bits and uses levels up to {highest}, expected the full range up to "
-            "65535 or the bits in use named (sBIT); export it scaled, or with 8 bits",
-        )
-    return np.take(np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8), levels)

@@ -130,10 +130,17 @@ def _predict_one(
     except UnreadableError as error:
         log.warning("skipped: %s", error)
         return PredictionRow(str(path), error=str(error)), b""
-    facts = replace(facts, mask=str(table.folder / mask), radiograph_sha256=radiograph.sha256)
+    for note in radiograph.notes:
+        log.warning("%s: %s", shown(str(path)), note)
+    facts = replace(
+        facts,
+        mask=str(table.folder / mask),
+        radiograph_sha256=radiograph.sha256,
+        notes="; ".join(radiograph.notes),
+    )
     former = table.row_of(mask)
     if former and _same_answer(former, facts):
-        return replace(former, path=facts.path, mask=facts.mask), b""
+        return replace(former, path=facts.path, mask=facts.mask, notes=facts.notes), b""
     (probability,) = model.segmenter.predict([radiograph.pixels])
     lung = (probability >= model.threshold).astype(np.uint8)
     png = _encode(lung * np.uint8(255), path)
@@ -149,7 +156,7 @@ def _predict_one(
 
 
 def _same_answer(former: PredictionRow, facts: PredictionRow) -> bool:
-    names = ("radiograph_sha256", "model_sha256", "level", "threshold")
+    names = ("radiograph_sha256", "notes", "model_sha256", "level", "threshold")
     return all(getattr(former, name) == getattr(facts, name) for name in names)
 
 

@@ -44,6 +44,8 @@ class PredictionRow:
     """Of the network's two files."""
     level: str = ""
     threshold: str = ""
+    notes: str = ""
+    """How the radiograph's values were read where that is not as usual: sentences with "; "."""
 
 
 COLUMNS = [field.name for field in fields(PredictionRow)]

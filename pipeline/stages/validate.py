@@ -54,6 +54,8 @@ def run(params: Params, root: Path) -> str:
             summary.write(folder / VALIDATION_SUMMARY_FILE.name)
             write_page(folder / "page", root / "data", tables, params.validate_)
     log_problems(quarantine, result)
+    if noted := int((manifest["notes"] != "").sum()):
+        log.warning("validate: %d radiographs have notes on how they were read (manifest)", noted)
     if result.critical:
         raise StageError(f"validate: {'; '.join(result.critical)}; see {refused}")
     labels = f", {summary.label_masks} masks by their labels" if summary.label_masks else ""

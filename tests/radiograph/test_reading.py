@@ -233,7 +233,7 @@ def test_a_link_to_a_radiograph_is_followed(tmp_path: Path) -> None:
 
 COLOUR = np.stack([GREY, GREY, GREY ^ 12], axis=-1)
 HALF_OPAQUE = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 128)])
-TWELVE_IN_SIXTEEN = GREY.astype(np.uint16) * 16
+THREE_IN_SIXTEEN = GREY.astype(np.uint16) >> 5
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 ENDS = PNG.index(b"IEND") - 4
 FAULTS: list[tuple[str, str, str, bytes]] = [
@@ -262,7 +262,7 @@ FAULTS: list[tuple[str, str, str, bytes]] = [
     ("4 JPEG named .png", "a.png", "wrong_container", JPEG),
     ("4 PNG named .JPG", "a.JPG", "wrong_container", PNG),
     ("4 DICOM named .png", "a.png", "wrong_container", dicom_bytes(dicom(GREY))),
-    ("5 12 bits in 16", "a.png", "bit_depth", encoded(TWELVE_IN_SIXTEEN)),
+    ("5 3 bits in 16", "a.png", "constant", encoded(THREE_IN_SIXTEEN)),
     ("6 half transparent", "a.png", "mode", encoded(HALF_OPAQUE)),
     ("6 half transparent, LA", "a.png", "mode", encoded(HALF_OPAQUE, mode="LA")),
     ("6 a value transparent", "a.png", "mode", encoded(GREY, transparency=0)),

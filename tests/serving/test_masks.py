@@ -89,6 +89,20 @@ def test_each_mask_is_in_the_table_with_what_made_it(
         assert (row["level"], row["threshold"]) == ("0", "0.5")
 
 
+def test_how_a_radiograph_was_read_is_in_the_table_and_said(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "scans").mkdir()
+    low = np.asarray(draw_pair(1)[0]).astype(np.uint16) * 16 + 100
+    Image.fromarray(low).save(tmp_path / "scans/a.png")
+
+    predict(tmp_path / "scans", tmp_path / "masks")
+
+    (row,) = rows(tmp_path / "masks")
+    assert "of the declared range 0 to 65535: spread from black to white" in row["notes"]
+    assert f"{tmp_path / 'scans/a.png'}: {row['notes']}" in caplog.text
+
+
 def test_a_run_goes_on_where_the_one_before_was_interrupted(
     model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,7 +107,7 @@ SPOILT: dict[str, tuple[int, str, Callable[[Grey, Grey], Faulty]]] = {
     "page": (3, "not_png", lambda image, mask: (b"<html>404</html>", rgb_mask(mask))),
     "pointer": (3, "not_png", lambda i, m: (b"version https://git-lfs.github", rgb_mask(m))),
     "jpeg": (4, "wrong_container", lambda image, mask: (jpeg(image), rgb_mask(mask))),
-    "12 in 16": (5, "bit_depth", lambda i, m: (png(i.astype(np.uint16) * 16), rgb_mask(m))),
+    "3 in 16": (5, "constant", lambda i, m: (png(i.astype(np.uint16) >> 5), rgb_mask(m))),
     "translucent": (6, "mode", lambda image, mask: (translucent(image), rgb_mask(mask))),
     "grey and alpha": (6, "mode", lambda image, mask: (alpha_grey(image), rgb_mask(mask))),
     "coloured": (7, "not_grayscale", lambda image, mask: (coloured(image), rgb_mask(mask))),

@@ -112,4 +112,5 @@ def _row(pair: Pair, image: Loaded, mask: Loaded, flags: list[str]) -> ManifestR
         components=components(mask.pixels),
         left_share=left_share(mask.pixels),
         flags=" ".join(flags),
+        notes="; ".join(image.notes),
     )

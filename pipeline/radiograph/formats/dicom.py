@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import io
 import logging
-import math
-import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, uid
 from pydicom.encaps import get_frame
@@ -26,18 +23,20 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
 from pipeline.errors import UnreadableError
+from pipeline.radiograph.formats.bits import Layout, is_exchanged, read_bits
 from pipeline.radiograph.formats.deflated import inflated
+from pipeline.radiograph.formats.dicom_display import DISPLAY_TAGS, photometric_of, read_display
+from pipeline.radiograph.formats.display import Display
+from pipeline.radiograph.formats.elements import missing, number, plain, text, whole_number
 from pipeline.radiograph.formats.jpeg2000 import parse_codestream
 from pipeline.radiograph.formats.jpeg_frames import decode_frame
-from pipeline.radiograph.formats.shades import Display, Lookup, Window, check_lookup, check_window
-from pipeline.radiograph.formats.stored import LOW, Stored, damaged, refuse_large
+from pipeline.radiograph.formats.stored import Stored, damaged, refuse_large
+from pipeline.radiograph.formats.subject import SUBJECT_TAGS, judge_subject
 
 TAGS = [
-    "Modality",
-    "BodyPartExamined",
-    "ViewPosition",
+    *SUBJECT_TAGS,
+    *DISPLAY_TAGS,
     "SamplesPerPixel",
-    "PhotometricInterpretation",
     "NumberOfFrames",
     "Rows",
     "Columns",
@@ -46,13 +45,6 @@ TAGS = [
     "HighBit",
     "PixelRepresentation",
     "BurnedInAnnotation",
-    "ModalityLUTSequence",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
     "PixelData",
 ]
 J2K = (
@@ -73,13 +65,11 @@ JPEG_FAMILY = (
 SYNTAXES = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
     uid.RLELossless,
     *JPEG_FAMILY,
     *J2K,
 )
-MODALITIES = ("CR", "DX", "RG")
-CHEST = re.compile("CHEST|THORAX|TORAX|LUNG")
-FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "POSTERO", "ANTERO"}
 # What pydicom and its decoders raise for elements and pixels that make no sense.
 UNDECODABLE = (
     ArithmeticError,
@@ -104,69 +94,73 @@ class Dicom:
     width: int
     height: int
     photometric: str
+    layout: Layout
     display: Display
-    burned_in: bool
+    notes: tuple[str, ...]
     header: Dataset
 
     def decode(self) -> Stored:
-        """Decode the pixels into shades, uint8; raises UnreadableError."""
+        """Decode the pixels into stored bits; raises UnreadableError."""
         with _guarded():
-            codes = self._codes()
-        notes = []
-        if self.display.inverted:
-            notes.append("MONOCHROME1, so it is inverted: bright is dense")
-        if self.burned_in:
-            notes.append("declares text burned into the picture; make sure that it names nobody")
-        mode = f"{self.photometric} {self.display.bits} bit"
-        return Stored(self.display.shades()[codes], mode, 8, tuple(notes))
-
-    def _codes(self) -> NDArray[np.int32]:
-        """The stored bits of each pixel, as an unsigned number."""
-        stored = self._decompressed()
-        if stored.shape != (self.height, self.width):
+            decoded = self._decompressed()
+        if decoded.shape != (self.height, self.width):
             raise damaged("the pixels are not those of the header")
-        bits, lowest, highest = self.display.bits, int(stored.min()), int(stored.max())
-        if lowest < (-(2 ** (bits - 1)) if self.display.signed else 0) or highest >= 2**bits:
+        if self.height != self.width and is_exchanged(decoded):
             raise UnreadableError(
-                "bit_depth",
-                f"holds values from {lowest} to {highest}, expected {bits} bits; export it again",
+                "header", "Rows and Columns are exchanged in the header; export it again"
             )
-        if bits == 16 and self.display.voi is None and lowest < highest < LOW:
-            raise UnreadableError(
-                "bit_depth",
-                f"declares 16 bits without a window and uses values up to {highest}, expected the "
-                "bits in use (BitsStored) or a window; export it with one",
-            )
-        codes: NDArray[np.int32] = stored.astype(np.int32) & np.int32(2**bits - 1)
-        return codes
+        found = read_bits(decoded, self.layout)
+        display = replace(self.display, bits=found.bits, signed=found.signed)
+        mode = f"{self.photometric} {self.layout.bits} bit"
+        return Stored(found.codes, mode, display, (*self.notes, *found.notes))
 
     def _decompressed(self) -> NDArray[Any]:
         syntax = self.header.file_meta.TransferSyntaxUID
         if syntax in JPEG_FAMILY:
-            display = self.display
-            return decode_frame(
-                self._frame(), self.height, self.width, display.bits, display.signed
-            )
+            layout = self.layout
+            return decode_frame(self._frame(), self.height, self.width, layout.bits, layout.signed)
         if syntax in J2K:
             return parse_codestream(self._frame(), self.width, self.height).decode()
-        # Bits beyond the declared ones are to be seen, not to be dropped.
-        return pixel_array(self.header, raw=True, correct_unused_bits=False)
+        return _unpacked(self.header)
 
     def _frame(self) -> bytes:
         return get_frame(self.header.PixelData, 0, number_of_frames=1)
+
+
+def _unpacked(header: Dataset) -> NDArray[Any]:
+    """Pixels that are stored plainly or by run lengths."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        # Bits beyond the declared ones are to be seen, not to be dropped.
+        pixels = pixel_array(header, raw=True, correct_unused_bits=False)
+    if said and header.file_meta.TransferSyntaxUID == uid.RLELossless and _has_more_rows(header):
+        raise damaged("the pixels are more than those of the header")
+    return pixels
+
+
+def _has_more_rows(header: Dataset) -> bool:
+    """Whether run lengths go on where the picture should end, by more than a filling byte."""
+    header.Rows += 1
+    try:
+        pixel_array(header, raw=True, correct_unused_bits=False)
+    except ValueError:
+        return False
+    finally:
+        header.Rows -= 1
+    return True
 
 
 def parse_dicom(content: bytes) -> Dicom:
     """Check a DICOM file's header, what it shows and its declared size; raises UnreadableError."""
     with _guarded():
         header = dcmread(io.BytesIO(inflated(content)), specific_tags=list(TAGS))
-        syntax = header.file_meta.get("TransferSyntaxUID", "")
+        syntax = header.file_meta.get("TransferSyntaxUID") or _plain_syntax(header)
         if syntax not in SYNTAXES:
             raise _other_syntax(uid.UID(syntax))
         if "PixelData" not in header:
-            raise damaged("has no pixels")
-        _refuse_other_pictures(header)
-        return _described(header)
+            raise missing("PixelData", "export the picture itself")
+        notes = [*judge_subject(header), *_judge_kind(header)]
+        return _described(header, notes)
 
 
 @contextmanager
@@ -187,115 +181,104 @@ def _guarded() -> Iterator[None]:
 def _other_syntax(syntax: uid.UID) -> UnreadableError:
     return UnreadableError(
         "mode",
-        f"is encoded as {_plain(syntax.name)}, expected uncompressed, deflated, RLE, JPEG, "
+        f"is encoded as {plain(syntax.name)}, expected uncompressed, deflated, RLE, JPEG, "
         "JPEG Lossless, JPEG-LS or JPEG 2000; export it so",
     )
 
 
-def _refuse_other_pictures(header: Dataset) -> None:
-    photometric, samples = _text(header, "PhotometricInterpretation"), header.get("SamplesPerPixel")
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+def _plain_syntax(header: Dataset) -> uid.UID:
+    """How a file that does not say so encodes what is not compressed."""
+    if "PixelData" in header and header["PixelData"].is_undefined_length:
+        raise missing("TransferSyntaxUID")
+    implicit, little = header.original_encoding
+    syntax = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else syntax
+    return header.file_meta.TransferSyntaxUID
+
+
+def _judge_kind(header: Dataset) -> list[str]:
+    """Raise UnreadableError for what is no single picture of one channel; notes on what is."""
+    photometric = photometric_of(header)
+    samples = whole_number(header, "SamplesPerPixel")
+    if not photometric:
+        raise missing("PhotometricInterpretation")
+    if samples not in (None, 1) or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(
             "mode",
-            f"is {photometric or 'undeclared'} of {samples} samples, expected one of MONOCHROME1 "
+            f"is {photometric} of {samples or 'undeclared'} samples, expected one of MONOCHROME1 "
             "or MONOCHROME2; export the radiograph itself",
         )
-    frames = _number(header, "NumberOfFrames", 1)
-    if frames != 1:
+    frames = number(header, "NumberOfFrames", 1)
+    if frames not in (0, 1):
         raise UnreadableError(
             "mode", f"has {frames:g} frames, expected one; export the frames by themselves"
         )
-    for keyword, accepted in (
-        ("Modality", lambda text: text in MODALITIES),
-        ("BodyPartExamined", CHEST.search),
-        ("ViewPosition", lambda text: FRONTAL & set(re.split("[^A-Z]+", text))),
-    ):
-        text = _text(header, keyword)
-        if text and not accepted(text):
-            raise UnreadableError(
-                "not_chest",
-                f"{keyword} is {text}, expected a frontal chest radiograph (CR or DX, CHEST, PA or "
-                "AP); take it out",
-            )
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, photometric
+    header.NumberOfFrames = 1
+    notes = []
+    if photometric == "MONOCHROME1":
+        notes.append("MONOCHROME1, so it is inverted: bright is dense")
+    if text(header, "BurnedInAnnotation") == "YES":
+        notes.append("declares text burned into the picture; make sure that it names nobody")
+    return notes
 
 
-def _described(header: Dataset) -> Dicom:
-    rows, columns, allocated, bits, high, signed = (
-        int(header[keyword].value)
-        for keyword in (
-            "Rows",
-            "Columns",
-            "BitsAllocated",
-            "BitsStored",
-            "HighBit",
-            "PixelRepresentation",
-        )
+def _described(header: Dataset, notes: list[str]) -> Dicom:
+    rows, columns = (_size(header, keyword) for keyword in ("Rows", "Columns"))
+    layout = _layout(header, rows * columns, notes)
+    decoded = rows * columns * layout.allocated // 8
+    size, packed = len(header.PixelData), header.file_meta.TransferSyntaxUID.is_encapsulated
+    refuse_large(columns, rows, decoded, size if packed else decoded)
+    if not packed and size >= decoded + columns:
+        raise damaged(f"header declares {decoded} bytes of pixels and {size} are there")
+    display, said = read_display(header, layout.bits, layout.signed)
+    photometric = photometric_of(header)
+    return Dicom(columns, rows, photometric, layout, display, (*notes, *said), header)
+
+
+def _size(header: Dataset, keyword: str) -> int:
+    size = whole_number(header, keyword)
+    if size is None:
+        raise missing(keyword)
+    if size <= 0:
+        raise damaged(f"header declares {keyword} {size}")
+    return size
+
+
+def _layout(header: Dataset, pixels: int, notes: list[str]) -> Layout:
+    """Where the values lie; what is missing follows from the rest, and is given to the header."""
+    allocated, bits, high, signed = (
+        whole_number(header, keyword)
+        for keyword in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
     )
-    if allocated not in (8, 16) or not 1 <= bits <= allocated or high != bits - 1:
+    if allocated is None:
+        allocated = _allocated(header, pixels, bits)
+    if allocated not in (8, 16):
         raise UnreadableError(
-            "bit_depth",
-            f"stores {bits} bits up to bit {high} in {allocated}, expected at most 16, the lowest "
-            "ones; export it so",
+            "bit_depth", f"allocates {allocated} bits to a pixel, expected 8 or 16; export it so"
         )
-    if not (rows and columns) or signed not in (0, 1):
-        raise damaged(f"header declares {columns}x{rows} pixels of kind {signed}")
-    decoded = rows * columns * allocated // 8
-    packed = header.file_meta.TransferSyntaxUID.is_encapsulated
-    refuse_large(columns, rows, decoded, len(header.PixelData) if packed else decoded)
-    photometric = _text(header, "PhotometricInterpretation")
-    display = _display(header, bits, bool(signed), photometric == "MONOCHROME1")
-    burned_in = _text(header, "BurnedInAnnotation") == "YES"
-    return Dicom(columns, rows, photometric, display, burned_in, header)
+    if bits is None:
+        bits = allocated if high is None else high + 1
+    if not 1 <= bits <= allocated:
+        notes.append(f"BitsStored is {bits} of {allocated}: taken as {allocated}")
+        bits = allocated
+    if high is not None and not bits <= high + 1 <= allocated:
+        notes.append(f"HighBit is {high} for {bits} bits: taken as {bits - 1}")
+        high = None
+    if signed not in (0, 1):
+        notes.append("PixelRepresentation is missing or unknown: taken as unsigned")
+        signed = 0
+    high = bits - 1 if high is None else high
+    # The bits are cut out afterwards, of words as they are.
+    header.BitsAllocated, header.BitsStored, header.HighBit = allocated, allocated, allocated - 1
+    header.PixelRepresentation = 0
+    return Layout(allocated, bits, high, bool(signed))
 
 
-def _display(header: Dataset, bits: int, signed: bool, inverted: bool) -> Display:
-    modality = _lookup(header, "ModalityLUTSequence")
-    slope = _number(header, "RescaleSlope", 1)
-    if slope == 0:
-        raise UnreadableError(
-            "mode", "declares RescaleSlope 0, which makes it even; export it anew"
-        )
-    voi: Lookup | Window | None = _lookup(header, "VOILUTSequence")
-    # A width of 0 is how some devices say that there is no window.
-    if voi is None and header.get("WindowCenter") is not None and header.get("WindowWidth"):
-        centre, width = _number(header, "WindowCenter", 0), _number(header, "WindowWidth", 0)
-        voi = check_window(Window(centre, width, _text(header, "VOILUTFunction") or "LINEAR"))
-    return Display(
-        bits, signed, inverted, modality, slope, _number(header, "RescaleIntercept", 0), voi
-    )
-
-
-def _lookup(header: Dataset, keyword: str) -> Lookup | None:
-    """The first of the file's tables of one kind."""
-    if not header.get(keyword):
-        return None
-    item = header[keyword].value[0]
-    length, first, depth = (int(value) for value in item.LUTDescriptor)
-    data, length = item.LUTData, length or 2**16
-    if isinstance(data, bytes):
-        # One byte to an entry only where there are no more bytes.
-        data = np.frombuffer(data, "<u2" if len(data) >= 2 * length else np.uint8)
-    entries = np.atleast_1d(np.asarray(data, np.int64))[:length]
-    if len(entries) < length:
-        raise damaged(f"has a table of {len(entries)} entries, expected {length}")
-    return check_lookup(Lookup(first, entries, depth))
-
-
-def _number(header: Dataset, keyword: str, default: float) -> float:
-    """A number, the first where the file states several."""
-    value = header.get(keyword)
-    if value is None or value == "":
-        return default
-    number = float(value if isinstance(value, (int, float, str)) else value[0])
-    if not math.isfinite(number):
-        raise damaged(f"{keyword} is not a number")
-    return number
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    return _plain(str(header.get(keyword) or "")).strip()
-
-
-def _plain(text: str) -> str:
-    """Upper case, one line: a header's text as a message may show it."""
-    return re.sub(r"[^A-Z0-9 ,:/()_-]", "?", text.upper())[:64]
+def _allocated(header: Dataset, pixels: int, bits: int | None) -> int:
+    """Bits to a pixel, from the size of what is not compressed or from those stored."""
+    if not header.file_meta.TransferSyntaxUID.is_encapsulated:
+        return 8 * (len(header.PixelData) // pixels)
+    if bits is None:
+        raise missing("BitsAllocated")
+    return 8 if bits <= 8 else 16

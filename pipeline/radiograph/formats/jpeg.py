@@ -47,7 +47,7 @@ class Jpeg:
         try:
             with Image.open(io.BytesIO(self.segments), formats=("JPEG",)) as image:
                 image.load()
-                return Stored(np.array(image), image.mode, 8)
+                return Stored(np.array(image), image.mode)
         except UNDECODABLE:
             raise damaged("the pixels cannot be decoded") from None
 

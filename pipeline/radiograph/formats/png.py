@@ -11,11 +11,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import UnreadableError
+from pipeline.radiograph.formats.display import Display
 from pipeline.radiograph.formats.stored import Stored, damaged, refuse_large
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -98,7 +101,16 @@ class Png:
             raise damaged("rows are not filtered as PNG's are")
         if self._beyond and (levels[..., 2::-1] == list(self._beyond)).all(axis=-1).any():
             raise damaged("has pixels beyond its palette")
-        return Stored(levels, self.mode, self.significant)
+        return Stored(levels, self.mode, self._display(levels))
+
+    def _display(self, levels: NDArray[Any]) -> Display | None:
+        """PNG asks for levels stretched to 16 bits, beside which sBIT names the bits of before.
+
+        Many exports name them and stretch nothing, and then nothing lies above them.
+        """
+        if levels.dtype == np.uint8:
+            return None
+        return Display(16 if int(levels.max()) >> self.significant else self.significant)
 
     def _known_filters(self, rows: bytes) -> bool:
         """Whether each row begins with one of PNG's filters; libpng would print its complaint."""

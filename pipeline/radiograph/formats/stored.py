@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from pipeline.errors import UnreadableError
+from pipeline.radiograph.formats.display import Display
 
 MAX_FILE = 64 * 2**20
 """Bytes of a file: twice what the largest radiograph takes uncompressed."""
@@ -19,8 +20,6 @@ MAX_EXPANSION = 1000
 """Decoded bytes per compressed one; no picture with a lung in it comes near."""
 SMALL = 5_000_000
 """Up to so many decoded bytes the expansion does not matter: an even mask packs as tightly."""
-LOW = 2**14
-"""16-bit files whose levels all lie below this hold fewer bits than they declare."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,14 @@ class Stored:
     """A decoded picture, not yet judged as a radiograph or mask."""
 
     levels: NDArray[Any]
-    """uint8 or uint16, (H, W) or (H, W, 3 or 4), the fourth channel being the opacity."""
+    """uint8 or uint16, (H, W) or (H, W, 3 or 4), the fourth channel being the opacity.
+
+    Of a file with values that are no shades, its stored bits as unsigned numbers.
+    """
     mode: str
     """How the file holds it: "L", "RGB", "I;16", "MONOCHROME2 12 bit" and the like."""
-    depth: int
-    """Bits of a level that mean something, as declared."""
+    display: Display | None = None
+    """How levels become shades, as declared; None for levels, uint8, that are shades already."""
     notes: tuple[str, ...] = ()
     """What a person should know of a file that is read all the same."""
     labels: tuple[int, ...] = ()
