@@ -6,7 +6,7 @@ import logging
 import shlex
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
@@ -20,10 +20,18 @@ from pipeline.dataset.delivery.swap import (
     importing,
     swap_data,
 )
-from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset, same_name
-from pipeline.dataset.metadata import merge_sheets, read_sheet
+from pipeline.dataset.layout import (
+    METADATA_SUFFIX,
+    class_folders,
+    list_dataset,
+    list_sheets,
+    same_name,
+    sheet_class,
+)
+from pipeline.dataset.metadata.merging import merge_sheets
+from pipeline.dataset.metadata.origins import Origins, is_table, read_origins
 from pipeline.dataset.validation.drift import Profile
-from pipeline.dataset.versions.findings import find_findings
+from pipeline.dataset.versions.findings import find_findings, project_limits
 from pipeline.dataset.zips import extract
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
@@ -51,6 +59,8 @@ class ImportResult:
     """Delivered files that are no part of the layout, such as a README."""
     changed: bool
     """False when data/ held everything already."""
+    sheets: list[str] = field(default_factory=list)
+    """A line on each metadata sheet of the dataset, and one on what of it is not used."""
 
     @property
     def commit(self) -> str | None:
@@ -67,6 +77,9 @@ class ImportResult:
         lines = [f"added pairs: {what}; skipped as identical: {self.skipped}; total: {self.total}"]
         if self.left_out:
             lines.append(f"left out, no part of the layout: {', '.join(self.left_out)}")
+        if any(map(is_table, self.left_out)):
+            lines.append("a table is read when it is named <class>.metadata.xlsx or .csv")
+        lines += self.sheets
         if self.replaced:
             lines.append(
                 "the former dataset stays: `git checkout REV data.dvc data.previous.json && "
@@ -107,13 +120,15 @@ def _import(source: Path, project: Path, append: bool) -> ImportResult:
     problems = [*delivery.problems, *_class_problems(delivery, present)]
     outcomes = place_pairs(delivery.pairs, folders)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
-    sheets = [_place_sheet(name, folders, problems) for name in delivery.sheets]
+    names = _names_of_columns(project)
+    sheets = [_place_sheet(name, folders, names, problems) for name in delivery.sheets]
+    origins = _read_sheets(folders.staging, names, problems)
     _refuse(source, problems)
     changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
         # A replacement is a dataset of its own, and its own first version.
         swap_data(project, _profile(project) if append and has_data(project) else Profile())
-    return _result(outcomes, delivery, project, replaced, changed)
+    return _result(outcomes, delivery, project, replaced, changed, origins)
 
 
 def _profile(project: Path) -> Profile:
@@ -143,26 +158,54 @@ def _class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
         if by_key.get(same_name(name), name) != name
     ]
     known = {*existing, *delivery.classes}
+    sheets = Counter(sheet_class(sheet) for sheet in delivery.sheets)
+    problems += [
+        f"{name}: has {count} metadata sheets; join them"
+        for name, count in sheets.items()
+        if count > 1
+    ]
     return problems + [
-        f"{sheet}: there is no class {sheet.removesuffix(METADATA_SUFFIX)}; rename the sheet"
+        f"{sheet}: there is no class {sheet_class(sheet)}; rename the sheet"
         for sheet in delivery.sheets
-        if sheet.removesuffix(METADATA_SUFFIX) not in known
+        if sheet_class(sheet) not in known
     ]
 
 
-def _place_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
+def _names_of_columns(project: Path) -> dict[str, list[str]] | None:
+    limits = project_limits(Settings(repo=str(project)))
+    return limits.columns if limits else None
+
+
+def _place_sheet(
+    name: str, folders: Folders, names: dict[str, list[str]] | None, problems: list[str]
+) -> bool:
     """Place a metadata sheet; whether that changes the dataset."""
-    delivered, former = folders.delivery / name, folders.data / name
-    target = folders.staging / name
-    try:
-        if former.exists():
-            return merge_sheets(former, delivered, target)
-        read_sheet(delivered)
-    except DatasetError as error:
-        problems.append(str(error).removeprefix(f"{folders.delivery}/"))
-        return False
-    shutil.copyfile(delivered, target)
+    delivered, class_name = folders.delivery / name, sheet_class(name)
+    formers = list_sheets(folders.data) if folders.data.is_dir() else []
+    for former in formers:
+        if sheet_class(former.name) == class_name:
+            target = folders.staging / f"{class_name}{METADATA_SUFFIX}"
+            try:
+                changes = merge_sheets(former, delivered, target, names)
+            except DatasetError as error:
+                problems.append(str(error).removeprefix(f"{folders.delivery}/"))
+                return False
+            if changes and target.name != former.name:
+                (folders.staging / former.name).unlink()
+            return changes
+    shutil.copyfile(delivered, folders.staging / name)
     return True
+
+
+def _read_sheets(staging: Path, names: dict[str, list[str]] | None, problems: list[str]) -> Origins:
+    """Read the sheets as the stages will; what they refuse is a problem."""
+    try:
+        listing = list_dataset(staging)
+    except DatasetError:  # no pair is left, and each has said why
+        return Origins()
+    origins = read_origins(staging, listing, names)
+    problems += [f"{one.path}: {one.found}; {one.remedy}" for one in origins.refused]
+    return origins
 
 
 def _refuse(source: Path, problems: list[str]) -> None:
@@ -179,7 +222,12 @@ def _refuse(source: Path, problems: list[str]) -> None:
 
 
 def _result(
-    outcomes: list[Outcome], delivery: DeliveryListing, project: Path, replaced: bool, changed: bool
+    outcomes: list[Outcome],
+    delivery: DeliveryListing,
+    project: Path,
+    replaced: bool,
+    changed: bool,
+    origins: Origins,
 ) -> ImportResult:
     added = Counter(outcome.pair.class_name for outcome in outcomes if not outcome.skipped)
     return ImportResult(
@@ -189,4 +237,5 @@ def _result(
         replaced=replaced,
         left_out=delivery.left_out,
         changed=changed,
+        sheets=[*origins.lines, *(one.finding for one in origins.findings)],
     )

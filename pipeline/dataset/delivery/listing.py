@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, Pair, same_name
+from pipeline.dataset.layout import IMAGES, MASKS, Pair, same_name, sheet_class
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
 
@@ -23,7 +23,7 @@ class DeliveryListing:
     root: Path
     pairs: list[Pair] = field(default_factory=list)
     sheets: list[str] = field(default_factory=list)
-    """`<class>.metadata.xlsx`, of delivered classes or other ones."""
+    """`<class>.metadata.xlsx` or alike, of delivered classes or other ones."""
     left_out: list[str] = field(default_factory=list)
     """Files that are no part of the layout, such as a README."""
     problems: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ def list_delivery(folder: Path) -> DeliveryListing:
     for entry in _entries(found.root, found):
         if entry.is_dir():
             _list_class(entry, found)
-        elif entry.name.endswith(METADATA_SUFFIX):
+        elif sheet_class(entry.name) is not None:
             found.sheets.append(entry.name)
         else:
             found.left_out.append(entry.name)
