@@ -86,7 +86,7 @@ class ValidateParams(Section):
     max_intensity_shift: Positive
     """The same for the mean grey value."""
     file_columns: Headers
-    """Headers that name the radiograph in metadata sheets, instead of the usual ones."""
+    """Headers that name the radiograph in metadata sheets, better than the usual ones."""
     patient_columns: Headers
     """The same of the patient."""
     study_columns: Headers

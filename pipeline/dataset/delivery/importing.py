@@ -29,7 +29,7 @@ from pipeline.dataset.layout import (
     sheet_class,
 )
 from pipeline.dataset.metadata.merging import merge_sheets
-from pipeline.dataset.metadata.origins import Origins, is_table, read_origins
+from pipeline.dataset.metadata.origins import Origins, delivered_losses, is_table, read_origins
 from pipeline.dataset.validation.drift import Profile
 from pipeline.dataset.versions.findings import find_findings, project_limits
 from pipeline.dataset.zips import extract
@@ -122,13 +122,16 @@ def _import(source: Path, project: Path, append: bool) -> ImportResult:
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     names = _names_of_columns(project)
     sheets = [_place_sheet(name, folders, names, problems) for name in delivery.sheets]
+    told = [line for _, lines in sheets for line in lines]
     origins = _read_sheets(folders.staging, names, problems)
     _refuse(source, problems)
-    changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
+    changed = any(changes for changes, _ in sheets) or not all(
+        outcome.skipped for outcome in outcomes
+    )
     if changed:
         # A replacement is a dataset of its own, and its own first version.
         swap_data(project, _profile(project) if append and has_data(project) else Profile())
-    return _result(outcomes, delivery, project, replaced, changed, origins)
+    return _result(outcomes, delivery, project, replaced, changed, [*told, *_told(origins)])
 
 
 def _profile(project: Path) -> Profile:
@@ -178,8 +181,8 @@ def _names_of_columns(project: Path) -> dict[str, list[str]] | None:
 
 def _place_sheet(
     name: str, folders: Folders, names: dict[str, list[str]] | None, problems: list[str]
-) -> bool:
-    """Place a metadata sheet; whether that changes the dataset."""
+) -> tuple[bool, list[str]]:
+    """Place a metadata sheet; whether that changes the dataset, and what is lost by joining it."""
     delivered, class_name = folders.delivery / name, sheet_class(name)
     formers = list_sheets(folders.data) if folders.data.is_dir() else []
     for former in formers:
@@ -189,12 +192,12 @@ def _place_sheet(
                 changes = merge_sheets(former, delivered, target, names)
             except DatasetError as error:
                 problems.append(str(error).removeprefix(f"{folders.delivery}/"))
-                return False
+                return False, []
             if changes and target.name != former.name:
                 (folders.staging / former.name).unlink()
-            return changes
+            return changes, delivered_losses(delivered, names)
     shutil.copyfile(delivered, folders.staging / name)
-    return True
+    return True, []
 
 
 def _read_sheets(staging: Path, names: dict[str, list[str]] | None, problems: list[str]) -> Origins:
@@ -206,6 +209,10 @@ def _read_sheets(staging: Path, names: dict[str, list[str]] | None, problems: li
     origins = read_origins(staging, listing, names)
     problems += [f"{one.path}: {one.found}; {one.remedy}" for one in origins.refused]
     return origins
+
+
+def _told(origins: Origins) -> list[str]:
+    return [*origins.lines, *(one.finding for one in origins.findings)]
 
 
 def _refuse(source: Path, problems: list[str]) -> None:
@@ -227,7 +234,7 @@ def _result(
     project: Path,
     replaced: bool,
     changed: bool,
-    origins: Origins,
+    sheets: list[str],
 ) -> ImportResult:
     added = Counter(outcome.pair.class_name for outcome in outcomes if not outcome.skipped)
     return ImportResult(
@@ -237,5 +244,5 @@ def _result(
         replaced=replaced,
         left_out=delivery.left_out,
         changed=changed,
-        sheets=[*origins.lines, *(one.finding for one in origins.findings)],
+        sheets=sheets,
     )

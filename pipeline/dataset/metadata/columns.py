@@ -90,6 +90,8 @@ class Columns:
     headers: dict[int, str]
     by_role: dict[str, tuple[int, ...]]
     """The columns of each role, the best one first."""
+    chosen: frozenset[str] = frozenset()
+    """Roles whose best column the project names."""
 
     @property
     def file(self) -> int:
@@ -100,8 +102,8 @@ class Columns:
 def find_columns(cells: Cells, names: Mapping[str, Sequence[str]]) -> Columns:
     """Find the header among the first lines; `names` are further headers by role.
 
-    Where a sheet has one of `names`, the usual headers of that role do not count. Raises
-    DatasetError when no column names the files, or when one header stands twice.
+    Those come before the usual headers, and have no other role. Raises DatasetError when no column
+    names the files, or when one header stands twice.
     """
     candidates = [
         _columns(number, {column: text_of(value) for column, value in line.items()}, names)
@@ -124,13 +126,15 @@ def find_columns(cells: Cells, names: Mapping[str, Sequence[str]]) -> Columns:
 def _columns(line: int, headers: dict[int, str], names: Mapping[str, Sequence[str]]) -> Columns:
     keys = {column: letters(header) for column, header in headers.items()}
     by_role: dict[str, tuple[int, ...]] = {}
+    chosen: set[str] = set()
     given = {letters(name) for known in names.values() for name in known}
     for role, usual in USUAL.items():
         own = _in_order(keys, [letters(name) for name in names.get(role, ())])
-        found = own or _in_order(keys, [key for key in usual if key not in given])
+        found = own + _in_order(keys, [key for key in usual if key not in given])
         if found:
             by_role[role] = found
-    return Columns(line, headers, by_role)
+            chosen |= {role} if own else set()
+    return Columns(line, headers, by_role, frozenset(chosen))
 
 
 def _in_order(keys: Mapping[int, str], wanted: Sequence[str]) -> tuple[int, ...]:

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.dataset.metadata.cells import Line, Merged
+from pipeline.dataset.metadata.cells import Line, Merged, text_of
 
 Fills = dict[int, Line]
 """Values by line and column of cells that are empty themselves."""
 
 
 def fill_cells(
-    lines: Mapping[int, Line], merged: Iterable[Merged], columns: Iterable[int]
+    lines: Mapping[int, Line], merged: Iterable[Merged], groups: Sequence[Sequence[int]]
 ) -> Fills:
-    """What the empty cells of `columns` stand for; `lines` are in order and without the header.
+    """What empty cells stand for; `lines` are in order and without the header.
 
-    A merged cell says the same for all its lines. In a column where something is written only in
-    the first of several lines, an empty cell means the cell above it.
+    A merged cell says the same for all its lines. Where something is written only in the first of
+    several lines, an empty cell means the cell above it. The columns of each of `groups` say the
+    same thing in several ways: a line that has another value than the one above in one of them
+    takes nothing from above in the others.
     """
+    wanted = {column for group in groups for column in group}
+    fills = _of_merged(lines, [area for area in merged if area.left in wanted])
+    for group in groups:
+        _fill_down(lines, group, fills)
+    return fills
+
+
+def _of_merged(lines: Mapping[int, Line], merged: Iterable[Merged]) -> Fills:
     fills: Fills = {}
-    wanted = set(columns)
     numbers = list(lines)
     for area in merged:
         value = lines.get(area.top, {}).get(area.left)
-        if value is None or area.left not in wanted:
+        if value is None:
             continue
         first, after = bisect_left(numbers, area.top), bisect_right(numbers, area.bottom)
         for number in numbers[first:after]:
             if area.left not in lines[number]:
                 fills.setdefault(number, {})[area.left] = value
-    for column in wanted:
-        _fill_down(lines, column, fills)
     return fills
 
 
-def _fill_down(lines: Mapping[int, Line], column: int, fills: Fills) -> None:
-    above: object = None
+def _fill_down(lines: Mapping[int, Line], group: Sequence[int], fills: Fills) -> None:
+    above: Line = {}
     for number, line in lines.items():
-        above = line.get(column, fills.get(number, {}).get(column, above))
-        if column not in line and above is not None:
-            fills.setdefault(number, {})[column] = above
+        given = {**fills.get(number, {}), **line}
+        own = {column: given[column] for column in group if column in given}
+        if any(text_of(above.get(column)) != text_of(value) for column, value in own.items()):
+            above = own
+        elif missing := {column: above[column] for column in above if column not in own}:
+            fills.setdefault(number, {}).update(missing)

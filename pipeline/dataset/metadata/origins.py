@@ -174,12 +174,7 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
     }
     for kind, (what, names) in notes.items():
         found.note(kind, len(names), f"{label}: {what}: {len(names)} ({_some(names)})")
-    counted = {
-        "lines_without_name": ("lines without a file name", sheet.nameless),
-        "formulas_without_value": ("formulas without a value", sheet.formulas),
-        "cells_without_header": ("cells in columns without a header", sheet.beyond),
-    }
-    for kind, (what, count) in counted.items():
+    for kind, (what, count) in _counted(sheet).items():
         found.note(kind, count, f"{label}: {what}: {count}")
     counts = {
         "sheets": 1,
@@ -194,6 +189,22 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
         f"{label}: rows {len(sheet.rows)}, with a radiograph {len(matched)}, patients "
         f"{len(patients)}, empty cells that took the value above {sheet.filled}{read_as}"
     )
+
+
+def _counted(sheet: Sheet) -> dict[str, tuple[str, int]]:
+    return {
+        "lines_without_name": ("lines without a file name", sheet.nameless),
+        "formulas_without_value": ("formulas without a value", sheet.formulas),
+        "cells_without_header": ("cells in columns without a header", sheet.beyond),
+    }
+
+
+def delivered_losses(path: Path, names: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """What a sheet holds that is gone, or decided, once it is joined with another; a line each."""
+    sheet = read_sheet(path, names)
+    lost = {**_counted(sheet), "filled": ("empty cells that took the value above", sheet.filled)}
+    told = [f"{path.name}: {what}: {count}" for what, count in lost.values() if count]
+    return [f"delivered {line}" for line in told]
 
 
 def _origin(sheet: Sheet, row: Row) -> Origin:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openpyxl.utils.exceptions import InvalidFileException
@@ -55,6 +55,7 @@ class Sheet:
     """What a sheet says, and what of it could not be used."""
 
     columns: Columns
+    """Those that are used."""
     rows: dict[str, Row]
     """By file name as it is written."""
     filled: int
@@ -104,22 +105,23 @@ def _sheet(cells: Cells, names: Mapping[str, Sequence[str]]) -> Sheet:
     columns = find_columns(cells, names)
     lines = {number: line for number, line in cells.lines.items() if number > columns.line}
     formulas = _take_out_formulas(lines, columns)
-    who = [column for role in WHO for column in columns.by_role.get(role, ())]
-    fills = fill_cells(lines, cells.merged, who)
+    fills = fill_cells(lines, cells.merged, [columns.by_role.get(role, ()) for role in WHO])
     named = {
         number: name for number, line in lines.items() if (name := text_of(line.get(columns.file)))
     }
     rows = _rows(lines, fills, named, columns)
-    needed = {column for role in WHO for column in _needed(rows, columns, role)}
-    unused = _unused(rows, columns, needed)
+    used = {
+        role: _used(rows, columns, role) if role in WHO else found[:1]
+        for role, found in columns.by_role.items()
+    }
     return Sheet(
-        columns,
+        replace(columns, by_role=used),
         rows,
         filled=sum(len(fills.get(number, {})) for number in named),
         nameless=len(lines) - len(named),
         formulas=formulas,
         beyond=sum(column not in columns.headers for line in lines.values() for column in line),
-        unused=unused,
+        unused=_unused(rows, columns, {column for found in used.values() for column in found}),
         encoding=cells.encoding,
     )
 
@@ -156,9 +158,12 @@ def _rows(
         rows[name] = unite_rows(rows.get(name, {}), _row(lines[number], columns), name)
         filled = _row(fills.get(number, {}), columns)
         taken[name] = unite_rows(taken.get(name, {}), filled, name)
+    file = columns.headers[columns.file]
+    known = {name: {**taken[name], **row, file: name} for name, row in rows.items()}
+    headers = columns.headers.values()
     return {
-        name: {**taken[name], **row, columns.headers[columns.file]: name}
-        for name, row in rows.items()
+        name: {header: row[header] for header in headers if header in row}
+        for name, row in known.items()
     }
 
 
@@ -185,37 +190,37 @@ def unite_rows(known: Row, row: Row, name: str) -> Row:
     return united
 
 
-def _needed(rows: Mapping[str, Row], columns: Columns, role: str) -> Iterator[int]:
-    """The further columns of a role that some row needs, since the best one is empty there.
+def _used(rows: Mapping[str, Row], columns: Columns, role: str) -> tuple[int, ...]:
+    """The best column of a role, and the further ones that some row needs, being empty there.
 
-    They are used where the sheet was made of two. Where one names somebody whom other rows know by
-    the best column, nobody can tell whether it is the same person: DatasetError.
+    A sheet that was made of two needs them. But where one names somebody whom other rows know by
+    the best column, nobody can tell whether it is the same person: it is left out where the project
+    says which column is right, else DatasetError.
     """
-    best, *others = (
-        columns.headers[column] for column in columns.by_role.get(role, (columns.file,))
-    )
-    for column, header in zip(columns.by_role.get(role, ())[1:], others, strict=True):
+    best, *others = columns.by_role[role]
+    header = columns.headers[best]
+    used = [best]
+    for column in others:
         known: dict[str, set[str]] = {}
-        alone = []
+        alone = set()
         for row in rows.values():
-            if other := text_of(row.get(header)):
-                one = text_of(row.get(best))
-                known.setdefault(other, set()).update({one} - {""})
-                alone += [] if one else [other]
-        for other in alone:
-            if known[other] - {other} and role != SOURCE:
-                raise DatasetError(
-                    f"{header} {other} is without {best} in one row and {min(known[other])} in "
-                    f"another; complete {best}, or name the right column in "
-                    f"validate.{role}_columns of params.yaml"
-                )
-        if alone:
-            yield column
+            one, other = (text_of(row.get(columns.headers[each])) for each in (best, column))
+            known.setdefault(other, set()).update({one} - {""})
+            alone |= set() if one else {other} - {""}
+        unclear = sorted(other for other in alone if known[other] - {other})
+        if unclear and role != SOURCE and role not in columns.chosen:
+            raise DatasetError(
+                f"{columns.headers[column]} {unclear[0]} is without {header} in one row and "
+                f"{min(known[unclear[0]])} in another; complete {header}, or name the right column "
+                f"in validate.{role}_columns of params.yaml"
+            )
+        if alone and not unclear:
+            used.append(column)
+    return tuple(used)
 
 
-def _unused(rows: Mapping[str, Row], columns: Columns, needed: set[int]) -> tuple[str, ...]:
+def _unused(rows: Mapping[str, Row], columns: Columns, used: set[int]) -> tuple[str, ...]:
     """The columns that look like a patient and are not read; DatasetError when none is read."""
-    used = {found[0] for found in columns.by_role.values()} | needed
     further = set(columns.by_role.get(PATIENT, ()))
     alike = [
         header

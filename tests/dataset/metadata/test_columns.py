@@ -57,13 +57,14 @@ def test_the_header_may_stand_below_a_title() -> None:
     assert (found.line, found.file) == (3, 1)
 
 
-def test_own_headers_count_instead_of_the_usual_ones() -> None:
+def test_own_headers_come_before_the_usual_ones() -> None:
     line = ("Nr.", "Patient", "Case", "Klinik")
 
     own = {"file": ["nr"], "patient": ["CASE"], "study": [], "source": ["klinik"]}
     found = find_columns(cells(line), own)
 
-    assert found.by_role == {FILE: (1,), PATIENT: (3,), SOURCE: (4,)}
+    assert found.by_role == {FILE: (1,), PATIENT: (3, 2), SOURCE: (4,)}
+    assert found.chosen == {FILE, PATIENT, SOURCE}
 
 
 def test_a_header_of_signs_alone_can_be_named() -> None:

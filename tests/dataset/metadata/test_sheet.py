@@ -211,6 +211,26 @@ def test_two_columns_of_patients_that_cannot_be_joined_are_refused(tmp_path: Pat
     assert "validate.patient_columns" in said
 
 
+def test_the_column_that_the_project_names_is_the_patient(tmp_path: Path) -> None:
+    lines = [("FILE", "PATIENT", "PATIENT ID"), ("a", "Li", 1), ("b", "-", 1), ("c", "Bo", "-")]
+    path = save(tmp_path / "a.xlsx", *lines)
+
+    sheet = read_sheet(path, {"patient": ["Patient"]})
+
+    assert [sheet.value(row, "patient") for row in sheet.rows.values()] == ["Li", "", "Bo"]
+    assert sheet.unused == ("PATIENT ID",)
+
+
+def test_columns_of_one_thing_are_filled_together(tmp_path: Path) -> None:
+    lines = [("FILE", "PATIENT", "PATIENT ID"), ("a", 7), ("b", None), ("c", None, 9), ("d",)]
+    path = save(tmp_path / "a.xlsx", *lines)
+
+    assert patients(path) == ["7", "7", "9", "9"]
+
+    path = save(tmp_path / "b.xlsx", lines[0], ("a", "Li", 1), ("b", "Li"), ("c", "Bo", 2))
+    assert patients(path) == ["1", "1", "2"]
+
+
 def test_a_far_cell_costs_nothing(tmp_path: Path) -> None:
     path = save(tmp_path / "a.xlsx", HEADER, ("a", 1))
     workbook = load_workbook(path)
