@@ -195,8 +195,9 @@ def _used(rows: Mapping[str, Row], columns: Columns, role: str) -> tuple[int, ..
 
     A sheet that was made of two needs them. But where one names somebody whom other rows know by
     the best column, nobody can tell whether it is the same person: it is left out where the project
-    says which column is right, else DatasetError.
+    says which column is right or patients are known anyway, else DatasetError.
     """
+    decides = role == PATIENT or (role == STUDY and PATIENT not in columns.by_role)
     best, *others = columns.by_role[role]
     header = columns.headers[best]
     used = [best]
@@ -208,7 +209,7 @@ def _used(rows: Mapping[str, Row], columns: Columns, role: str) -> tuple[int, ..
             known.setdefault(other, set()).update({one} - {""})
             alone |= set() if one else {other} - {""}
         unclear = sorted(other for other in alone if known[other] - {other})
-        if unclear and role != SOURCE and role not in columns.chosen:
+        if unclear and decides and role not in columns.chosen:
             raise DatasetError(
                 f"{columns.headers[column]} {unclear[0]} is without {header} in one row and "
                 f"{min(known[unclear[0]])} in another; complete {header}, or name the right column "

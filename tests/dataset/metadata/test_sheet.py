@@ -211,6 +211,20 @@ def test_two_columns_of_patients_that_cannot_be_joined_are_refused(tmp_path: Pat
     assert "validate.patient_columns" in said
 
 
+@pytest.mark.parametrize("header", ["PATIENT", "AGE"])
+def test_two_columns_of_studies_matter_where_no_patient_is_known(
+    tmp_path: Path, header: str
+) -> None:
+    lines = [("FILE", "CASE", "STUDY ID", header), ("a", 1, "s1", 5), ("b", 1, "-", 5)]
+    path = save(tmp_path / "a.xlsx", *lines)
+
+    if header == "PATIENT":
+        sheet = read_sheet(path)
+        assert [sheet.value(row, "study") for row in sheet.rows.values()] == ["s1", ""]
+    else:
+        assert "CASE 1 is without STUDY ID in one row and s1 in another" in refusal(path)
+
+
 def test_the_column_that_the_project_names_is_the_patient(tmp_path: Path) -> None:
     lines = [("FILE", "PATIENT", "PATIENT ID"), ("a", "Li", 1), ("b", "-", 1), ("c", "Bo", "-")]
     path = save(tmp_path / "a.xlsx", *lines)
