@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import shlex
-import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
+from pipeline.dataset.delivery.sheets import place_sheet, read_sheets
 from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, place_pairs
 from pipeline.dataset.delivery.swap import (
     DELIVERY,
@@ -21,15 +21,12 @@ from pipeline.dataset.delivery.swap import (
     swap_data,
 )
 from pipeline.dataset.layout import (
-    METADATA_SUFFIX,
     class_folders,
     list_dataset,
-    list_sheets,
     same_name,
     sheet_class,
 )
-from pipeline.dataset.metadata.merging import merge_sheets
-from pipeline.dataset.metadata.origins import Origins, delivered_losses, is_table, read_origins
+from pipeline.dataset.metadata.origins import is_table
 from pipeline.dataset.validation.drift import Profile
 from pipeline.dataset.versions.findings import find_findings, project_limits
 from pipeline.dataset.zips import extract
@@ -121,17 +118,14 @@ def _import(source: Path, project: Path, append: bool) -> ImportResult:
     outcomes = place_pairs(delivery.pairs, folders)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     names = _names_of_columns(project)
-    sheets = [_place_sheet(name, folders, names, problems) for name in delivery.sheets]
-    told = [line for _, lines in sheets for line in lines]
-    origins = _read_sheets(folders.staging, names, problems)
+    sheets = [place_sheet(name, folders, names, problems) for name in delivery.sheets]
+    told = read_sheets(delivery.sheets, folders, names, problems)
     _refuse(source, problems)
-    changed = any(changes for changes, _ in sheets) or not all(
-        outcome.skipped for outcome in outcomes
-    )
+    changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
         # A replacement is a dataset of its own, and its own first version.
         swap_data(project, _profile(project) if append and has_data(project) else Profile())
-    return _result(outcomes, delivery, project, replaced, changed, [*told, *_told(origins)])
+    return _result(outcomes, delivery, project, replaced, changed, told)
 
 
 def _profile(project: Path) -> Profile:
@@ -177,42 +171,6 @@ def _class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
 def _names_of_columns(project: Path) -> dict[str, list[str]] | None:
     limits = project_limits(Settings(repo=str(project)))
     return limits.columns if limits else None
-
-
-def _place_sheet(
-    name: str, folders: Folders, names: dict[str, list[str]] | None, problems: list[str]
-) -> tuple[bool, list[str]]:
-    """Place a metadata sheet; whether that changes the dataset, and what is lost by joining it."""
-    delivered, class_name = folders.delivery / name, sheet_class(name)
-    formers = list_sheets(folders.data) if folders.data.is_dir() else []
-    for former in formers:
-        if sheet_class(former.name) == class_name:
-            target = folders.staging / f"{class_name}{METADATA_SUFFIX}"
-            try:
-                changes = merge_sheets(former, delivered, target, names)
-            except DatasetError as error:
-                problems.append(str(error).removeprefix(f"{folders.delivery}/"))
-                return False, []
-            if changes and target.name != former.name:
-                (folders.staging / former.name).unlink()
-            return changes, delivered_losses(delivered, names)
-    shutil.copyfile(delivered, folders.staging / name)
-    return True, []
-
-
-def _read_sheets(staging: Path, names: dict[str, list[str]] | None, problems: list[str]) -> Origins:
-    """Read the sheets as the stages will; what they refuse is a problem."""
-    try:
-        listing = list_dataset(staging)
-    except DatasetError:  # no pair is left, and each has said why
-        return Origins()
-    origins = read_origins(staging, listing, names)
-    problems += [f"{one.path}: {one.found}; {one.remedy}" for one in origins.refused]
-    return origins
-
-
-def _told(origins: Origins) -> list[str]:
-    return [*origins.lines, *(one.finding for one in origins.findings)]
 
 
 def _refuse(source: Path, problems: list[str]) -> None:

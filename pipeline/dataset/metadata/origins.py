@@ -151,13 +151,7 @@ def is_table(name: str) -> bool:
 
 def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found: Origins) -> None:
     """Take over what a sheet says, and note what it does not."""
-    matched = match_names(sheet.rows, files, class_name)
-    if not matched:
-        raise DatasetError(
-            f"none of its {len(sheet.rows)} rows names a radiograph of the class: found "
-            f"{_some(list(sheet.rows)) or 'none'}, expected names such as "
-            f"{_some(files) or 'none'}; correct the names"
-        )
+    matched = _matched(sheet, class_name, files)
     origins = {name: _origin(sheet, sheet.rows[name]) for name in matched}
     found.by_image_id.update(
         (f"{class_name}/{file}", origins[name]) for name, file in matched.items()
@@ -191,6 +185,18 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
     )
 
 
+def _matched(sheet: Sheet, class_name: str, files: Sequence[str]) -> dict[str, str]:
+    """The file of each row that has one; raises DatasetError when none has."""
+    matched = match_names(sheet.rows, files, class_name)
+    if not matched:
+        raise DatasetError(
+            f"none of its {len(sheet.rows)} rows names a radiograph of the class: found "
+            f"{_some(list(sheet.rows)) or 'none'}, expected names such as "
+            f"{_some(files) or 'none'}; correct the names"
+        )
+    return matched
+
+
 def _counted(sheet: Sheet) -> dict[str, tuple[str, int]]:
     return {
         "lines_without_name": ("lines without a file name", sheet.nameless),
@@ -199,12 +205,21 @@ def _counted(sheet: Sheet) -> dict[str, tuple[str, int]]:
     }
 
 
-def delivered_losses(path: Path, names: Mapping[str, Sequence[str]] | None) -> list[str]:
-    """What a sheet holds that is gone, or decided, once it is joined with another; a line each."""
+def delivered_losses(
+    path: Path, data: Path, listing: Listing, names: Mapping[str, Sequence[str]] | None
+) -> list[str]:
+    """What a sheet holds that is gone, or decided, once it is joined with that of `data`.
+
+    A line each. Raises DatasetError when the sheet names no radiograph of its class.
+    """
     sheet = read_sheet(path, names)
+    key = same_name(sheet_class(path.name) or "")
+    try:
+        _matched(sheet, *_class_of(key, data, _files(listing)))
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
     lost = {**_counted(sheet), "filled": ("empty cells that took the value above", sheet.filled)}
-    told = [f"{path.name}: {what}: {count}" for what, count in lost.values() if count]
-    return [f"delivered {line}" for line in told]
+    return [f"delivered {path.name}: {what}: {count}" for what, count in lost.values() if count]
 
 
 def _origin(sheet: Sheet, row: Row) -> Origin:

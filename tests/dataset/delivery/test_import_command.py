@@ -144,6 +144,15 @@ def test_sheets_are_joined_whatever_their_kind_and_what_is_lost_is_told(
     ]
 
 
+def test_a_sheet_that_adds_nothing_to_any_radiograph_is_refused(
+    deliver: Deliver, recorded: Path
+) -> None:
+    source = deliver("COVID", first=3)
+    add_text(source / "COVID.metadata.csv", "FILE;PATIENT\nxx-1;7\n")
+
+    assert "COVID.metadata.csv: none of its 1 rows names" in refusal(source, recorded, append=True)
+
+
 @pytest.mark.slow
 def test_a_name_that_stands_for_other_content_is_refused(deliver: Deliver, recorded: Path) -> None:
     source = deliver("COVID", count=3)
