@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from picture_changes import KINDS, Change
 
 from pipeline.dataset.layout import list_dataset
-from pipeline.dataset.metadata import read_sheet
+from pipeline.dataset.metadata.sheet import read_sheet
 from pipeline.dataset.splits.similarity import near_duplicates, perceptual_hash
 from pipeline.dataset.synthetic.phantom import class_counts, radiograph
 from pipeline.radiograph.grey import Grey
@@ -78,7 +78,7 @@ def read_all(root: Path) -> Iterator[tuple[Grey, str, str]]:
     """Every radiograph of the datasets below `root`, its image_id and whose it is."""
     for dataset in sorted({path.parent for path in root.glob("*/*.metadata.xlsx")}):
         for pair in list_dataset(dataset).pairs:
-            rows = read_sheet(dataset / f"{pair.class_name}.metadata.xlsx")
+            rows = read_sheet(dataset / f"{pair.class_name}.metadata.xlsx").rows
             row = {name.lower(): row for name, row in rows.items()}.get(pair.name.lower(), {})
             patient = str(row.get("PATIENT") or pair.image_id)
             yield read_radiograph(dataset / pair.image), pair.image_id, patient

@@ -50,6 +50,7 @@ BACKBONE_DEPTH = 5
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Headers = list[Annotated[str, Field(min_length=1)]]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -84,6 +85,24 @@ class ValidateParams(Section):
     """Largest shift of a class's lung area before a warning, robust standard deviations (drift)."""
     max_intensity_shift: Positive
     """The same for the mean grey value."""
+    file_columns: Headers
+    """Headers that name the radiograph in metadata sheets, better than the usual ones."""
+    patient_columns: Headers
+    """The same of the patient."""
+    study_columns: Headers
+    """The same of the study, or whatever else has one patient only."""
+    source_columns: Headers
+    """The same of the source."""
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The headers by what they say."""
+        return {
+            "file": self.file_columns,
+            "patient": self.patient_columns,
+            "study": self.study_columns,
+            "source": self.source_columns,
+        }
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -101,6 +120,8 @@ class SplitParams(Section):
     """Bits of 396 in which the perceptual hashes of one picture may differ."""
     max_source_pairs: Count
     """Radiographs that may share one source before it must be said what it is."""
+    max_patient_pairs: Count
+    """Radiographs that one patient or study may have before it must be said that it is one."""
     collections: list[Annotated[str, Field(min_length=1)]]
     """Sources of many patients; with * at the end, all that begin so."""
 

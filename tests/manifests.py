@@ -47,6 +47,7 @@ def _row(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
         "mask_path": f"{class_name}/masks/{name}.png",
         "source": "",
         "patient": "",
+        "study": "",
         "spacing": math.nan,
         "width": 299,
         "height": 299,

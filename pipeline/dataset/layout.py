@@ -2,7 +2,7 @@
 
 <root>/<class>/images/<name>.png      the radiograph
 <root>/<class>/masks/<name>.png       its lung mask
-<root>/<class>.metadata.xlsx          optional, a sheet per class
+<root>/<class>.metadata.xlsx          optional, a sheet per class; or .csv, .tsv
 """
 
 from __future__ import annotations
@@ -128,12 +128,20 @@ def list_dataset(root: Path) -> Listing:
     return listing
 
 
+def sheet_class(name: str) -> str | None:
+    """The class that a file `<class>.metadata.<any suffix>` is the sheet of; None for others."""
+    class_name, dot, _ = name.rpartition(".")
+    if not dot or not class_name.casefold().endswith(".metadata"):
+        return None
+    return class_name[: -len(".metadata")] or None
+
+
 def list_sheets(root: Path) -> list[Path]:
-    """The `<class>.metadata.xlsx` below `root` that may be opened, sorted by name."""
+    """The sheets below `root` that may be opened, sorted by name."""
     return [
         path
         for path in _visible(root)
-        if path.name.endswith(METADATA_SUFFIX) and _unsafe(path) is None and path.is_file()
+        if sheet_class(path.name) is not None and _unsafe(path) is None and path.is_file()
     ]
 
 

@@ -6,13 +6,10 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.dataset.layout import METADATA_SUFFIX, Quarantined, list_sheets, same_name
-from pipeline.dataset.metadata import KEY, Row, read_sheet
-from pipeline.errors import DatasetError
+from pipeline.dataset.layout import Quarantined
 from pipeline.table_files import TableFile, columns_of, table_of
 
 MANIFEST_FILE = Path("artifacts/validate/manifest.parquet")
@@ -30,6 +27,7 @@ class ManifestRow:
     mask_path: str
     source: str = ""
     patient: str = ""
+    study: str = ""
     spacing: float = math.nan
     """Of the radiograph, millimetres per pixel; NaN where its sheet does not say."""
     width: int
@@ -61,18 +59,6 @@ class ManifestRow:
 
 MANIFEST = TableFile(columns_of(ManifestRow), "the stage validate")
 QUARANTINE = TableFile(columns_of(Quarantined), "the stage validate")
-PATIENT_COLUMNS = ("PATIENT", "PATIENT ID")
-SOURCE_COLUMNS = ("URL",)
-SPACING_COLUMNS = ("PIXEL SPACING",)
-
-
-class Origin(NamedTuple):
-    """What a sheet says of a radiograph."""
-
-    source: str = ""
-    patient: str = ""
-    spacing: float = math.nan
-    """Millimetres per pixel; NaN where there is no positive number."""
 
 
 def manifest_table(rows: Iterable[ManifestRow]) -> pd.DataFrame:
@@ -98,50 +84,3 @@ def label_conflicts(manifest: pd.DataFrame) -> Iterator[Quarantined]:
                 f"the same radiograph as {', '.join(others)}, whose mask differs",
                 "keep the pair with the right mask and remove the others",
             )
-
-
-def read_origins(data: Path) -> tuple[dict[str, Origin], list[Quarantined]]:
-    """What is known of each radiograph by `origin_key`, from the sheets below `data`.
-
-    A class without a sheet is normal. A damaged sheet is refused as `metadata`: its class goes on
-    with unknown patients.
-    """
-    origins: dict[str, Origin] = {}
-    refused = []
-    for sheet in list_sheets(data):
-        class_name = sheet.name.removesuffix(METADATA_SUFFIX)
-        try:
-            rows = read_sheet(sheet)
-        except DatasetError as error:
-            message = str(error).removeprefix(f"{sheet}: ")
-            refused.append(Quarantined.of_message("", sheet.name, "metadata", message))
-            continue
-        for row in rows.values():
-            origin = Origin(
-                _value(row, SOURCE_COLUMNS),
-                _value(row, PATIENT_COLUMNS),
-                _spacing(_value(row, SPACING_COLUMNS)),
-            )
-            origins[origin_key(class_name, str(row[KEY]))] = origin
-    return origins, refused
-
-
-def origin_key(class_name: str, name: str) -> str:
-    """A key by which a sheet's FILE NAME finds its file: NORMAL-1 is Normal-1.png."""
-    return same_name(f"{class_name}/{name.strip()}").removesuffix(".png")
-
-
-def _value(row: Row, columns: tuple[str, ...]) -> str:
-    for column, value in row.items():
-        if column.upper() in columns and value is not None:
-            return str(value).strip()
-    return ""
-
-
-def _spacing(text: str) -> float:
-    """A number above 0, as a spacing of 0 occurs and means that it is not known."""
-    try:
-        spacing = float(text)
-    except ValueError:
-        return math.nan
-    return spacing if 0 < spacing < math.inf else math.nan

@@ -27,7 +27,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.dataset.manifest import MANIFEST, MANIFEST_FILE
-from pipeline.dataset.splits.groups import find_groups, find_origins
+from pipeline.dataset.splits.groups import find_groups, find_origins, person_key
 from pipeline.dataset.splits.leakage import find_leaks
 from pipeline.dataset.splits.split_summary import SPLIT_SUMMARY_FILE, summarise_split
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SPLITS
@@ -51,7 +51,7 @@ def run(params: Params, root: Path) -> str:
     _refuse_missing_splits(counts)
     with atomic_folder(root / SPLIT_FILE.parent) as folder:
         SPLIT.write(folder / SPLIT_FILE.name, rows)
-        _refuse_leaks(folder / SPLIT_FILE.name, rows["origin"])
+        _refuse_leaks(folder / SPLIT_FILE.name, rows["origin"].map(person_key))
         summary = summarise_split(rows, merges, params.split)
         summary.write(folder / SPLIT_SUMMARY_FILE.name)
     train, val, test = counts.sum()

@@ -124,6 +124,7 @@ def write_counts(root: Path) -> None:
             test=0.15,
             near_duplicate_distance=72,
             max_source_pairs=30,
+            max_patient_pairs=30,
             collections=[],
         ),
     )
@@ -139,6 +140,7 @@ def write_counts(root: Path) -> None:
         classes=rows["class_name"].value_counts().to_dict(),
         median_lung_area={},
         shifts={},
+        sheets={},
         critical=0,
         warnings=0,
     ).write(root / VALIDATION_SUMMARY_FILE)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dataset.layout import list_dataset
-from pipeline.dataset.metadata import read_sheet
+from pipeline.dataset.metadata.sheet import read_sheet
 from pipeline.dataset.splits.similarity import perceptual_hash
 from pipeline.errors import StageError
 from pipeline.files import read_json
@@ -27,6 +27,7 @@ SHARES = SplitParams(
     test=0.25,
     near_duplicate_distance=6,
     max_source_pairs=1000,
+    max_patient_pairs=1000,
     collections=["collection"],
 )
 
@@ -189,7 +190,7 @@ def test_the_summary_says_how_good_the_split_is(tmp_path: Path, params: Params) 
 
     found = read_json(tmp_path / "artifacts/split/split.json")
     assert found["groups"] == 196
-    assert found["merges"] == {"origin": 1, "pixels": 1, "near_duplicates": 2}
+    assert found["merges"] == {"origin": 1, "study": 0, "pixels": 1, "near_duplicates": 2}
     assert found["largest_group"] == 4
     assert found["group_sizes"] == [
         {"radiographs": 1, "groups": 194},
@@ -249,7 +250,7 @@ def real_manifest(dataset: Path) -> pd.DataFrame:
     for pair in list_dataset(dataset).pairs:
         if pair.class_name not in sheets:
             sheet = read_sheet(dataset / f"{pair.class_name}.metadata.xlsx")
-            sheets[pair.class_name] = {name.lower(): row for name, row in sheet.items()}
+            sheets[pair.class_name] = {name.lower(): row for name, row in sheet.rows.items()}
         row = sheets[pair.class_name][pair.name.lower()]
         image = read_radiograph(dataset / pair.image)
         rows.append(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import shlex
-import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
 from pipeline.dataset.delivery.member_names import OPTION, MemberNaming, check_code_page
+from pipeline.dataset.delivery.sheets import place_sheet, read_sheets
 from pipeline.dataset.delivery.staging import Folders, Outcome, link_tree, place_pairs
 from pipeline.dataset.delivery.swap import (
     DELIVERY,
@@ -21,10 +21,15 @@ from pipeline.dataset.delivery.swap import (
     importing,
     swap_data,
 )
-from pipeline.dataset.layout import METADATA_SUFFIX, class_folders, list_dataset, same_name
-from pipeline.dataset.metadata import merge_sheets, read_sheet
+from pipeline.dataset.layout import (
+    class_folders,
+    list_dataset,
+    same_name,
+    sheet_class,
+)
+from pipeline.dataset.metadata.origins import is_table
 from pipeline.dataset.validation.drift import Profile
-from pipeline.dataset.versions.findings import find_findings
+from pipeline.dataset.versions.findings import find_findings, project_limits
 from pipeline.dataset.zips import extract
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
@@ -58,6 +63,8 @@ class ImportResult:
     """Delivered files that are no part of the layout, such as a README."""
     changed: bool
     """False when data/ held everything already."""
+    sheets: list[str] = field(default_factory=list)
+    """A line on each metadata sheet of the dataset, and one on what of it is not used."""
 
     @property
     def commit(self) -> str | None:
@@ -82,6 +89,9 @@ class ImportResult:
             lines.append(f"masks: {found}")
         if self.left_out:
             lines.append(f"left out, no part of the layout: {', '.join(self.left_out)}")
+        if any(map(is_table, self.left_out)):
+            lines.append("a table is read when it is named <class>.metadata.xlsx or .csv")
+        lines += self.sheets
         if self.replaced:
             lines.append(
                 "the former dataset stays: `git checkout REV data.dvc data.previous.json && "
@@ -124,13 +134,15 @@ def _import(delivery: DeliveryListing, source: Path, project: Path, append: bool
     problems = [*delivery.problems, *_class_problems(delivery, present)]
     outcomes = place_pairs(delivery.pairs, folders)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
-    sheets = [_place_sheet(name, folders, problems) for name in delivery.sheets]
+    names = _names_of_columns(project)
+    sheets = [place_sheet(name, folders, names, problems) for name in delivery.sheets]
+    told = read_sheets(delivery.sheets, folders, names, problems)
     _refuse(delivery, source, problems)
     changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
     if changed:
         # A replacement is a dataset of its own, and its own first version.
         swap_data(project, _profile(project) if append and has_data(project) else Profile())
-    return _result(outcomes, delivery, project, replaced, changed)
+    return _result(outcomes, delivery, project, replaced, changed, told)
 
 
 def _profile(project: Path) -> Profile:
@@ -167,26 +179,22 @@ def _class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
         if by_key.get(same_name(name), name) != name
     ]
     known = {*existing, *delivery.classes}
+    sheets = Counter(sheet_class(sheet) for sheet in delivery.sheets)
+    problems += [
+        f"{name}: has {count} metadata sheets; join them"
+        for name, count in sheets.items()
+        if count > 1
+    ]
     return problems + [
-        f"{sheet}: there is no class {sheet.removesuffix(METADATA_SUFFIX)}; rename the sheet"
+        f"{sheet}: there is no class {sheet_class(sheet)}; rename the sheet"
         for sheet in delivery.sheets
-        if sheet.removesuffix(METADATA_SUFFIX) not in known
+        if sheet_class(sheet) not in known
     ]
 
 
-def _place_sheet(name: str, folders: Folders, problems: list[str]) -> bool:
-    """Place a metadata sheet; whether that changes the dataset."""
-    delivered, former = folders.delivery / name, folders.data / name
-    target = folders.staging / name
-    try:
-        if former.exists():
-            return merge_sheets(former, delivered, target)
-        read_sheet(delivered)
-    except DatasetError as error:
-        problems.append(str(error).removeprefix(f"{folders.delivery}/"))
-        return False
-    shutil.copyfile(delivered, target)
-    return True
+def _names_of_columns(project: Path) -> dict[str, list[str]] | None:
+    limits = project_limits(Settings(repo=str(project)))
+    return limits.columns if limits else None
 
 
 def _refuse(delivery: DeliveryListing, source: Path, problems: list[str]) -> None:
@@ -205,7 +213,12 @@ def _refuse(delivery: DeliveryListing, source: Path, problems: list[str]) -> Non
 
 
 def _result(
-    outcomes: list[Outcome], delivery: DeliveryListing, project: Path, replaced: bool, changed: bool
+    outcomes: list[Outcome],
+    delivery: DeliveryListing,
+    project: Path,
+    replaced: bool,
+    changed: bool,
+    sheets: list[str],
 ) -> ImportResult:
     added = Counter(outcome.pair.class_name for outcome in outcomes if not outcome.skipped)
     return ImportResult(
@@ -220,4 +233,5 @@ def _result(
         labels=sum(outcome.has_labels for outcome in outcomes),
         left_out=delivery.left_out,
         changed=changed,
+        sheets=sheets,
     )

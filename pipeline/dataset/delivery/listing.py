@@ -22,7 +22,7 @@ from pipeline.dataset.delivery.pairing import (
     pair_up,
     shown_path,
 )
-from pipeline.dataset.layout import IMAGES, MASKS, METADATA_SUFFIX, same_name
+from pipeline.dataset.layout import IMAGES, MASKS, same_name, sheet_class
 from pipeline.dataset.spellings import FolderRole, Side, role_of_folder, side_of_folder
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
@@ -41,7 +41,7 @@ class DeliveryListing:
     root: Path
     pairs: list[DeliveredPair] = field(default_factory=list)
     sheets: list[str] = field(default_factory=list)
-    """`<class>.metadata.xlsx`, of delivered classes or other ones."""
+    """`<class>.metadata.xlsx` or alike, of delivered classes or other ones."""
     left_out: list[str] = field(default_factory=list)
     """Files that are no part of the layout, such as a README."""
     problems: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ def list_delivery(folder: Path) -> DeliveryListing:
     for entry in _entries(found.root, found):
         if entry.is_dir():
             _list_class(entry, found)
-        elif entry.name.endswith(METADATA_SUFFIX):
+        elif sheet_class(entry.name) is not None:
             found.sheets.append(entry.name)
         else:
             found.left_out.append(entry.name)

@@ -1,11 +1,14 @@
 """Which radiographs belong together: the same patient, the same picture, or nearly the same.
 
-The patient, or without one the source, of a radiograph is its origin. A group is a connected
-component: whoever shares an origin, pixels or nearly the picture with a member is a member too.
+The patient of a radiograph, or without one the study, or the source, is its origin. A group is a
+connected component: whoever shares an origin, a study, pixels or nearly the picture with a member
+is a member too.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +20,9 @@ from pipeline.dataset.splits.similarity import near_duplicates
 from pipeline.errors import StageError
 from pipeline.params import SplitParams
 
+WORDS = re.compile(r"\d+|[^\W\d_]+")
+NAMED = 3
+"""Patients that a refusal names."""
 Links = NDArray[np.int64]
 """(links, 2): rows of the manifest that belong together."""
 
@@ -32,18 +38,39 @@ class Grouping:
 
 
 def find_origins(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
-    """Return the origin of each radiograph, `patient …`, the source or "" for none.
+    """Return the origin of each radiograph: `patient …`, `study …`, the source, or "" for none.
 
-    A patient's name or number is the same person in all classes of a dataset. A source in
-    `collections` says nothing about the patient. Raises StageError when a source that is not listed
-    is shared by more than `max_source_pairs` radiographs without a patient.
+    A patient's name or number is the same person in all classes of a dataset. A study is of one
+    patient; a source in `collections` says nothing about the patient. Raises StageError when a
+    source that is not listed is shared by more than `max_source_pairs` radiographs without patient
+    and study, or when a patient or study has more than `max_patient_pairs`.
     """
-    patient = manifest["patient"].str.strip()
+    patient, study = manifest["patient"].str.strip(), manifest["study"].str.strip()
     source = manifest["source"].str.strip()
     source = source.where(~source.map(lambda url: _is_collection(url, params.collections)), "")
-    source = source.where(patient == "", "")
+    people = ("study " + study).where(study != "", "")
+    people = people.where(patient == "", "patient " + patient)
+    source = source.where(people == "", "")
     _refuse_large_sources(source, params.max_source_pairs)
-    return source.where(patient == "", "patient " + patient)
+    _refuse_large_patients(people.map(person_key), params.max_patient_pairs)
+    return source.where(people == "", people)
+
+
+def person_key(origin: str) -> str:
+    """What is equal for spellings of one patient or study: P-007, `p - 7` and P‐7 are one.
+
+    Letters and digits alone count, without case, and without zeros before a number, which
+    spreadsheets lose.
+    """
+    if not origin.startswith(("patient ", "study ")):
+        return origin
+    plain = unicodedata.normalize("NFKC", origin).casefold()
+    kind, *words = WORDS.findall(plain)
+    if not words:
+        return plain
+    return " ".join(
+        [kind, *(word.lstrip("0") or "0" if word.isdecimal() else word for word in words)]
+    )
 
 
 def _is_collection(source: str, collections: Iterable[str]) -> bool:
@@ -66,11 +93,26 @@ def _refuse_large_sources(source: pd.Series, most: int) -> None:
     )
 
 
+def _refuse_large_patients(people: pd.Series, most: int) -> None:
+    shared = people[people != ""].value_counts()
+    large = shared[shared > most].sort_index()
+    if large.empty:
+        return
+    named = ", ".join(f"{key} has {count} radiographs" for key, count in large[:NAMED].items())
+    more = f" and {len(large) - NAMED} more" if len(large) > NAMED else ""
+    raise StageError(
+        f"split: {named}{more}, more than split.max_patient_pairs={most}; raise it if that is one "
+        "person, else correct the sheets: where a patient is not known write `unknown`, since an "
+        "empty cell takes the patient above it",
+    )
+
+
 def find_groups(manifest: pd.DataFrame, origins: pd.Series, distance: int) -> Grouping:
     """Group the radiographs; hashes that differ in at most `distance` bits are near-duplicates."""
     members = _Components(len(manifest))
     merges = {
-        "origin": members.join(_equal(origins)),
+        "origin": members.join(_equal(origins.map(person_key))),
+        "study": members.join(_of_studies(manifest)),
         "pixels": members.join(_equal(manifest["pixel_sha256"])),
         "near_duplicates": members.join(_near(manifest["perceptual_hash"], distance)),
     }
@@ -84,6 +126,21 @@ def _equal(values: pd.Series) -> Links:
     first = rows.groupby(values).transform("first")
     links = (values != "") & (first != rows)
     return np.stack([first[links], rows[links]], axis=1)
+
+
+def _of_studies(manifest: pd.DataFrame) -> Links:
+    """Link each radiograph without a patient to the others of its study.
+
+    Those that have patients are not linked to each other: many sheets number the studies of each
+    patient from 1.
+    """
+    study = ("study " + manifest["study"].str.strip()).map(person_key)
+    study = study.where(manifest["study"].str.strip() != "", "")
+    rows = pd.Series(np.arange(len(study)), study.index)
+    nameless = rows.where(manifest["patient"].str.strip() == "")
+    first = nameless.groupby(study).transform("first")
+    links = (study != "") & first.notna() & (first != rows)
+    return np.stack([first[links].to_numpy(np.int64), rows[links].to_numpy(np.int64)], axis=1)
 
 
 def _near(hashes: pd.Series, distance: int) -> Links:

@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 
 from pipeline.dataset.manifest import MANIFEST
+from pipeline.dataset.metadata.origins import FINDINGS, REFUSED
 from pipeline.dataset.validation.data_docs import Checked, publish
 from pipeline.dataset.validation.drift import shift_expectations
 from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.errors import CrashedError
 from pipeline.params import ValidateParams
 
-MOST_CLASSES = 100  # shifts that a message names: every class is worth a line
+BY_CLASS = ("shifts", "sheets")
+MOST_CLASSES = 100  # rows of these that a message names: every class is worth a line
 NAMED = 5  # rows that a message names before it says "and n more"
 
 
@@ -52,6 +54,7 @@ def check_expectations(
         _Suite("classes", classes, _of_classes(params)),
         _Suite("quarantine", share, _of_quarantine(params)),
         _Suite("shifts", tables.shifts, shift_expectations(params)),
+        _Suite("sheets", tables.sheets, _of_sheets()),
     ]
     with tempfile.TemporaryDirectory() as project:
         schema = _Suite("schema", _schema_table(manifest), _of_schema())
@@ -182,6 +185,19 @@ def _of_quarantine(params: ValidateParams) -> list[Any]:
     ]
 
 
+def _of_sheets() -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    return [
+        gxe.ExpectColumnValuesToNotBeInSet(
+            column="kind",
+            value_set=[kind],
+            **(_critical(means) if kind == REFUSED else _warning(means)),
+        )
+        for kind, means in FINDINGS.items()
+    ]
+
+
 def _results(project: Path, schema: _Suite, suites: list[_Suite]) -> list[tuple[str, Any]]:
     """What came of every expectation, with the name of its suite."""
     import great_expectations as gx
@@ -212,7 +228,7 @@ def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str,
         result_format={
             "result_format": "SUMMARY",
             "unexpected_index_column_names": [suite.table.columns[0]],
-            "partial_unexpected_count": MOST_CLASSES if name == "shifts" else NAMED,
+            "partial_unexpected_count": MOST_CLASSES if name in BY_CLASS else NAMED,
         },
     )
     outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": suite.table})
@@ -255,6 +271,8 @@ def _sentences(name: str, failure: Any, quarantine: pd.DataFrame) -> list[str]:
         return [f"{means}: {_listing(columns, result['unexpected_count'])}"]
     if name == "shifts":
         return [f"{one['subject']}; {means}" for one in rows]
+    if name == "sheets":
+        return [one["finding"] for one in rows]
     if rows is not None:
         return [f"{means}: {_named_rows(result)}"]
     if name != "quarantine":

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,19 +16,17 @@ import pandas as pd
 
 from pipeline.dataset.layout import Pair, Quarantined, list_dataset
 from pipeline.dataset.manifest import (
-    ManifestRow,
-    Origin,
     label_conflicts,
     manifest_table,
-    origin_key,
     quarantine_table,
-    read_origins,
 )
+from pipeline.dataset.metadata.origins import Origin, Origins, SheetFinding, read_origins
 from pipeline.dataset.validation.pairs import GoodPair, inspect_pair, use_one_thread
 from pipeline.dataset.validation.part_files import read_part, write_part
 from pipeline.dataset.validation.plausibility import orientation_flags
 from pipeline.params import ValidateParams
 from pipeline.parts import WHOLE, StagePart
+from pipeline.table_files import columns_of, table_of
 
 CHUNK = 32  # pairs per task of a worker: some tenths of a second
 
@@ -43,18 +41,26 @@ class DatasetTables:
     """A row per pair or file that is set aside."""
     shifts: pd.DataFrame
     """How its classes differ: of pipeline.dataset.validation.drift.shift_table."""
+    sheets: pd.DataFrame = field(default_factory=lambda: sheet_findings(Origins()))
+    """A row per finding about its metadata sheets: finding, kind."""
+
+
+def sheet_findings(origins: Origins) -> pd.DataFrame:
+    """What of the sheets is not used, as a table: finding (a sentence), kind."""
+    return table_of(origins.findings, columns_of(SheetFinding))
 
 
 def inspect_dataset(
     data: Path,
     params: ValidateParams | None = None,
     parts: Sequence[tuple[StagePart, Path | None]] = ((WHOLE, None),),
+    origins: Origins | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read every pair below `data` once, on all cores, but those of `parts` that have a folder.
 
     Returns the manifest (a row per good pair, sorted by image_id) and the quarantine. Without
-    `params` no mask is flagged. Raises DatasetError when there is no pair at all, and StageError
-    when a part is of other pairs.
+    `params` no mask is flagged. `origins` are what the sheets say, when they were read before.
+    Raises DatasetError when there is no pair at all, and StageError when a part is of other pairs.
     """
     listing = list_dataset(data)
     refused, good = list(listing.refused), []
@@ -67,12 +73,15 @@ def inspect_dataset(
             else:
                 good.append(result)
     good.sort(key=lambda one: one.row.image_id)
-    origins, damaged = read_origins(data)
-    manifest = manifest_table([_with_origin(one.row, origins) for one in good])
+    origins = origins or read_origins(data, listing, params.columns if params else None)
+    known = origins.by_image_id
+    manifest = manifest_table(
+        replace(one.row, **known.get(one.row.image_id, Origin())._asdict()) for one in good
+    )
     conflicts = list(label_conflicts(manifest))
     kept = ~manifest["image_id"].isin({one.image_id for one in conflicts})
     manifest = _with_orientation(manifest, good)[kept].reset_index(drop=True)
-    return manifest, quarantine_table([*refused, *damaged, *conflicts])
+    return manifest, quarantine_table([*refused, *origins.refused, *conflicts])
 
 
 def inspect_part(data: Path, params: ValidateParams, part: StagePart, folder: Path) -> int:
@@ -91,12 +100,6 @@ def _inspect_all(
     # Not fork: the caller may hold threads, and those of its libraries do not survive it.
     with ProcessPoolExecutor(workers, get_context("forkserver"), use_one_thread) as pool:
         yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
-
-
-def _with_origin(row: ManifestRow, origins: dict[str, Origin]) -> ManifestRow:
-    class_name, _, name = row.image_id.partition("/")
-    origin = origins.get(origin_key(class_name, name), Origin())
-    return replace(row, **origin._asdict())
 
 
 def _with_orientation(manifest: pd.DataFrame, good: Sequence[GoodPair]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def find_findings(settings: Settings, md5: str, data: Path) -> tuple[pd.DataFram
     known = load_findings(settings, md5)
     if known:
         return known
-    manifest, quarantine = inspect_dataset(data, _limits(settings))
+    manifest, quarantine = inspect_dataset(data, project_limits(settings))
     make_home(settings)
     target = _target(settings, md5)
     QUARANTINE.write(target.with_suffix(".quarantine.parquet"), quarantine)
@@ -46,11 +46,12 @@ def load_findings(settings: Settings, md5: str) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def _target(settings: Settings, md5: str) -> Path:
-    name = f"{md5.removesuffix('.dir')}-{_judgement(_limits(settings))}.parquet"
+    name = f"{md5.removesuffix('.dir')}-{_judgement(project_limits(settings))}.parquet"
     return settings.home / "manifests" / name
 
 
-def _limits(settings: Settings) -> ValidateParams | None:
+def project_limits(settings: Settings) -> ValidateParams | None:
+    """What the project's params.yaml says of datasets; None without that file."""
     path = Path(settings.repo, "params.yaml")
     return load_params(path).validate_ if path.exists() else None
 

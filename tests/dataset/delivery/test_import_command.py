@@ -14,7 +14,9 @@ from pipeline.dataset.delivery.importing import import_dataset
 from pipeline.dataset.layout import list_dataset
 from pipeline.errors import DatasetError
 from pipeline.files import read_json
+from pipeline.params import override
 from pipeline.settings import child_environment
+from tests.conftest import PROJECT
 from tests.dataset.delivery.deliveries import (
     Deliver,
     add_text,
@@ -113,6 +115,42 @@ def test_a_delivery_is_appended_and_appending_it_again_changes_nothing(
         ("COVID-1", 7, 50),
         ("COVID-2", 8, None),
     ]
+
+
+@pytest.mark.slow
+def test_sheets_are_joined_whatever_their_kind_and_what_is_lost_is_told(
+    deliver: Deliver, recorded: Path
+) -> None:
+    add_text(recorded / "params.yaml", (PROJECT / "params.yaml").read_text())
+    override(recorded / "params.yaml", ["validate.patient_columns=[Fall]"])
+    source = deliver("COVID", first=3)
+    add_text(source / "COVID.metadata.csv", "Datei;Fall;Patient\n3;9;\n4;;\nCOVID-5;8;x\n")
+    add_text(source / "patients.csv")
+
+    result = import_dataset(source, recorded, append=True)
+
+    data = recorded / "data"
+    assert [path.name for path in data.glob("*.metadata.*")] == ["COVID.metadata.xlsx"]
+    rows = [*load_workbook(data / "COVID.metadata.xlsx").worksheets[0].values]
+    assert rows[0] == ("FILE NAME", "PATIENT", "Fall")
+    assert rows[3:5] == [("3", "unknown", "9"), ("4", "unknown", "9")]
+    assert result.summary().splitlines()[1:-1] == [
+        "left out, no part of the layout: patients.csv",
+        "a table is read when it is named <class>.metadata.xlsx or .csv",
+        "delivered COVID.metadata.csv: empty cells that took the value above: 1",
+        "COVID.metadata.xlsx: rows 5, with a radiograph 4, patients 3, empty cells that took the "
+        "value above 0",
+        "COVID.metadata.xlsx: rows that name no radiograph: 1 (COVID-5)",
+    ]
+
+
+def test_a_sheet_that_adds_nothing_to_any_radiograph_is_refused(
+    deliver: Deliver, recorded: Path
+) -> None:
+    source = deliver("COVID", first=3)
+    add_text(source / "COVID.metadata.csv", "FILE;PATIENT\nxx-1;7\n")
+
+    assert "COVID.metadata.csv: none of its 1 rows names" in refusal(source, recorded, append=True)
 
 
 @pytest.mark.slow

@@ -178,6 +178,31 @@ def test_unreadable_metadata_is_refused(deliver: Deliver, project: Path) -> None
     assert ": COVID.metadata.xlsx: not readable as .xlsx" in refusal(source, project)
 
 
+def test_metadata_that_name_no_radiograph_are_refused(deliver: Deliver, project: Path) -> None:
+    source = deliver("COVID")
+    add_text(source / "COVID.metadata.csv", "FILE NAME,PATIENT\nxx-1,7\n")
+
+    assert "none of its 1 rows names a radiograph of the class: found xx-1" in refusal(
+        source, project
+    )
+
+
+def test_two_sheets_of_one_class_are_refused(deliver: Deliver, project: Path) -> None:
+    source = deliver("COVID")
+    for suffix in ("csv", "tsv"):
+        add_text(source / f"COVID.metadata.{suffix}", "FILE NAME\nCOVID-1\n")
+
+    assert "COVID: has 2 metadata sheets; join them" in refusal(source, project)
+
+
+def test_no_sheet_is_read_when_no_pair_is_left(deliver: Deliver, project: Path) -> None:
+    source = deliver("COVID", count=1)
+    (source / "COVID/masks/COVID-1.png").unlink()
+    add_text(source / "COVID.metadata.csv", "FILE NAME\nCOVID-1\n")
+
+    assert "COVID-1.png: has no mask" in refusal(source, project)
+
+
 def test_a_single_class_is_refused_with_advice(deliver: Deliver, project: Path) -> None:
     source = deliver("COVID") / "COVID"
 

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.dataset.layout import Quarantined
 from pipeline.dataset.manifest import manifest_table, quarantine_table
+from pipeline.dataset.metadata.origins import Origins
 from pipeline.dataset.validation.drift import SHIFT_COLUMNS
 from pipeline.dataset.validation.expectations import (
     ValidationResult,
@@ -17,7 +18,7 @@ from pipeline.dataset.validation.expectations import (
     quarantined_share,
     tabulate_classes,
 )
-from pipeline.dataset.validation.whole import DatasetTables
+from pipeline.dataset.validation.whole import DatasetTables, sheet_findings
 from pipeline.errors import CrashedError
 from pipeline.params import Params
 from tests.browser import open_page
@@ -52,6 +53,15 @@ def shifts(shift: float) -> pd.DataFrame:
     return pd.DataFrame([row], columns=list(SHIFT_COLUMNS))
 
 
+def origins() -> Origins:
+    """Of a sheet that is refused and another one with rows of no radiograph."""
+    found = Origins()
+    found.note("refused", 1, "COVID.metadata.xlsx: not readable as .xlsx; export it again")
+    found.note("rows_without_file", 2, "Normal.metadata.xlsx: rows that name no radiograph: 2")
+    found.note("unused_columns", 0, "")
+    return found
+
+
 @pytest.fixture(scope="module")
 def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("judged") / "data_docs"
@@ -65,7 +75,8 @@ def result(params: Params, docs: Path) -> ValidationResult:
     table.loc[7, "lung_area"] = 0.01
     table.loc[100:, "flags"] = "one_lung"
     bad = quarantine(*(f"COVID/images/{number}.png" for number in range(20)))
-    return check_expectations(DatasetTables(table, bad, shifts(3.0)), params.validate_, docs)
+    tables = DatasetTables(table, bad, shifts(3.0), sheet_findings(origins()))
+    return check_expectations(tables, params.validate_, docs)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +86,14 @@ def result(params: Params, docs: Path) -> ValidationResult:
         "fewer than validate.min_pairs_per_class=10 pairs in a class: COVID (5)",
         "more than validate.max_quarantined=0.05 unusable, found 0.16: COVID/images/0.png "
         "(truncated: ends early), COVID/images/1.png",
+        "COVID.metadata.xlsx: not readable as .xlsx; export it again",
     ],
 )
 def test_what_stops_the_run_is_one_sentence_naming_what_offends(
     result: ValidationResult, sentence: str
 ) -> None:
     assert len([one for one in result.critical if one.startswith(sentence)]) == 1
-    assert len(result.critical) == 3
+    assert len(result.critical) == 4
 
 
 @pytest.mark.parametrize(
@@ -93,13 +105,14 @@ def test_what_stops_the_run_is_one_sentence_naming_what_offends(
         "COVID (0.05)",
         "more than validate.max_flagged=0.1 of a class's pairs are flagged: COVID (1)",
         "COVID: lung area 0.380 against 0.280 in the other classes; lung area",
+        "Normal.metadata.xlsx: rows that name no radiograph: 2",
     ],
 )
 def test_what_is_warned_of_is_one_sentence_naming_what_is_odd(
     result: ValidationResult, sentence: str
 ) -> None:
     assert len([one for one in result.warnings if one.startswith(sentence)]) == 1
-    assert len(result.warnings) == 5
+    assert len(result.warnings) == 6
 
 
 def test_data_docs_need_no_network_and_name_the_worst_first(
@@ -113,7 +126,7 @@ def test_data_docs_need_no_network_and_name_the_worst_first(
         assert re.findall(r'<(?:script|link|img)[^>]*="https?://[^>]*>', page.read_text()) == []
     positions = [index.index(text) for text in (result.critical[0], result.warnings[0], ">✓ met")]
     assert positions == sorted(positions)
-    assert "3 critical ones not met, 5 warnings" in index
+    assert "4 critical ones not met, 6 warnings" in index
 
 
 @pytest.mark.slow
@@ -122,7 +135,7 @@ def test_data_docs_and_what_they_link_to_open_in_a_browser(
 ) -> None:
     linked = set(re.findall(r'href="(validations/[^"]+)"', (docs / "index.html").read_text()))
 
-    assert len(linked) == 5
+    assert len(linked) == 6
     for name in ["index.html", *sorted(linked)]:
         open_page(browser, docs / name, site=docs)
 

@@ -1,0 +1,62 @@
+"""Putting delivered metadata sheets beside the pairs, joined with those that data/ has."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pipeline.dataset.delivery.staging import Folders
+from pipeline.dataset.layout import METADATA_SUFFIX, list_dataset, list_sheets, sheet_class
+from pipeline.dataset.metadata.merging import merge_sheets
+from pipeline.dataset.metadata.origins import delivered_losses, read_origins
+from pipeline.errors import DatasetError
+
+
+def _former_sheet(name: str, folders: Folders) -> Path | None:
+    """The sheet that data/ has of the class of the delivered one."""
+    sheets = list_sheets(folders.data) if folders.data.is_dir() else []
+    return next((one for one in sheets if sheet_class(one.name) == sheet_class(name)), None)
+
+
+def place_sheet(
+    name: str, folders: Folders, names: dict[str, list[str]] | None, problems: list[str]
+) -> bool:
+    """Place a metadata sheet; whether that changes the dataset."""
+    delivered, former = folders.delivery / name, _former_sheet(name, folders)
+    if former is None:
+        shutil.copyfile(delivered, folders.staging / name)
+        return True
+    target = folders.staging / f"{sheet_class(name)}{METADATA_SUFFIX}"
+    try:
+        changes = merge_sheets(former, delivered, target, names)
+    except DatasetError as error:
+        problems.append(str(error).removeprefix(f"{folders.delivery}/"))
+        return False
+    if changes and target.name != former.name:
+        (folders.staging / former.name).unlink()
+    return changes
+
+
+def read_sheets(
+    sheets: list[str], folders: Folders, names: dict[str, list[str]] | None, problems: list[str]
+) -> list[str]:
+    """Read the sheets as the stages will: a line on each, and on what of it is not used.
+
+    What the stages would refuse is a problem.
+    """
+    told = []
+    try:
+        listing = list_dataset(folders.staging)
+    except DatasetError:  # no pair is left, and each has said why
+        return []
+    for name in sheets:
+        if _former_sheet(name, folders):
+            delivered = folders.delivery / name
+            try:
+                told += delivered_losses(delivered, folders.staging, listing, names)
+            except DatasetError as error:
+                problem = str(error).removeprefix(f"{folders.delivery}/")
+                problems += [problem] if problem not in problems else []
+    origins = read_origins(folders.staging, listing, names)
+    problems += [f"{one.path}: {one.found}; {one.remedy}" for one in origins.refused]
+    return [*told, *origins.lines, *(one.finding for one in origins.findings)]

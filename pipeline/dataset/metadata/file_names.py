@@ -1,0 +1,67 @@
+"""Which radiograph a row of a sheet means.
+
+The rule: folders before the name and a suffix after it do not count, nor does the case of letters.
+Where no file has just that name, only its letters and numbers are compared: neither the class's own
+name at the beginning nor zeros before a number count, so that `Normal (1)`, `Normal-1` and `1` mean
+`0001`. A name that can mean several files then, or several names that can mean one, are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PureWindowsPath
+
+from pipeline.dataset.layout import same_name
+from pipeline.errors import DatasetError
+
+PICTURE = re.compile(r"(\.(png|jpe?g|dcm|dicom|dic|tiff?|bmp|gif|webp|jp2))+$")
+WORDS = re.compile(r"\d+|[^\W\d_]+")
+
+
+def file_key(name: str) -> str:
+    r"""What a name is compared by first: `Normal\images\NORMAL-1.PNG` is normal-1."""
+    # Windows knows both kinds of slashes.
+    key = same_name(PureWindowsPath(name.strip()).name.strip())
+    return PICTURE.sub("", key) or key
+
+
+def match_names(names: Iterable[str], files: Iterable[str], class_name: str) -> dict[str, str]:
+    """The file of `files`, names without suffix, that each name means; without those of no file.
+
+    Raises DatasetError for a name that may mean several files, or the reverse.
+    """
+    by_key = {file_key(file): file for file in files}
+    matched = {name: by_key[key] for name in names if (key := file_key(name)) in by_key}
+    left = sorted(set(by_key.values()) - set(matched.values()))
+    rest = sorted(set(names) - matched.keys())
+    loose = _by_words(left, class_name)
+    for words, alike in _by_words(rest, class_name).items():
+        found = loose.get(words, [])
+        if found and len(found) + len(alike) > 2:
+            raise DatasetError(
+                f"{' and '.join(alike[:3])} may mean {' or '.join(found[:3])}; write the names of "
+                "the files as they are"
+            )
+        if found:
+            matched[alike[0]] = found[0]
+    return matched
+
+
+def _by_words(names: Iterable[str], class_name: str) -> dict[tuple[str, ...], list[str]]:
+    beginning = _words(class_name)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        words = _words(file_key(name))
+        rest = words[len(beginning) :]
+        if words[: len(beginning)] == beginning and any(word.isdecimal() for word in rest):
+            words = rest
+        if words:
+            groups.setdefault(words, []).append(name)
+    return groups
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Letters and numbers of a name, numbers without leading zeros."""
+    found = WORDS.findall(same_name(text))
+    return tuple(word.lstrip("0") or "0" if word.isdecimal() else word for word in found)

@@ -1,0 +1,96 @@
+"""Adding the rows of a delivered sheet to those of the dataset."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zipfile
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from openpyxl import Workbook
+
+from pipeline.dataset.metadata.file_names import file_key
+from pipeline.dataset.metadata.sheet import WHO, Row, Sheet, read_sheet, unite_rows
+from pipeline.errors import DatasetError
+
+NOBODY = "unknown"
+"""Written where a row says nothing: an empty cell would take the value of the row above."""
+
+
+def merge_sheets(
+    former: Path, delivered: Path, target: Path, names: Mapping[str, Sequence[str]] | None = None
+) -> bool:
+    """Write the rows of both sheets to `target`; False when `former` holds them all already.
+
+    Rows of one file must agree where both have a value (DatasetError). Columns whose headers have
+    the same letters and digits are one, and so are those that name the files. `target` is written
+    as .xlsx.
+    """
+    before = read_sheet(former, names)
+    after = read_sheet(delivered, names)
+    rows = dict(before.rows)
+    spelt = {file_key(name): name for name in rows}
+    headers = _headers(before, after)
+    for name, row in after.rows.items():
+        own = spelt.setdefault(file_key(name), name)
+        known = {headers[header]: value for header, value in row.items()}
+        known[before.columns.headers[before.columns.file]] = own
+        try:
+            rows[own] = unite_rows(rows.get(own, {}), known, own)
+        except DatasetError as error:
+            raise DatasetError(f"{delivered}: {error}") from None
+    if rows == before.rows:
+        return False
+    who = {
+        headers.get(sheet.columns.headers[column], sheet.columns.headers[column])
+        for sheet in (before, after)
+        for role in WHO
+        for column in sheet.columns.by_role.get(role, ())
+    }
+    _write_sheet(target, rows, who)
+    return True
+
+
+def _headers(former: Sheet, delivered: Sheet) -> dict[str, str]:
+    """The header of each delivered column, as the former sheet spells it."""
+    known = former.columns.headers.values()
+    spelt = {_spelling(header): header for header in known}
+    headers: dict[str, str] = {}
+    for header in sorted(delivered.columns.headers.values(), key=lambda one: one not in known):
+        same = header if header in known else spelt.get(_spelling(header), header)
+        headers[header] = header if same in headers.values() else same
+    file = delivered.columns.headers[delivered.columns.file]
+    return {**headers, file: former.columns.headers[former.columns.file]}
+
+
+def _spelling(header: str) -> str:
+    plain = unicodedata.normalize("NFKD", header).casefold()
+    return "".join(letter for letter in plain if letter.isalnum()) or header
+
+
+def _write_sheet(path: Path, rows: dict[str, Row], who: set[str]) -> None:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    workbook = Workbook(write_only=True)
+    sheet = workbook.create_sheet("Sheet1")
+    sheet.append(columns)
+    for row in rows.values():
+        sheet.append([row.get(column, NOBODY if column in who else None) for column in columns])
+    buffer = BytesIO()
+    workbook.save(buffer)
+    path.unlink(missing_ok=True)
+    path.write_bytes(_without_time(buffer))
+
+
+def _without_time(workbook: BytesIO) -> bytes:
+    """The same workbook without its date, so that equal rows give equal bytes."""
+    timeless = BytesIO()
+    with zipfile.ZipFile(workbook) as source, zipfile.ZipFile(timeless, "w") as target:
+        for info in source.infolist():
+            content = source.read(info)
+            if info.filename == "docProps/core.xml":
+                content = re.sub(rb"\d{4}-\d\d-\d\dT[\d:]+Z", b"1980-01-01T00:00:00Z", content)
+            member = zipfile.ZipInfo(info.filename)
+            target.writestr(member, content, zipfile.ZIP_DEFLATED)
+    return timeless.getvalue()

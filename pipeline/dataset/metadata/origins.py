@@ -1,0 +1,245 @@
+"""What the sheets of a dataset say of its radiographs, and what of it is lost, with its number."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.dataset.layout import (
+    Listing,
+    Quarantined,
+    class_folders,
+    list_sheets,
+    same_name,
+    sheet_class,
+    shown,
+)
+from pipeline.dataset.metadata.columns import PATIENT, SOURCE, SPACING, STUDY
+from pipeline.dataset.metadata.file_names import match_names
+from pipeline.dataset.metadata.sheet import Row, Sheet, read_sheet
+from pipeline.errors import DatasetError
+from pipeline.strays import is_stray
+
+NAMED = 3
+"""Names that a finding gives as examples."""
+EXPECTED_NAME = "<class>.metadata.xlsx or .csv"
+TABLES = {".csv", ".ods", ".tsv", ".xls", ".xlsm", ".xlsx"}
+"""Suffixes of what may be a sheet."""
+
+
+class Origin(NamedTuple):
+    """What a sheet says of a radiograph."""
+
+    source: str = ""
+    patient: str = ""
+    study: str = ""
+    spacing: float = math.nan
+    """Millimetres per pixel; NaN where there is no positive number."""
+
+
+@dataclass(frozen=True)
+class SheetFinding:
+    """Something of a sheet that is not used, or the refusal of one."""
+
+    finding: str
+    """A sentence that names the sheet."""
+    kind: str
+    """One of FINDINGS."""
+
+
+REFUSED = "refused"
+FINDINGS = {
+    REFUSED: "a sheet cannot be used, so the patients of its class are not known",
+    "rows_without_file": "rows of a sheet name no radiograph",
+    "lines_without_name": "lines of a sheet hold something and name no file",
+    "files_without_row": "radiographs are not in the sheet of their class",
+    "without_patient": "rows of a sheet with patients name none",
+    "unused_columns": "columns that look like a patient are not read",
+    "formulas_without_value": "formulas have no value",
+    "cells_without_header": "cells stand in columns without a header",
+    "unread_tables": "tables beside the classes are not read",
+}
+"""The kinds of findings and what each means. Only the first stops a run."""
+
+
+@dataclass
+class Origins:
+    """What is known of the radiographs, and how much was found of what."""
+
+    by_image_id: dict[str, Origin] = field(default_factory=dict)
+    refused: list[Quarantined] = field(default_factory=list)
+    """Sheets that cannot be used."""
+    findings: list[SheetFinding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Sheets, rows, patients, filled cells, and what FINDINGS counts."""
+    lines: list[str] = field(default_factory=list)
+    """A line on each sheet that is used."""
+
+    def note(self, kind: str, count: int, sentence: str) -> None:
+        """Count something and say it; nothing where there is none."""
+        self.counts[kind] += count
+        if count:
+            self.findings.append(SheetFinding(shown(sentence), kind))
+
+
+def read_origins(
+    data: Path, listing: Listing, names: Mapping[str, Sequence[str]] | None = None
+) -> Origins:
+    """Read the sheets below `data`, whose files `listing` lists; `names` are further headers.
+
+    A class without a sheet is normal. A sheet that cannot be read, that names none of its class's
+    radiographs or that is the second of its class is refused as `metadata`, and gives nothing.
+    """
+    found = Origins()
+    files = _files(listing)
+    sheets: dict[str, str] = {}
+    for path in list_sheets(data):
+        key = same_name(sheet_class(path.name) or "")
+        try:
+            if key in sheets:
+                raise DatasetError(f"{sheets[key]} is a sheet of this class too; join them")
+            sheets[key] = path.name
+            class_name, names_of_files = _class_of(key, data, files)
+            _take(read_sheet(path, names), path.name, class_name, names_of_files, found)
+        except DatasetError as error:
+            message = str(error).removeprefix(f"{path}: ")
+            found.refused.append(Quarantined.of_message("", path.name, "metadata", message))
+            found.note(REFUSED, 1, f"{path.name}: {message}")
+    unread = _unread_tables(data)
+    found.note(
+        "unread_tables",
+        len(unread),
+        f"tables that are not read: {len(unread)} ({_some(unread)}); name them {EXPECTED_NAME}",
+    )
+    return found
+
+
+def _files(listing: Listing) -> dict[str, list[str]]:
+    """The names of radiographs by class, those that are set aside included."""
+    names: dict[str, set[str]] = {}
+    image_ids = [pair.image_id for pair in listing.pairs]
+    for image_id in [*image_ids, *(one.image_id for one in listing.refused)]:
+        class_name, slash, name = image_id.partition("/")
+        if slash:
+            names.setdefault(class_name, set()).add(name)
+    return {class_name: sorted(found) for class_name, found in names.items()}
+
+
+def _class_of(key: str, data: Path, files: Mapping[str, list[str]]) -> tuple[str, list[str]]:
+    for folder in class_folders(data):
+        if same_name(folder.name) == key:
+            return folder.name, files.get(folder.name, [])
+    raise DatasetError("there is no class of this name; rename the sheet")
+
+
+def _unread_tables(data: Path) -> list[str]:
+    return sorted(
+        shown(path.name)
+        for path in data.iterdir()
+        if is_table(path.name) and path.is_file() and not is_stray(path.name)
+    )
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name may be a table, and is no sheet that is read."""
+    return Path(name).suffix.casefold() in TABLES and sheet_class(name) is None
+
+
+def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found: Origins) -> None:
+    """Take over what a sheet says, and note what it does not."""
+    matched = _matched(sheet, class_name, files)
+    origins = {name: _origin(sheet, sheet.rows[name]) for name in matched}
+    found.by_image_id.update(
+        (f"{class_name}/{file}", origins[name]) for name, file in matched.items()
+    )
+    patients = {one.patient for one in origins.values()} - {""}
+    lost = [name for name in sheet.rows if name not in matched]
+    rowless = sorted(set(files) - set(matched.values()))
+    unknown = [name for name, one in origins.items() if patients and not one.patient]
+    notes = {
+        "rows_without_file": ("rows that name no radiograph", lost),
+        "files_without_row": ("radiographs without a row", rowless),
+        "without_patient": ("rows without a patient", unknown),
+        "unused_columns": ("columns that look like a patient and are not read", sheet.unused),
+    }
+    for kind, (what, names) in notes.items():
+        found.note(kind, len(names), f"{label}: {what}: {len(names)} ({_some(names)})")
+    for kind, (what, count) in _counted(sheet).items():
+        found.note(kind, count, f"{label}: {what}: {count}")
+    counts = {
+        "sheets": 1,
+        "rows": len(sheet.rows),
+        "rows_with_file": len(matched),
+        "patients": len(patients),
+        "filled_cells": sheet.filled,
+    }
+    found.counts.update(counts)
+    read_as = f", read as {sheet.encoding}" if sheet.encoding else ""
+    found.lines.append(
+        f"{label}: rows {len(sheet.rows)}, with a radiograph {len(matched)}, patients "
+        f"{len(patients)}, empty cells that took the value above {sheet.filled}{read_as}"
+    )
+
+
+def _matched(sheet: Sheet, class_name: str, files: Sequence[str]) -> dict[str, str]:
+    """The file of each row that has one; raises DatasetError when none has."""
+    matched = match_names(sheet.rows, files, class_name)
+    if not matched:
+        raise DatasetError(
+            f"none of its {len(sheet.rows)} rows names a radiograph of the class: found "
+            f"{_some(list(sheet.rows)) or 'none'}, expected names such as "
+            f"{_some(files) or 'none'}; correct the names"
+        )
+    return matched
+
+
+def _counted(sheet: Sheet) -> dict[str, tuple[str, int]]:
+    return {
+        "lines_without_name": ("lines without a file name", sheet.nameless),
+        "formulas_without_value": ("formulas without a value", sheet.formulas),
+        "cells_without_header": ("cells in columns without a header", sheet.beyond),
+    }
+
+
+def delivered_losses(
+    path: Path, data: Path, listing: Listing, names: Mapping[str, Sequence[str]] | None
+) -> list[str]:
+    """What a sheet holds that is gone, or decided, once it is joined with that of `data`.
+
+    A line each. Raises DatasetError when the sheet names no radiograph of its class.
+    """
+    sheet = read_sheet(path, names)
+    key = same_name(sheet_class(path.name) or "")
+    try:
+        _matched(sheet, *_class_of(key, data, _files(listing)))
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
+    lost = {**_counted(sheet), "filled": ("empty cells that took the value above", sheet.filled)}
+    return [f"delivered {path.name}: {what}: {count}" for what, count in lost.values() if count]
+
+
+def _origin(sheet: Sheet, row: Row) -> Origin:
+    return Origin(
+        sheet.value(row, SOURCE),
+        sheet.value(row, PATIENT),
+        sheet.value(row, STUDY),
+        _spacing(sheet.value(row, SPACING)),
+    )
+
+
+def _spacing(text: str) -> float:
+    """A number above 0, as a spacing of 0 occurs and means that it is not known."""
+    try:
+        spacing = float(text)
+    except ValueError:
+        return math.nan
+    return spacing if 0 < spacing < math.inf else math.nan
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return shown(", ".join(names[:NAMED])) + more

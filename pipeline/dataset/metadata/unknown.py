@@ -1,0 +1,31 @@
+"""Words that stand where a sheet does not know the patient, the study or the source."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+UNKNOWN = frozenset(
+    {
+        *("", "na", "nan", "nat", "none", "null", "nil", "nd", "nk", "tbd", "x", "xx", "xxx"),
+        *("unknown", "unk", "unkn", "unspecified", "undefined", "undisclosed", "missing", "empty"),
+        *("notavailable", "notapplicable", "notknown", "notgiven", "notstated", "notspecified"),
+        *("nopatient", "nodata", "noinfo", "anonymous", "anonymised", "anonymized", "anonym"),
+        *("anon", "deidentified", "redacted", "removed", "withheld", "private", "confidential"),
+        *("unbekannt", "keine", "keineangabe", "ka", "nichtbekannt", "fehlt"),
+        *("неизвестно", "неизвестен", "неизвестныи", "нет", "нд", "нетданных", "аноним"),
+        *("desconocido", "desconocida", "sindatos", "ninguno", "anonimo", "nodisponible"),
+        *("inconnu", "inconnue", "aucun", "anonyme", "nonrenseigne", "nonconnu"),
+    }
+)
+ZERO = re.compile(r"[-+]?0*(\.0*)?|-1")
+"""Numbers that number nobody; -1 is the usual sign for a missing one."""
+
+
+def is_unknown(text: str) -> bool:
+    """Whether this names nobody and nothing: empty, `-`, `N/A`, `unknown`, 0, #N/A ..."""
+    if ZERO.fullmatch(text):
+        return True
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    word = "".join(letter for letter in plain if letter.isalnum())
+    return word in UNKNOWN
