@@ -15,19 +15,31 @@ from pydicom import Dataset
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 
 from pipeline.dataset.synthetic.phantom import radiograph
 from tests.radiograph.containers import dicom
+from tests.radiograph.jpeg_streams import lossless, ls
 
 Dice = np.random.Generator
 NATIVE = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
-SYNTAXES = [*NATIVE, RLELossless, JPEG2000Lossless]
+JPEG_FAMILY = [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless]
+SYNTAXES = [
+    *NATIVE,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    *JPEG_FAMILY,
+    JPEG2000Lossless,
+]
 
 
 @cache
@@ -196,6 +208,10 @@ def encoded_as(dataset: FileDataset, pixels: NDArray[Any], way: Way, syntax: str
         typed = pixels.astype(f"{'i' if way.signed else 'u'}{pixels.itemsize}")
         dataset.PixelData = encapsulate([encode_array(typed, bits_stored=way.bits)])
         dataset["PixelData"].is_undefined_length = True
+    elif syntax in JPEG_FAMILY:
+        dataset.PixelData = encapsulate([_jpeg_frame(pixels, way, syntax)])
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
     elif syntax == ExplicitVRBigEndian:
         if pixels.itemsize == 2:
             dataset.PixelData = pixels.astype(">u2").tobytes()
@@ -205,6 +221,13 @@ def encoded_as(dataset: FileDataset, pixels: NDArray[Any], way: Way, syntax: str
                     item.LUTData = np.frombuffer(item.LUTData, "<u2").astype(">u2").tobytes()
     dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
+
+
+def _jpeg_frame(pixels: NDArray[Any], way: Way, syntax: str) -> bytes:
+    if syntax == JPEGLSLossless:
+        return ls(pixels)
+    predictor = 1 if syntax == JPEGLosslessSV1 else int(way.dice.integers(1, 8))
+    return lossless(pixels, 8 * pixels.itemsize, predictor)
 
 
 def _count(item: Dataset) -> int:
