@@ -98,12 +98,11 @@ def read_origins(
     files = _files(listing)
     sheets: dict[str, str] = {}
     for path in list_sheets(data):
-        key = same_name(sheet_class(path.name) or "")
         try:
-            if key in sheets:
-                raise DatasetError(f"{sheets[key]} is a sheet of this class too; join them")
-            sheets[key] = path.name
-            class_name, names_of_files = _class_of(key, data, files)
+            class_name, names_of_files = _class_of(path.name, data, files)
+            if class_name in sheets:
+                raise DatasetError(f"{sheets[class_name]} is a sheet of this class too; join them")
+            sheets[class_name] = path.name
             _take(read_sheet(path, names), path.name, class_name, names_of_files, found)
         except DatasetError as error:
             message = str(error).removeprefix(f"{path}: ")
@@ -129,11 +128,18 @@ def _files(listing: Listing) -> dict[str, list[str]]:
     return {class_name: sorted(found) for class_name, found in names.items()}
 
 
-def _class_of(key: str, data: Path, files: Mapping[str, list[str]]) -> tuple[str, list[str]]:
-    for folder in class_folders(data):
-        if same_name(folder.name) == key:
-            return folder.name, files.get(folder.name, [])
-    raise DatasetError("there is no class of this name; rename the sheet")
+def _class_of(sheet: str, data: Path, files: Mapping[str, list[str]]) -> tuple[str, list[str]]:
+    """The class of a sheet: of just its name, or the only one that differs from it by case only."""
+    wanted = sheet_class(sheet) or ""
+    folders = [folder.name for folder in class_folders(data)]
+    found = [one for one in folders if one == wanted] or [
+        one for one in folders if same_name(one) == same_name(wanted)
+    ]
+    if not found:
+        raise DatasetError("there is no class of this name; rename the sheet")
+    if len(found) > 1:
+        raise DatasetError(f"may be of {' or '.join(found)}; rename the sheet")
+    return found[0], files.get(found[0], [])
 
 
 def _unread_tables(data: Path) -> list[str]:
@@ -213,9 +219,8 @@ def delivered_losses(
     A line each. Raises DatasetError when the sheet names no radiograph of its class.
     """
     sheet = read_sheet(path, names)
-    key = same_name(sheet_class(path.name) or "")
     try:
-        _matched(sheet, *_class_of(key, data, _files(listing)))
+        _matched(sheet, *_class_of(path.name, data, _files(listing)))
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
     lost = {**_counted(sheet), "filled": ("empty cells that took the value above", sheet.filled)}

@@ -161,6 +161,28 @@ def test_a_sheet_of_no_class_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "there is no class of this name; rename the sheet"
 
 
+def test_classes_that_differ_by_case_have_sheets_of_their_own(tmp_path: Path) -> None:
+    for name in ("COVID", "covid"):
+        add_class(tmp_path, name, "1")
+        write_sheet(tmp_path / f"{name}.metadata.xlsx", ("FILE", "PATIENT"), ("1", f"of {name}"))
+
+    origins = read(tmp_path)
+
+    assert not origins.refused
+    patients = {image_id: origin.patient for image_id, origin in origins.by_image_id.items()}
+    assert patients == {"COVID/1": "of COVID", "covid/1": "of covid"}
+
+
+def test_a_sheet_of_another_case_is_of_the_only_class_that_it_may_mean(tmp_path: Path) -> None:
+    add_class(tmp_path, "COVID", "1")
+    write_sheet(tmp_path / "Covid.METADATA.xlsx", ("FILE", "PATIENT"), ("1", "Ada"))
+    assert read(tmp_path).by_image_id["COVID/1"].patient == "Ada"
+
+    add_class(tmp_path, "covid", "1")
+
+    assert refusal(tmp_path) == "may be of COVID or covid; rename the sheet"
+
+
 def test_the_second_sheet_of_a_class_is_refused(tmp_path: Path) -> None:
     add_class(tmp_path, "A", "A-1")
     add_text(tmp_path / "A.metadata.csv", "FILE,PATIENT\nA-1,1\n")
