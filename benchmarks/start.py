@@ -49,8 +49,8 @@ client.set_registered_model_alias(sys.argv[2], "champion", version.version)
 
 
 @contextmanager
-def served(home: Path) -> Iterator[str]:
-    """The address of an MLflow server with a champion."""
+def served(home: Path, model: Path = OLD_LAYOUT) -> Iterator[str]:
+    """The address of an MLflow server whose champion is the model laid out in a folder."""
     program = Path(sys.executable).with_name("mlflow")
     store, artifacts = f"sqlite:///{home}/mlflow.db", str(home / "artifacts")
     command = [program, "server", "--port", "5757", "--workers", "1"]
@@ -64,7 +64,7 @@ def served(home: Path) -> Iterator[str]:
                     break
                 except httpx.TransportError:
                     time.sleep(0.2)
-            register = [sys.executable, "-c", REGISTER, str(OLD_LAYOUT), MODEL]
+            register = [sys.executable, "-c", REGISTER, str(model), MODEL]
             environment = {**os.environ, "MLFLOW_TRACKING_URI": address}
             subprocess.run(register, cwd=ROOT, env=environment, check=True, capture_output=True)
             yield address
