@@ -26,6 +26,17 @@ PROJECT = Path(__file__).parents[1]
 
 quiet_libraries()
 
+# A deployment's settings in the shell of whoever runs the tests are not the tests' own.
+OF_TESTS = {
+    "LUNGSEG_REAL_DATA",
+    "LUNGSEG_TEST_CLUSTER",
+    "LUNGSEG_MLFLOW_PORT",
+    "LUNGSEG_AIRFLOW_PORT",
+}
+for _name in [*os.environ]:
+    if _name.startswith(("LUNGSEG_", "MLFLOW_TRACKING_")) and _name not in OF_TESTS:
+        del os.environ[_name]
+
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("thorough", deadline=None, max_examples=50)
 settings.register_profile("quick", deadline=None, max_examples=25)
