@@ -1,6 +1,6 @@
 """Reading one DICOM radiograph, from its file to grey values, by the way its pixels are compressed.
 
-    python benchmarks/decoders.py [--side 1900] [--repeats 20]
+    python -m benchmarks.decoders [--side 1900] [--repeats 20]
 
 The picture is smooth, of 12 bits and with noise, so that it compresses as radiographs do. `first`
 holds the start of the process that decodes; the others are medians and the fastest. `processor` is
@@ -13,19 +13,20 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
-from imagecodecs import htj2k_encode, jpeg8_encode, jpegls_encode
+from imagecodecs import htj2k_encode
 from numpy.typing import NDArray
 from openjpeg.utils import encode_array
-from pydicom import Dataset, uid
-from pydicom.dataset import FileMetaDataset
+from pydicom import uid
 from pydicom.encaps import encapsulate
 
 from pipeline.radiograph.reading import load_radiograph
+from tests.radiograph.containers import dicom, dicom_bytes
+from tests.radiograph.jpeg_streams import extended, lossless, ls
 
 SYNTAXES = (
     uid.ExplicitVRLittleEndian,
@@ -38,6 +39,15 @@ SYNTAXES = (
     uid.JPEG2000Lossless,
 )
 
+FRAMES: dict[str, Callable[[NDArray[np.uint16]], bytes]] = {
+    uid.JPEGExtended12Bit: lambda pixels: extended(pixels, 90),
+    uid.JPEGLosslessSV1: lambda pixels: lossless(pixels, 12),
+    uid.JPEGLSLossless: ls,
+    uid.HTJ2KLossless: lambda pixels: bytes(htj2k_encode(pixels, reversible=True)),
+    uid.JPEG2000Lossless: lambda pixels: bytes(encode_array(pixels, bits_stored=12)),
+}
+"""How the compressed pixels are made."""
+
 
 def drawn(side: int) -> NDArray[np.uint16]:
     """A picture of 12 bits."""
@@ -49,52 +59,16 @@ def drawn(side: int) -> NDArray[np.uint16]:
     return (smooth + noise).clip(0, 4095).astype(np.uint16)
 
 
-def frame(pixels: NDArray[np.uint16], syntax: str) -> bytes:
-    """The compressed pixels."""
-    if syntax == uid.JPEGExtended12Bit:
-        return bytes(jpeg8_encode(pixels, 90, bitspersample=12))
-    if syntax == uid.JPEGLosslessSV1:
-        return bytes(jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=12))
-    if syntax == uid.JPEGLSLossless:
-        return bytes(jpegls_encode(pixels))
-    if syntax == uid.HTJ2KLossless:
-        return bytes(htj2k_encode(pixels, reversible=True))
-    return bytes(encode_array(pixels, bits_stored=12))
-
-
 def write(path: Path, pixels: NDArray[np.uint16], syntax: str) -> None:
     """Write the picture as a DICOM file."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    described: dict[str, Any] = {
-        "SOPClassUID": uid.SecondaryCaptureImageStorage,
-        "SOPInstanceUID": "1.2.3",
-        "Modality": "DX",
-        "PhotometricInterpretation": "MONOCHROME2",
-        "SamplesPerPixel": 1,
-        "Rows": pixels.shape[0],
-        "Columns": pixels.shape[1],
-        "BitsAllocated": 16,
-        "BitsStored": 12,
-        "HighBit": 11,
-        "PixelRepresentation": 0,
-        "WindowCenter": 2000,
-        "WindowWidth": 4000,
-    }
-    for keyword, value in described.items():
-        setattr(dataset, keyword, value)
-    if syntax == uid.RLELossless:
-        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    if syntax.is_compressed and syntax not in (uid.RLELossless, uid.DeflatedExplicitVRLittleEndian):
-        dataset.PixelData = encapsulate([frame(pixels, syntax)])
-        dataset["PixelData"].is_undefined_length = True
-    else:
-        dataset.PixelData = pixels.tobytes()
-    dataset["PixelData"].VR = "OW"
+    dataset = dicom(pixels, 12, WindowCenter=2000, WindowWidth=4000)
     if syntax == uid.RLELossless:
         dataset.compress(syntax)
-    dataset.save_as(path, enforce_file_format=True)
+    elif syntax in FRAMES:
+        dataset.PixelData = encapsulate([FRAMES[syntax](pixels)])
+        dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    path.write_bytes(dicom_bytes(dataset))
 
 
 def processor_time() -> float:
