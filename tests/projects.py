@@ -64,7 +64,7 @@ def make_project(folder: Path, overrides: Iterable[str] = (), pairs: int = 0) ->
 
 def thin_out(data: Path, wanted: dict[str, int]) -> None:
     """Keep so many pairs of each class in each split: small sets do not always have all splits."""
-    manifest, _ = inspect_dataset(data)
+    manifest, _, _ = inspect_dataset(data)
     rows, _ = assign_splits(manifest, load_params(PROJECT / "params.yaml").split)
     left = {folder.name: dict(wanted) for folder in class_folders(data)}
     for row in rows.to_dict("records"):

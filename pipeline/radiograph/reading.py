@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from pipeline.radiograph.channels import grey_levels
 from pipeline.radiograph.formats import jpeg, png
 from pipeline.radiograph.formats.foreign import name_format
 from pipeline.radiograph.formats.shades import judge_shades, to_grey
-from pipeline.radiograph.formats.stored import MAX_FILE, Container, Stored
+from pipeline.radiograph.formats.stored import MAX_FILE, Container
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.mask_labels import lung_of_mask
 
@@ -103,18 +103,15 @@ def pixel_sha256(image: Grey) -> str:
     return digest.hexdigest()
 
 
-def _load(
-    path: Path, expected: str | None, judge: Callable[[Container], tuple[Grey, Stored]]
-) -> Loaded:
+def _load(path: Path, expected: str | None, judge: Callable[[Container, str], Loaded]) -> Loaded:
     try:
         content = _content(path)
         digest = hashlib.sha256(content).hexdigest()
         if expected is not None and digest != expected:
             raise DatasetError(_changed(path, digest, expected))
-        pixels, stored = judge(_parse(content, path.suffix.lower()))
+        return judge(_parse(content, path.suffix.lower()), digest)
     except UnreadableError as error:
         raise UnreadableError(error.reason, f"{path}: {error}") from None
-    return Loaded(pixels, stored.mode, digest, stored.notes, stored.labels)
 
 
 def _changed(path: Path, found: str, expected: str) -> str:
@@ -185,7 +182,7 @@ def _container(content: bytes) -> str | None:
     return "DICOM" if content[128:DICOM_SIGNATURE_END] == DICOM_SIGNATURE else None
 
 
-def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
+def _as_radiograph(container: Container, sha256: str) -> Loaded:
     short, long = sorted((container.width, container.height))
     if short < MIN_SIDE or long > MAX_ASPECT * short:
         raise UnreadableError(
@@ -206,10 +203,10 @@ def _as_radiograph(container: Container) -> tuple[Grey, Stored]:
             f"grey values hardly vary (standard deviation {deviation:.2f}), expected at least "
             f"{FLAT} of 255; export it again",
         )
-    return image, replace(stored, notes=(*stored.notes, *notes))
+    return Loaded(image, stored.mode, sha256, (*stored.notes, *notes))
 
 
-def _as_mask(container: Container) -> tuple[Grey, Stored]:
+def _as_mask(container: Container, sha256: str) -> Loaded:
     stored = container.decode()
     lung, labels = lung_of_mask(stored.levels)
-    return lung, replace(stored, labels=labels)
+    return Loaded(lung, stored.mode, sha256, stored.notes, labels)

@@ -13,20 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.manifest import MANIFEST, MANIFEST_FILE, QUARANTINE, QUARANTINE_FILE
-from pipeline.dataset.metadata.origins import read_origins
 from pipeline.dataset.validation.counting import summarise_validation
 from pipeline.dataset.validation.drift import read_previous, shift_table
 from pipeline.dataset.validation.expectations import ValidationResult, check_expectations
 from pipeline.dataset.validation.gallery import write_page
 from pipeline.dataset.validation.validation_summary import VALIDATION_SUMMARY_FILE
-from pipeline.dataset.validation.whole import (
-    DatasetTables,
-    inspect_dataset,
-    inspect_part,
-    sheet_findings,
-)
+from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset, inspect_part
 from pipeline.errors import StageError
 from pipeline.files import atomic_folder
 from pipeline.params import Params
@@ -47,10 +40,8 @@ def run(params: Params, root: Path) -> str:
     previous = read_previous(root)
     parts = parts_in(Settings().parts, params.stages.parts)
     data = root / "data"
-    origins = read_origins(data, list_dataset(data), params.validate_.columns)
-    manifest, quarantine = inspect_dataset(data, params.validate_, parts, origins)
-    shifts = shift_table(manifest, previous)
-    tables = DatasetTables(manifest, quarantine, shifts, sheet_findings(origins))
+    manifest, quarantine, origins = inspect_dataset(data, params.validate_, parts)
+    tables = DatasetTables(manifest, quarantine, shift_table(manifest, previous), origins)
     refused = root / REFUSED
     with tempfile.TemporaryDirectory() as temporary:
         docs = Path(temporary, "data_docs")
@@ -60,7 +51,7 @@ def run(params: Params, root: Path) -> str:
             shutil.copytree(docs, folder / "data_docs")
             MANIFEST.write(folder / MANIFEST_FILE.name, manifest)
             QUARANTINE.write(folder / QUARANTINE_FILE.name, quarantine)
-            summary = summarise_validation(tables, origins, result)
+            summary = summarise_validation(tables, result)
             summary.write(folder / VALIDATION_SUMMARY_FILE.name)
             write_page(folder / "page", data, tables, params.validate_)
     for line in origins.lines:

@@ -170,7 +170,7 @@ def test_an_unusable_pair_is_quarantined_and_the_others_go_through(
     root = dataset(COVID=3, Normal=3)
     spoil(root / "data")
 
-    manifest, bad = inspect_dataset(root / "data")
+    manifest, bad, _ = inspect_dataset(root / "data")
 
     assert bad[["path", "reason"]].to_numpy().tolist() == [[path, reason]]
     assert "COVID/COVID-1" not in set(manifest["image_id"])
@@ -182,7 +182,7 @@ def test_a_mask_of_256_beside_a_larger_image_is_normal(dataset: Dataset) -> None
     mask = root / "data/COVID/masks/COVID-1.png"
     Image.open(mask).resize((256, 256), Image.Resampling.NEAREST).save(mask)
 
-    manifest, bad = inspect_dataset(root / "data")
+    manifest, bad, _ = inspect_dataset(root / "data")
 
     assert bad.empty
     assert manifest["mask_width"].tolist() == [256, 64]
@@ -205,7 +205,7 @@ def test_a_damaged_sheet_costs_the_patients_of_its_class_and_no_pair(dataset: Da
     (root / "data/COVID.metadata.xlsx").write_bytes(b"PK")
     write_sheet(root / "data/Normal.metadata.xlsx", ("FILE NAME", "PATIENT"), ("NORMAL-2", 7))
 
-    manifest, bad = inspect_dataset(root / "data")
+    manifest, bad, _ = inspect_dataset(root / "data")
 
     assert bad[["image_id", "path", "reason"]].to_numpy().tolist() == [
         ["", "COVID.metadata.xlsx", "metadata"]
@@ -219,8 +219,8 @@ def test_without_parameters_no_mask_is_flagged(dataset: Dataset, params: Params)
     speck[30:33, 30:33] = 255
     Image.fromarray(speck).save(root / "data/COVID/masks/COVID-2.png")
 
-    flagged, _ = inspect_dataset(root / "data", params.validate_)
-    manifest, _ = inspect_dataset(root / "data")
+    flagged, _, _ = inspect_dataset(root / "data", params.validate_)
+    manifest, _, _ = inspect_dataset(root / "data")
 
     assert "implausible_area" in flagged["flags"][1]
     assert manifest["flags"].tolist() == ["", "", ""]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.dataset.metadata.cells import Cells, text_of
+from pipeline.dataset.metadata.folding import folded
 from pipeline.errors import DatasetError
 
 FILE, PATIENT, STUDY, SOURCE, SPACING = "file", "patient", "study", "source", "spacing"
@@ -74,7 +74,7 @@ def letters(header: object) -> str:
 
     A header without any letter stands for itself.
     """
-    plain = unicodedata.normalize("NFKD", str(header)).casefold()
+    plain = folded(str(header))
     return "".join(letter for letter in plain if letter.isalpha()) or plain.strip()
 
 

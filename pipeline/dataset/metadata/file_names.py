@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from pathlib import PureWindowsPath
 
 from pipeline.dataset.layout import same_name
+from pipeline.dataset.metadata.folding import bare_words
 from pipeline.errors import DatasetError
 
 PICTURE = re.compile(r"(\.(png|jpe?g|dcm|dicom|dic|tiff?|bmp|gif|webp|jp2))+$")
-WORDS = re.compile(r"\d+|[^\W\d_]+")
 
 
 def file_key(name: str) -> str:
@@ -49,19 +49,13 @@ def match_names(names: Iterable[str], files: Iterable[str], class_name: str) -> 
 
 
 def _by_words(names: Iterable[str], class_name: str) -> dict[tuple[str, ...], list[str]]:
-    beginning = _words(class_name)
+    beginning = bare_words(same_name(class_name))
     groups: dict[tuple[str, ...], list[str]] = {}
     for name in names:
-        words = _words(file_key(name))
+        words = bare_words(file_key(name))
         rest = words[len(beginning) :]
         if words[: len(beginning)] == beginning and any(word.isdecimal() for word in rest):
             words = rest
         if words:
             groups.setdefault(words, []).append(name)
     return groups
-
-
-def _words(text: str) -> tuple[str, ...]:
-    """Letters and numbers of a name, numbers without leading zeros."""
-    found = WORDS.findall(same_name(text))
-    return tuple(word.lstrip("0") or "0" if word.isdecimal() else word for word in found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 import zipfile
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -12,6 +11,7 @@ from pathlib import Path
 from openpyxl import Workbook
 
 from pipeline.dataset.metadata.file_names import file_key
+from pipeline.dataset.metadata.folding import letters_and_digits
 from pipeline.dataset.metadata.sheet import WHO, Row, Sheet, read_sheet, unite_rows
 from pipeline.errors import DatasetError
 
@@ -66,8 +66,7 @@ def _headers(former: Sheet, delivered: Sheet) -> dict[str, str]:
 
 
 def _spelling(header: str) -> str:
-    plain = unicodedata.normalize("NFKD", header).casefold()
-    return "".join(letter for letter in plain if letter.isalnum()) or header
+    return letters_and_digits(header) or header
 
 
 def _write_sheet(path: Path, rows: dict[str, Row], who: set[str]) -> None:

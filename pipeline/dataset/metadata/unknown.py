@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from pipeline.dataset.metadata.folding import letters_and_digits
 
 UNKNOWN = frozenset(
     {
@@ -26,6 +27,4 @@ def is_unknown(text: str) -> bool:
     """Whether this names nobody and nothing: empty, `-`, `N/A`, `unknown`, 0, #N/A ..."""
     if ZERO.fullmatch(text):
         return True
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    word = "".join(letter for letter in plain if letter.isalnum())
-    return word in UNKNOWN
+    return letters_and_digits(text) in UNKNOWN

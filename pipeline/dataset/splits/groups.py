@@ -7,7 +7,6 @@ is a member too.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.dataset.metadata.folding import bare_words
 from pipeline.dataset.splits.similarity import near_duplicates
 from pipeline.errors import StageError
 from pipeline.params import SplitParams
 
-WORDS = re.compile(r"\d+|[^\W\d_]+")
 NAMED = 3
 """Patients that a refusal names."""
 Links = NDArray[np.int64]
@@ -65,12 +64,8 @@ def person_key(origin: str) -> str:
     if not origin.startswith(("patient ", "study ")):
         return origin
     plain = unicodedata.normalize("NFKC", origin).casefold()
-    kind, *words = WORDS.findall(plain)
-    if not words:
-        return plain
-    return " ".join(
-        [kind, *(word.lstrip("0") or "0" if word.isdecimal() else word for word in words)]
-    )
+    words = bare_words(plain)
+    return " ".join(words) if len(words) > 1 else plain
 
 
 def _is_collection(source: str, collections: Iterable[str]) -> bool:

@@ -7,15 +7,12 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.metadata.origins import Origins
 from pipeline.dataset.validation.expectations import ValidationResult
 from pipeline.dataset.validation.validation_summary import ValidationSummary
 from pipeline.dataset.validation.whole import DatasetTables
 
 
-def summarise_validation(
-    tables: DatasetTables, origins: Origins, result: ValidationResult
-) -> ValidationSummary:
+def summarise_validation(tables: DatasetTables, result: ValidationResult) -> ValidationSummary:
     """The summary of what was found and what is expected of it."""
     by_class = tables.manifest.groupby("class_name")
     areas = by_class["lung_area"].median().round(4)
@@ -29,7 +26,7 @@ def summarise_validation(
         classes={str(name): len(rows) for name, rows in by_class},
         median_lung_area={str(name): float(area) for name, area in areas.items()},
         shifts=_by_subject(tables.shifts),
-        sheets=dict(sorted(origins.counts.items())),
+        sheets=dict(sorted(tables.origins.counts.items())),
         critical=len(result.critical),
         warnings=len(result.warnings),
     )

@@ -41,26 +41,25 @@ class DatasetTables:
     """A row per pair or file that is set aside."""
     shifts: pd.DataFrame
     """How its classes differ: of pipeline.dataset.validation.drift.shift_table."""
-    sheets: pd.DataFrame = field(default_factory=lambda: sheet_findings(Origins()))
-    """A row per finding about its metadata sheets: finding, kind."""
+    origins: Origins = field(default_factory=Origins)
+    """What its metadata sheets say."""
 
-
-def sheet_findings(origins: Origins) -> pd.DataFrame:
-    """What of the sheets is not used, as a table: finding (a sentence), kind."""
-    return table_of(origins.findings, columns_of(SheetFinding))
+    @property
+    def sheets(self) -> pd.DataFrame:
+        """A row per thing in the sheets that is not used: finding (a sentence), kind."""
+        return table_of(self.origins.findings, columns_of(SheetFinding))
 
 
 def inspect_dataset(
     data: Path,
     params: ValidateParams | None = None,
     parts: Sequence[tuple[StagePart, Path | None]] = ((WHOLE, None),),
-    origins: Origins | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, Origins]:
     """Read every pair below `data` once, on all cores, but those of `parts` that have a folder.
 
-    Returns the manifest (a row per good pair, sorted by image_id) and the quarantine. Without
-    `params` no mask is flagged. `origins` are what the sheets say, when they were read before.
-    Raises DatasetError when there is no pair at all, and StageError when a part is of other pairs.
+    Returns the manifest (a row per good pair, sorted by image_id), the quarantine, and what the
+    sheets say. Without `params` no mask is flagged. Raises DatasetError when there is no pair at
+    all, and StageError when a part is of other pairs.
     """
     listing = list_dataset(data)
     refused, good = list(listing.refused), []
@@ -73,7 +72,7 @@ def inspect_dataset(
             else:
                 good.append(result)
     good.sort(key=lambda one: one.row.image_id)
-    origins = origins or read_origins(data, listing, params.columns if params else None)
+    origins = read_origins(data, listing, params.columns if params else None)
     known = origins.by_image_id
     manifest = manifest_table(
         replace(one.row, **known.get(one.row.image_id, Origin())._asdict()) for one in good
@@ -81,7 +80,7 @@ def inspect_dataset(
     conflicts = list(label_conflicts(manifest))
     kept = ~manifest["image_id"].isin({one.image_id for one in conflicts})
     manifest = _with_orientation(manifest, good)[kept].reset_index(drop=True)
-    return manifest, quarantine_table([*refused, *origins.refused, *conflicts])
+    return manifest, quarantine_table([*refused, *origins.refused, *conflicts]), origins
 
 
 def inspect_part(data: Path, params: ValidateParams, part: StagePart, folder: Path) -> int:

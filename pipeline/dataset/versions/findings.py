@@ -26,7 +26,7 @@ def find_findings(settings: Settings, md5: str, data: Path) -> tuple[pd.DataFram
     known = load_findings(settings, md5)
     if known:
         return known
-    manifest, quarantine = inspect_dataset(data, project_limits(settings))
+    manifest, quarantine, _ = inspect_dataset(data, project_limits(settings))
     make_home(settings)
     target = _target(settings, md5)
     QUARANTINE.write(target.with_suffix(".quarantine.parquet"), quarantine)

@@ -37,8 +37,6 @@ class Stored:
     """How levels become shades, as declared; None for levels, uint8, that are shades already."""
     notes: tuple[str, ...] = ()
     """What a person should know of a file that is read all the same."""
-    labels: tuple[int, ...] = ()
-    """Of a mask, once it is judged: the values that were taken for lung, unless they are usual."""
 
 
 class Container(Protocol):

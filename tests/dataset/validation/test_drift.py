@@ -182,8 +182,8 @@ def beyond(table: pd.DataFrame, params: Params) -> set[tuple[str, str, str]]:
 def test_of_real_deliveries_only_the_other_annotation_convention_is_flagged(
     real_data: Path, params: Params
 ) -> None:
-    first, _ = inspect_dataset(real_data / "COVID-19_Radiography_Dataset")
-    increment, _ = inspect_dataset(real_data / "increment_COVID")
+    first, _, _ = inspect_dataset(real_data / "COVID-19_Radiography_Dataset")
+    increment, _, _ = inspect_dataset(real_data / "increment_COVID")
 
     assert beyond(shift_table(first, Profile()), params) == set()
     assert beyond(shift_table(together(first, increment), Profile.of(first)), params) == {
@@ -201,6 +201,6 @@ def test_the_synthetic_classes_are_not_flagged(params: Params, tmp_path: Path) -
     from pipeline.dataset.synthetic.phantom import write_dataset
 
     write_dataset(tmp_path / "data", 120, seed=0)
-    manifest, _ = inspect_dataset(tmp_path / "data")
+    manifest, _, _ = inspect_dataset(tmp_path / "data")
 
     assert beyond(shift_table(manifest, Profile()), params) == set()

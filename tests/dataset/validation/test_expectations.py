@@ -18,7 +18,7 @@ from pipeline.dataset.validation.expectations import (
     quarantined_share,
     tabulate_classes,
 )
-from pipeline.dataset.validation.whole import DatasetTables, sheet_findings
+from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.errors import CrashedError
 from pipeline.params import Params
 from tests.browser import open_page
@@ -75,7 +75,7 @@ def result(params: Params, docs: Path) -> ValidationResult:
     table.loc[7, "lung_area"] = 0.01
     table.loc[100:, "flags"] = "one_lung"
     bad = quarantine(*(f"COVID/images/{number}.png" for number in range(20)))
-    tables = DatasetTables(table, bad, shifts(3.0), sheet_findings(origins()))
+    tables = DatasetTables(table, bad, shifts(3.0), origins())
     return check_expectations(tables, params.validate_, docs)
 
 
