@@ -78,7 +78,7 @@ def find_root(folder: Path) -> Path:
         classes = [path for path in below if _is_class(path)]
         for path in (root, *classes):
             if swapped := advice_on_halves_of_classes(folder, path):
-                raise DatasetError(f"{folder}: {swapped}")
+                raise _no_dataset(folder, swapped)
         if classes:
             return root
         if _is_class(root):
@@ -90,7 +90,12 @@ def find_root(folder: Path) -> Path:
             break
         root = below[0]
     advice = advice_on_flat_classes(folder, seen) or advice_on_archives(root)
-    raise DatasetError(f"{folder}: found no class folder, {EXPECTED}{advice}")
+    raise _no_dataset(folder, f"found no class folder, {EXPECTED}{advice}")
+
+
+def _no_dataset(folder: Path, problem: str) -> DatasetError:
+    where = " (the command is for that folder, unpacked)" if "`" in problem else ""
+    return DatasetError(f"{folder}: {problem}{where}")
 
 
 def _is_class(folder: Path) -> bool:

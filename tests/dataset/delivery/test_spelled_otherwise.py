@@ -138,6 +138,7 @@ def test_the_command_of_a_refusal_mends_the_delivery(tmp_path: Path, names: list
         problems = list_delivery(tmp_path).problems
     except DatasetError as error:
         problems = [str(error)]
+        assert problems[0].endswith(" (the command is for that folder, unpacked)")
     command = command_of("; ".join(problem for problem in problems if "`" in problem))
 
     subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, check=True)
