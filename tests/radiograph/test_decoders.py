@@ -55,6 +55,7 @@ def test_one_process_decodes_one_picture_after_another(tmp_path: Path) -> None:
     assert decode("print") == decode("good") == first
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("unruly")
 @pytest.mark.parametrize(
     ("what", "said"),
@@ -70,6 +71,7 @@ def test_a_decoder_that_dies_or_hangs_takes_nothing_with_it(what: str, said: str
     assert decode("good")
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("unruly")
 def test_bounds_hold_below_a_parent_that_ignores_their_signals() -> None:
     before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
@@ -98,6 +100,7 @@ def test_a_tighter_bound_of_memory_stays() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("unruly")
 def test_a_decoder_that_stands_still_is_ended() -> None:
     with pytest.raises(UnreadableError, match="decoding takes more than"):

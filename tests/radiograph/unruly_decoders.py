@@ -27,6 +27,7 @@ def decode(content: bytes) -> Any:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "loop":
+            signal.alarm(0)  # only the bound of processor time is left
             while True:
                 pass
         case "sleep":
