@@ -84,6 +84,7 @@ def make_shards(folder: Path, records: int, side: int) -> None:
         image_size=side,
         pairs={"train": records},
         records={"train": records},
+        conventions=["standard"],
         redrawn={},
         transforms={},
         albumentations="",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.conventions import STANDARD
 from pipeline.model.shards import AUGMENT_SUMMARY_FILE, AugmentSummary
 
 
@@ -13,6 +14,7 @@ def write_summary(folder: Path, image_size: int, **records: int) -> None:
         image_size=image_size,
         pairs=records,
         records=records,
+        conventions=[STANDARD],
         redrawn={},
         transforms={},
         albumentations="2.0.8",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.manifest import MANIFEST, MANIFEST_FILE, ManifestRow
 from pipeline.table_files import TEXT
 
@@ -28,6 +29,7 @@ def look(content: object, differing: int = 0) -> str:
 def manifest_row(**given: Any) -> ManifestRow:
     """A row of the manifest with something in the fields that are not given."""
     blank = {name: "" if kind == TEXT else 1 for name, kind in MANIFEST.columns.items()}
+    blank["convention"] = STANDARD
     return ManifestRow(**{**blank, **given})
 
 
@@ -48,6 +50,8 @@ def _row(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
         "source": "",
         "patient": "",
         "study": "",
+        "convention": STANDARD,
+        "convention_by": "",
         "spacing": math.nan,
         "width": 299,
         "height": 299,

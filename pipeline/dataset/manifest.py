@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.layout import Quarantined
 from pipeline.table_files import TableFile, columns_of, table_of
 
@@ -28,6 +29,10 @@ class ManifestRow:
     source: str = ""
     patient: str = ""
     study: str = ""
+    convention: str = STANDARD
+    """Of its mask: what the annotators took for lung."""
+    convention_by: str = ""
+    """Who says so: `sheet`, `import`, `person`, or nobody."""
     spacing: float = math.nan
     """Of the radiograph, millimetres per pixel; NaN where its sheet does not say."""
     width: int

@@ -1,8 +1,9 @@
 """TFRecord shards of training images, written without TensorFlow and read with tf.data.
 
-A record is a tf.train.Example of three bytes features: `image_id` (UTF-8), `image` and `mask` (S*S
-uint8 each). The mask is the share of each pixel that is lung, 255 for all of it: at less than the
-mask's own size, labels of 0 and 1 would cost 0.012 Dice (docs/accuracy.md).
+A record is a tf.train.Example of bytes features: `image_id` (UTF-8), `image` and `mask` (S*S uint8
+each), and `convention` (one uint8) where the masks are of several. The mask is the share of each
+pixel that is lung, 255 for all of it: at less than the mask's own size, labels of 0 and 1 would
+cost 0.012 Dice (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import google_crc32c
 import numpy as np
 
 from pipeline.artifacts import Artifact
+from pipeline.conventions import STANDARD
 from pipeline.errors import StageError
 from pipeline.radiograph.grey import Grey
 
@@ -48,6 +50,8 @@ class AugmentSummary(Artifact):
     """Of each split."""
     records: dict[str, int]
     """Of each split: its pairs and their copies."""
+    conventions: list[str]
+    """Of the masks of both splits, in the order of pipeline.conventions."""
     redrawn: dict[str, int]
     """How many copies were drawn again, by fault."""
     transforms: Any
@@ -63,17 +67,24 @@ class Shards:
     paths: list[Path]
     records: int
     image_size: int
+    conventions: tuple[str, ...] = (STANDARD,)
+    """That the network is told; of one convention records say nothing, of several each says its."""
 
 
-def encode_record(image_id: str, image: Grey, mask: Grey) -> bytes:
-    """A serialised tf.train.Example of `image` (S, S) and `mask` (S, S), share of lung, 0..255."""
-    return _example(
-        {
-            "image_id": image_id.encode(),
-            "image": image.tobytes(),
-            "mask": mask.tobytes(),
-        },
-    )
+def encode_record(image_id: str, image: Grey, mask: Grey, convention: int | None = None) -> bytes:
+    """A serialised tf.train.Example of `image` (S, S) and `mask` (S, S), share of lung, 0..255.
+
+    `convention` is the place of the mask's convention among those of the shards, 0..255, where
+    there are several.
+    """
+    features = {
+        "image_id": image_id.encode(),
+        "image": image.tobytes(),
+        "mask": mask.tobytes(),
+    }
+    if convention is not None:
+        features["convention"] = bytes([convention])
+    return _example(features)
 
 
 def record_size(side: int) -> int:
@@ -99,7 +110,7 @@ def find_shards(folder: Path, split: str) -> Shards:
             f"{folder}: found {len(paths)} shards {split}-*.tfrecord, some missing or empty; "
             "run the stage augment again",
         )
-    return Shards(paths, made.records[split], made.image_size)
+    return Shards(paths, made.records[split], made.image_size, tuple(made.conventions))
 
 
 def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.data.Dataset:

@@ -29,6 +29,7 @@ from pipeline.augmentation.preview import (
     draw_preview,
     settings_of,
 )
+from pipeline.conventions import in_order
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import CrashedError, DatasetError, StageError
 from pipeline.files import atomic_folder, link_file, read_json, write_json
@@ -75,6 +76,13 @@ class Shard:
     pairs: Sequence[SplitRow]
     copies: int
     params: AugmentParams
+    conventions: Sequence[str]
+    """Of all pairs of all shards."""
+
+    def place(self, pair: SplitRow) -> int | None:
+        """Of the pair's convention among them, where there are several."""
+        several = len(self.conventions) > 1
+        return self.conventions.index(pair.convention) if several else None
 
 
 def run(params: Params, root: Path) -> str:
@@ -115,6 +123,10 @@ def _pairs(params: AugmentParams, root: Path) -> dict[str, list[SplitRow]]:
     return {split: _shuffled(split_rows(select_split(table, split)), params) for split in SHARDED}
 
 
+def _conventions(pairs: dict[str, list[SplitRow]]) -> list[str]:
+    return in_order(pair.convention for found in pairs.values() for pair in found)
+
+
 def _copies(split: str, params: AugmentParams) -> int:
     return params.copies if split == "train" else 0
 
@@ -123,8 +135,9 @@ def _shards(
     params: AugmentParams, root: Path, pairs: dict[str, list[SplitRow]], folder: Path
 ) -> list[Shard]:
     """All shards, to be written into `folder`."""
+    conventions = _conventions(pairs)
     return [
-        Shard(folder / name, root / "data", run, _copies(split, params), params)
+        Shard(folder / name, root / "data", run, _copies(split, params), params, conventions)
         for split in SHARDED
         for name, run in _runs(split, pairs[split], _copies(split, params), params.image_size)
     ]
@@ -185,14 +198,14 @@ def _write(shard: Shard) -> Counter[str]:
 
 def _records(pair: SplitRow, shard: Shard, copier: Copier) -> Iterator[tuple[bytes, bytes]]:
     """The serialised original and copies of a pair, each after the key of its place."""
-    seed = shard.params.seed
+    seed, convention = shard.params.seed, shard.place(pair)
     image, mask = read_pair(shard.data, pair, shard.params.image_size)
-    yield digest(seed, pair.image_id, 0), encode_record(pair.image_id, image, mask)
+    yield digest(seed, pair.image_id, 0), encode_record(pair.image_id, image, mask, convention)
     if shard.copies:
         original = Original.of(pair.image_id, image, mask)
         for number in range(1, shard.copies + 1):
             copy = copier.draw(original, number)
-            record = encode_record(pair.image_id, copy.image, copy.mask)
+            record = encode_record(pair.image_id, copy.image, copy.mask, convention)
             yield digest(seed, pair.image_id, number), record
 
 
@@ -222,6 +235,7 @@ def _summary(
         image_size=params.image_size,
         pairs={split: len(found) for split, found in pairs.items()},
         records=records,
+        conventions=_conventions(pairs),
         redrawn={fault: redrawn[fault] for fault in FAULTS},
         transforms=serialised.transforms,
         albumentations=serialised.albumentations,

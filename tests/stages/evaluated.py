@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.layout import Quarantined, list_dataset
 from pipeline.dataset.manifest import QUARANTINE, QUARANTINE_FILE, quarantine_table
 from pipeline.dataset.splits.split_summary import SPLIT_SUMMARY_FILE, summarise_split
@@ -85,6 +86,7 @@ def write_split(root: Path, test: int, **classes: int) -> list[SplitRow]:
     )
     rank = rows.groupby("class_name").cumcount()
     rows["split"] = np.select([rank < test, rank < test + 1], ["test", "val"], "train")
+    rows = rows.assign(convention=STANDARD, convention_by="")
     SPLIT.write(root / SPLIT_FILE, rows)
     return split_rows(select_split(rows, "test"))
 

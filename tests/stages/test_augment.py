@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from pipeline.augmentation.preview import OUTLINE, TILE
+from pipeline.conventions import STANDARD
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import CrashedError, StageError
 from pipeline.files import read_json, sha256_file, write_csv
-from pipeline.model.shards import encode_record
+from pipeline.model.shards import encode_record, find_shards
 from pipeline.params import Params
 from pipeline.stages import augment
 from tests.conftest import write_dataset
@@ -40,6 +41,8 @@ def write_split(root: Path, train: int, val: int) -> None:
             "source": "",
             "spacing": "",
             "split": "train" if i <= train else "val",
+            "convention": STANDARD,
+            "convention_by": "",
         }
         for name in ("COVID", "Normal")
         for i in range(1, train + val + 1)
@@ -150,7 +153,7 @@ def test_a_killed_worker_is_a_crash_that_is_worth_a_retry(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(augment, "_write", os._exit)  # by name, which the workers know
-    shards = [ExitCode(Path("x"), Path("data"), [], 0, params.augment)] * 2
+    shards = [ExitCode(Path("x"), Path("data"), [], 0, params.augment, [STANDARD])] * 2
 
     with pytest.raises(
         CrashedError, match=r"one of 2 worker processes was killed.*augment\.worker"
@@ -295,3 +298,27 @@ def test_a_file_that_was_exchanged_since_validation_is_named(
 
     with pytest.raises(StageError, match=r"Normal-2\.png: .*; then run the stage validate again"):
         augment.run(with_augment(params), root)
+
+
+def test_records_say_their_convention_only_where_there_are_several(
+    tmp_path: Path, params: Params
+) -> None:
+    write_split(tmp_path, train=4, val=2)
+    few = with_augment(params, copies=1)
+    augment.run(few, tmp_path)
+    of_one = records(tmp_path, "train")
+
+    table = tmp_path / "artifacts/split/split.csv"
+    rows = SPLIT.read(table)
+    rows.loc[rows["class_name"] == "COVID", "convention"] = "heart"
+    SPLIT.write(table, rows)
+    augment.run(few, tmp_path)
+
+    told = b"\x0a\x0aconvention"
+    assert not any(told in record for record in of_one)
+    of_two = records(tmp_path, "train")
+    assert len(of_two) == len(of_one)
+    for record in of_two:
+        place = record[record.index(told) :][12 + 6]
+        assert place == (b"COVID/" in record)  # `standard` is the first
+    assert find_shards(tmp_path / "artifacts/augment", "val").conventions == ("standard", "heart")

@@ -107,7 +107,7 @@ def test_a_split_without_test_rows_is_refused_and_nothing_is_written(
     project: Path, params: Params
 ) -> None:
     path = project / "artifacts/split/split.csv"
-    path.write_text(path.read_text().replace(",test\n", ",train\n"))
+    path.write_text(path.read_text().replace(",test,", ",train,"))
 
     with pytest.raises(StageError, match="found no test rows"):
         run(params, project)

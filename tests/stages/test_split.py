@@ -167,6 +167,8 @@ def test_split_csv_has_the_columns_that_later_stages_read(tmp_path: Path, params
         "source",
         "spacing",
         "split",
+        "convention",
+        "convention_by",
     ]
     sizes = rows["split"].value_counts()
     counts = f"{sizes['train']} train, {sizes['val']} val, {sizes['test']} test"

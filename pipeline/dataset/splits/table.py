@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.conventions import STANDARD
 from pipeline.errors import StageError
 from pipeline.table_files import TableFile, columns_of, rows_of
 
@@ -42,6 +43,9 @@ class SplitRow:
     """Of the mask, millimetres per pixel; NaN where it is not known."""
     split: str
     """train, val or test."""
+    convention: str = STANDARD
+    """Of the mask, and who says so, as in the manifest."""
+    convention_by: str = ""
 
 
 SPLIT = TableFile(columns_of(SplitRow), "the stage split")

@@ -21,6 +21,8 @@ SPLIT = pd.DataFrame(
         "source": ["NA", "", ""],
         "spacing": [0.2, 1.4, 1.4],
         "split": ["train", "test", "test"],
+        "convention": ["standard", "standard", "standard"],
+        "convention_by": ["", "", ""],
     }
 )
 
