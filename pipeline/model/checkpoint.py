@@ -76,6 +76,11 @@ class Position:
     sums: list[float] = field(default_factory=list)
     """Of which Keras takes the means of those batches that are trained, or else validated."""
 
+    @property
+    def batches(self) -> int:
+        """All that are done."""
+        return self.trained + self.validated
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -98,7 +103,7 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """Its folder's; those of a training are in the order of their names."""
-        batches = self.position.trained + self.position.validated
+        batches = self.position.batches
         return f"epoch-{self.epoch:04d}" + (f"-{batches:07d}" if batches else "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.model.checkpoint import Checkpoint, Position
@@ -34,14 +34,16 @@ class EpochLog:
         size: EpochSize,
         found: Checkpoint | None,
         observer: TrainingObserver | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`found` is what the training resumes from."""
         self._params, self._size, self._observer = params, size, observer
         self._next = found.position if found else Position()
         # One object, replaced as a whole: another thread may look at any time.
         self._now = Moment(found.epoch if found else 0, self._next, None)
-        self._training, self._validation = Pace(), Pace()
-        self._started = self._epoch_started = time.monotonic()
+        self._training, self._validation = Pace(clock), Pace(clock)
+        self._clock = clock
+        self._started = self._epoch_started = clock()
         self._trained = 0
         """Batches of this epoch, by this process."""
 
@@ -49,7 +51,7 @@ class EpochLog:
         """Start the clock of the next epoch."""
         position, self._next, self._trained = self._next, Position(), 0
         self._now = Moment(self._now.epoch + 1, position, position.measured.get("loss"))
-        self._epoch_started = time.monotonic()
+        self._epoch_started = self._clock()
         self._training.begin()
         self._validation.begin()
         if not self._goes:
@@ -74,7 +76,7 @@ class EpochLog:
         """Report and hand on a finished epoch."""
         whole = Position(self._size.steps, self._size.validation_steps)
         self._now = Moment(self._now.epoch, whole, row["loss"])
-        seconds = max(time.monotonic() - self._epoch_started, 1e-9)
+        seconds = max(self._clock() - self._epoch_started, 1e-9)
         speed = self._trained * self._size.batch / seconds
         told = [f"{name} {row[name]:.4f}" for name in ("loss", "val_loss", "val_dice")]
         told += [f"{speed:.1f} images/s"] if speed else []
@@ -85,9 +87,10 @@ class EpochLog:
 
     def finish(self, best: EpochRow) -> None:
         """Say that no epoch follows."""
-        epochs, of = self._now.epoch, int(best["epoch"])
-        text = f"{epochs} epochs trained, the best is {of}; writing and checking its network"
-        self._tell(text, epochs * self._size.steps, {})
+        now, best_of = self._now, int(best["epoch"])
+        done = f"{now.epoch} of {self._params.epochs} epochs trained, the best is {best_of}"
+        text = f"{done}; writing and checking its network"
+        self._tell(text, now.epoch * self._size.steps, {})
 
     def beat(self) -> None:
         """Say where the training is."""
@@ -110,7 +113,7 @@ class EpochLog:
 
     def _text(self, now: Moment) -> str:
         if not self._goes:
-            seconds = time.monotonic() - self._started
+            seconds = self._clock() - self._started
             so_far = f", {spoken_time(seconds)} so far" if seconds >= 1 else ""
             return f"preparing epoch {self._of(now)}: compiling the first step{so_far}"
         validating = now.position.trained == self._size.steps

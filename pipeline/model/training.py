@@ -65,10 +65,10 @@ def fit(
     found = checkpoints.latest()
     if found:
         training.restore(found)
-        log.info(
-            "resuming after epoch %d of %d%s (%s)",
-            *(found.epoch, params.epochs, found.position, checkpoints.folder),
-        )
+        batches = found.position.batches
+        within = f" and {batches} batches" if batches else ""
+        after = f"epoch {found.epoch} of {params.epochs}{within}"
+        log.info("resuming after %s (%s)", after, checkpoints.folder)
     epochs = EpochLog(params, training.size, found, observer)
     examples = Examples(params, val, observer)
 

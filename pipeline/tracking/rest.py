@@ -43,8 +43,10 @@ class Progress:
     dice: float | None
 
     def __str__(self) -> str:
-        validated = f"validation Dice {self.dice:.3f} after epoch {self.epoch}"
-        return "; ".join(filter(None, [self.said, validated if self.epoch else None]))
+        parts = [self.said] if self.said else []
+        if self.dice is not None:
+            parts.append(f"validation Dice {self.dice:.3f} after epoch {self.epoch}")
+        return "; ".join(parts)
 
 
 class MlflowServer:
