@@ -201,6 +201,8 @@ class Checkpoints:
             for former in self._folders()[:-KEPT]:
                 if not (self._courier and self._courier.sends(former)):
                     shutil.rmtree(former)
+            for rest in self.folder.glob(".epoch-*.partial"):  # of a process killed while it wrote
+                shutil.rmtree(rest)
         except OSError as error:
             raise StageError(
                 f"{target}: the checkpoint cannot be written ({error.strerror or error}); make "

@@ -160,6 +160,8 @@ def test_what_a_killed_process_left_half_written_is_not_found(tmp_path: Path) ->
     shutil.copytree(tmp_path / "epoch-0001", tmp_path / ".epoch-0002.partial")
 
     assert found(checkpoints) == 1
+    checkpoints.save(after(3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001", "epoch-0003"]
     checkpoints.clear()
     assert not tmp_path.exists()
 
