@@ -130,12 +130,12 @@ class RemoteStore:
             self._fs.get_file(self._path(path), str(file))
 
     def folders(self, prefix: str) -> dict[str, tuple[str, ...]]:
-        """The paths of the folders below `prefix`, in order, each with the names of its files."""
+        """The folders below `prefix` in order of their paths, each with the names of its files."""
         found: dict[str, tuple[str, ...]] = {}
         for file in self.list(prefix):
             folder, _, name = file.path.rpartition("/")
             found[folder] = (*found.get(folder, ()), name)
-        return found
+        return dict(sorted(found.items()))  # by file, a-1/x comes before a/x
 
     def put_folder(self, folder: Path, path: str) -> None:
         """Upload the files of a folder, SUMS last: one without is not whole."""

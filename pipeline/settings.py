@@ -282,6 +282,11 @@ def quiet_libraries() -> None:
         os.environ.setdefault(name, value)
 
 
+def engines_are_quiet() -> bool:
+    """Whether the user did not ask to see what TensorFlow says of itself."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == LIBRARIES["TF_CPP_MIN_LOG_LEVEL"]
+
+
 def child_environment(**extra: str) -> dict[str, str]:
     """Return this process' environment with its Python's folder first on PATH, plus `extra`."""
     here = str(Path(sys.executable).parent)

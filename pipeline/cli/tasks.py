@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.engine_lines import without_engine_lines
 from pipeline.cli.options import ALLOW_LOWERED, FORCE, REVISION, RUN_ID, parse_json
 from pipeline.errors import ParamsError
 from pipeline.files import atomic_folder, write_sums
@@ -35,13 +36,14 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
     params = load_params(Path("params.yaml"))
     settings = Settings()
     make_home(settings)  # for checkpoints
-    if settings.part and settings.parts:
-        part = StagePart.parse(settings.part)
-        with atomic_folder(settings.parts / part.folder) as folder:
-            typer.echo(module.run_part(params, Path(), part, folder))
-            write_sums(folder)
-        raise SystemExit(EXIT_CODE)
-    typer.echo(module.run(params, Path()))
+    with without_engine_lines():
+        if settings.part and settings.parts:
+            part = StagePart.parse(settings.part)
+            with atomic_folder(settings.parts / part.folder) as folder:
+                typer.echo(module.run_part(params, Path(), part, folder))
+                write_sums(folder)
+            raise SystemExit(EXIT_CODE)
+        typer.echo(module.run(params, Path()))
 
 
 @app.command()

@@ -2,10 +2,12 @@
 
     <LUNGSEG_HOME>/checkpoints/<key>.lock        held by the process that trains
     <LUNGSEG_HOME>/checkpoints/<key>/holder.txt  says which one that is
-    <LUNGSEG_HOME>/checkpoints/<key>/epoch-0003/
+    <LUNGSEG_HOME>/checkpoints/<key>/epoch-0003/          after the third epoch
+    <LUNGSEG_HOME>/checkpoints/<key>/epoch-0003-0000120/  after 120 batches more
         arrays.npz                               network, optimizer, and the best epoch's weights
         history.json                             the epochs so far
-        SHA256SUMS                               of the two, without which nothing is read
+        position.json                            how far it is in the epoch after these
+        SHA256SUMS                               of the three, without which nothing is read
 
 With a store that hosts share, the folders of the epochs are there, too (`travelling`).
 
@@ -24,7 +26,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +53,38 @@ log = logging.getLogger(__name__)
 KEPT = 2
 """Checkpoints of a training on disk: the last, and one should that be damaged."""
 
+INTERVAL_S = 240.0
+"""Seconds from one checkpoint to the next within an epoch.
+
+What a kill loses besides is a batch and the writing: five minutes in all at most.
+"""
+
 MAX_AGE_S = 14 * 24 * 3600
 """Seconds after which a training that nobody resumed is forgotten."""
 
-FILES = ("arrays.npz", "history.json")
+
+@dataclass(frozen=True)
+class Position:
+    """How far a training is within an epoch: all batches are trained, then all are validated."""
+
+    trained: int = 0
+    """Batches."""
+    validated: int = 0
+    """Batches."""
+    measured: EpochRow = field(default_factory=dict)
+    """The epoch's means over the training radiographs, once all are trained."""
+    sums: list[float] = field(default_factory=list)
+    """Of which Keras takes the means of those batches that are trained, or else validated."""
+
+    @property
+    def batches(self) -> int:
+        """All that are done."""
+        return self.trained + self.validated
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training between two epochs."""
+    """A training between two epochs, or between two batches of one."""
 
     history: list[EpochRow]
     """A row for every finished epoch."""
@@ -67,11 +92,19 @@ class Checkpoint:
     """Every variable of the network and its optimizer, in their order."""
     best: list[NDArray[Any]]
     """The network's weights after its best epoch."""
+    position: Position = Position()
+    """In the epoch after those of the history."""
 
     @property
     def epoch(self) -> int:
         """The last finished epoch, counted from 1."""
         return len(self.history)
+
+    @property
+    def name(self) -> str:
+        """Its folder's; those of a training are in the order of their names."""
+        batches = self.position.batches
+        return f"epoch-{self.epoch:04d}" + (f"-{batches:07d}" if batches else "")
 
 
 def checkpoint_key(files: Mapping[str, Path], facts: Mapping[str, Any]) -> str:
@@ -83,18 +116,19 @@ def checkpoint_key(files: Mapping[str, Path], facts: Mapping[str, Any]) -> str:
 
 @contextmanager
 def hold_checkpoints(
-    home: Path, key: str, store: RemoteStore | None = None
+    home: Path, key: str, store: RemoteStore | None = None, every_s: float = INTERVAL_S
 ) -> Iterator[Checkpoints]:
     """Yield the checkpoints of `key` below `home`, of which nobody else has hold meanwhile.
 
     Waits while another process of this host trains the same. A process that dies lets go.
     Checkpoints of other keys that are older than MAX_AGE_S are removed. With a `store`, those that
-    another host left there are fetched, and those that are saved are sent there.
+    another host left there are fetched, and those that are saved are sent there. One within an
+    epoch is due every `every_s` seconds.
     """
     home.mkdir(parents=True, exist_ok=True)
     with _lock(home / key):
         courier = Courier(store, key, KEPT) if store else None
-        checkpoints = Checkpoints(home / key, courier)
+        checkpoints = Checkpoints(home / key, courier, every_s)
         checkpoints.sign()
         _remove_old(home)
         try:
@@ -138,8 +172,16 @@ def _remove_old(home: Path) -> None:
 class Checkpoints:
     """The last checkpoints of one training."""
 
-    def __init__(self, folder: Path, courier: Courier | None = None) -> None:
-        self.folder, self._courier = folder, courier
+    def __init__(
+        self, folder: Path, courier: Courier | None = None, every_s: float = INTERVAL_S
+    ) -> None:
+        self.folder, self._courier, self._every_s = folder, courier, every_s
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one, or the beginning, is so long ago that another one is worth it."""
+        return time.monotonic() - self._saved >= self._every_s
 
     def sign(self) -> None:
         """Write down who trains, for those who wait."""
@@ -149,14 +191,18 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Add a checkpoint and remove all but the last; raises StageError when it cannot."""
-        target = self.folder / f"epoch-{checkpoint.epoch:04d}"
+        target = self.folder / checkpoint.name
+        self._saved = time.monotonic()  # what is trained while it is written would be lost, too
         try:
             with atomic_folder(target) as folder:
                 _write(folder, checkpoint)
             if self._courier:
                 self._courier.send(target)
-            for former in self._epochs()[:-KEPT]:
-                shutil.rmtree(former)
+            for former in self._folders()[:-KEPT]:
+                if not (self._courier and self._courier.sends(former)):
+                    shutil.rmtree(former)
+            for rest in self.folder.glob(".epoch-*.partial"):  # of a process killed while it wrote
+                shutil.rmtree(rest)
         except OSError as error:
             raise StageError(
                 f"{target}: the checkpoint cannot be written ({error.strerror or error}); make "
@@ -167,14 +213,14 @@ class Checkpoints:
     def fetch(self) -> None:
         """Get those that another host took further than this one."""
         if self._courier:
-            here = [epoch.name for epoch in self._epochs()]
+            here = [folder.name for folder in self._folders()]
             fetched = self._courier.fetch(self.folder, newer_than=max(here, default=""))
             if fetched:
                 log.info("fetched %s of another host", fetched[-1].name)
 
     def latest(self) -> Checkpoint | None:
         """The last undamaged checkpoint; those that are damaged are removed with a warning."""
-        for folder in reversed(self._epochs()):
+        for folder in reversed(self._folders()):
             if sums_hold(folder):
                 return _read(folder)
             log.warning("%s: damaged, so the training resumes after the one before", folder)
@@ -187,7 +233,7 @@ class Checkpoints:
         if self._courier:
             self._courier.clear()
 
-    def _epochs(self) -> list[Path]:
+    def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"))
 
 
@@ -199,6 +245,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     np.savez(folder / "arrays.npz", **arrays)
     write_json(folder / "history.json", checkpoint.history)
+    write_json(folder / "position.json", asdict(checkpoint.position))
     write_sums(folder)
 
 
@@ -208,4 +255,5 @@ def _read(folder: Path) -> Checkpoint:
             [stored[name] for name in stored.files if name.startswith(kind)]
             for kind in ("state_", "best_")
         )
-    return Checkpoint(read_json(folder / "history.json"), state, best)
+    position = Position(**read_json(folder / "position.json"))
+    return Checkpoint(read_json(folder / "history.json"), state, best, position)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -13,10 +11,7 @@ import numpy as np
 
 from pipeline.errors import StageError
 from pipeline.model.shards import Shards, read_first
-from pipeline.model.training_history import EpochRow
 from pipeline.params import TrainParams
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = 4
 """Validation radiographs that an observer sees, always the same."""
@@ -29,7 +24,18 @@ class TrainingObserver(Protocol):
     """Who is told how a training goes, such as pipeline.tracking.live.LiveRun."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """A new row of the history, with `images_per_second`: trained on, by the whole epoch."""
+        """A new row of the history, with `images_per_second`: trained on, by the whole epoch.
+
+        The speed is left out where another process trained the epoch.
+        """
+        ...
+
+    def log_progress(self, text: str, step: int, values: Mapping[str, float]) -> None:
+        """Every minute, and at the beginning: what a person reads, and numbers if there are any.
+
+        `step` counts the batches trained so far over all epochs. The numbers are `loss`, of the
+        epoch so far, `images_per_second`, of now, `epochs`, done so far, and `minutes_left`.
+        """
         ...
 
     def log_examples(self, epoch: int, images: Any, masks: Any, lungs: Any) -> None:
@@ -44,50 +50,6 @@ def check_finite(name: str, loss: float, epoch: int, params: TrainParams) -> Non
             f"train: {name} is {float(loss)} in epoch {epoch}, expected a finite number; "
             f"lower train.learning_rate (now {params.learning_rate:g}) or change train.seed",
         )
-
-
-class EpochLog:
-    """Logs one line per epoch and stops on a loss that is no number."""
-
-    def __init__(
-        self,
-        params: TrainParams,
-        records: int,
-        done: int,
-        observer: TrainingObserver | None,
-    ) -> None:
-        self._params = params
-        self._records = records
-        self._before = self._epoch = done
-        self._observer = observer
-        self._started = self._epoch_started = time.monotonic()
-
-    def begin(self) -> None:
-        """Start the clock of the next epoch."""
-        self._epoch += 1
-        self._epoch_started = time.monotonic()
-
-    def check_batch(self, batch: int, logs: Mapping[str, float]) -> None:
-        """Check the mean loss of the epoch so far."""
-        check_finite("loss", logs["loss"], self._epoch, self._params)
-
-    def end(self, row: EpochRow) -> None:
-        """Report and hand on a finished epoch."""
-        now = time.monotonic()
-        speed = self._records / max(now - self._epoch_started, 1e-9)
-        each = (now - self._started) / (self._epoch - self._before)
-        log.info(
-            "epoch %d/%d: loss %.4f, val_loss %.4f, val_dice %.4f, %.1f images/s, %.0f s left",
-            self._epoch,
-            self._params.epochs,
-            row["loss"],
-            row["val_loss"],
-            row["val_dice"],
-            speed,
-            each * (self._params.epochs - self._epoch),
-        )
-        if self._observer:
-            self._observer.log_epoch({**row, "images_per_second": speed})
 
 
 class Examples:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from pipeline.model.checkpoint import Checkpoint, Checkpoints
+from pipeline.model.checkpoint import Checkpoint, Checkpoints, Position
 from pipeline.model.devices import Devices, compute_policy, translated_errors
+from pipeline.model.epoch_log import EpochLog
+from pipeline.model.heartbeat import heartbeat
 from pipeline.model.losses import accuracy, dice, iou, loss_function
-from pipeline.model.observers import EpochLog, Examples, TrainingObserver, check_finite
+from pipeline.model.observers import Examples, TrainingObserver, check_finite
+from pipeline.model.pace import EpochSize
+from pipeline.model.passes import Pass, read_sums, synchronise
 from pipeline.model.shards import Shards, read_shards
 from pipeline.model.training_history import HISTORY, EpochRow
 from pipeline.model.unetpp import build_unetpp, supervised
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
+
+OnBatch = Callable[[int, Mapping[str, float]], None]
+"""Gets the place of a batch in its pass, from 0, and the means over the pass so far."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +57,39 @@ def fit(
 ) -> Fitted:
     """Train until `params.epochs` or until the validation loss stops falling.
 
-    Resumes after the last of `checkpoints`, and adds one after every epoch. Raises StageError when
-    the loss is no longer a number, a shard is damaged or a checkpoint cannot be written,
-    CrashedError when the device has too little memory.
+    Resumes after the last of `checkpoints`, and adds one after every epoch and whenever one is due.
+    Raises StageError when the loss is no longer a number, a shard is damaged or a checkpoint cannot
+    be written, CrashedError when the device has too little memory.
     """
     training = Training(params, train, val)
     found = checkpoints.latest()
     if found:
         training.restore(found)
-        log.info(
-            "resuming after epoch %d of %d (%s)", found.epoch, params.epochs, checkpoints.folder
-        )
-    epochs = EpochLog(params, train.records, training.epoch, observer)
+        batches = found.position.batches
+        within = f" and {batches} batches" if batches else ""
+        after = f"epoch {found.epoch} of {params.epochs}{within}"
+        log.info("resuming after %s (%s)", after, checkpoints.folder)
+    epochs = EpochLog(params, training.size, found, observer)
     examples = Examples(params, val, observer)
-    while not training.finished:
-        epochs.begin()
-        row = training.run_epoch(epochs.check_batch, examples.show)
-        # First the checkpoint: so no epoch is reported again by a process that resumes after it.
-        checkpoints.save(training.checkpoint())
-        epochs.end(row)
+
+    def watched(told: OnBatch) -> OnBatch:
+        def on_batch(batch: int, means: Mapping[str, float]) -> None:
+            told(batch, means)
+            if checkpoints.due:
+                checkpoints.save(training.checkpoint())
+
+        return on_batch
+
+    with heartbeat(epochs.beat):
+        while not training.finished:
+            epochs.begin()
+            row = training.run_epoch(
+                watched(epochs.trained), examples.show, watched(epochs.validated)
+            )
+            # First the checkpoint: so no epoch is told again by a process that resumes after it.
+            checkpoints.save(training.checkpoint())
+            epochs.end(row)
+    epochs.finish(best_epoch(training.history))
     return Fitted(training.network(), training.history)
 
 
@@ -106,8 +127,10 @@ class Training:
     def __init__(self, params: TrainParams, train: Shards, val: Shards) -> None:
         self._params, self._train = params, train
         self._devices = Devices(params)
-        self._steps = int(read_shards(train, params.batch_size, params.seed).cardinality())
-        self._rate = learning_rate(params, self._steps)
+        self._val = read_shards(val, params.batch_size)
+        steps = len(read_shards(train, params.batch_size, params.seed))
+        self.size = EpochSize(steps, len(self._val), min(params.batch_size, train.records))
+        self._rate = learning_rate(params, steps)
         averaging = params.weight_averaging
         with self._devices.scope(), _dtype_policy(compute_policy(params.precision)):
             self._network = build_unetpp(train.image_size, params, synchronized=self.replicas > 1)
@@ -122,9 +145,11 @@ class Training:
             )
             # By default the first step does it, too late for what is restored.
             self._supervised.optimizer.build(self._supervised.trainable_variables)
-        self._val = read_shards(val, params.batch_size)
         self.history: list[EpochRow] = []
         self.best_weights = self._network.get_weights()
+        self._at = Position()
+        self._state: list[Any] = []
+        """Once all batches of an epoch are trained: as they left it, not averaged."""
 
     @property
     def epoch(self) -> int:
@@ -146,53 +171,73 @@ class Training:
 
     def run_epoch(
         self,
-        on_batch: Callable[[int, Mapping[str, float]], None],
+        on_batch: OnBatch,
         on_validated: Callable[[int, keras.Model], None],
+        on_validation_batch: OnBatch = lambda batch, means: None,
     ) -> EpochRow:
-        """Train one epoch and validate; its row is then the last of the history.
+        """Train what is left of an epoch and validate; its row is then the last of the history.
 
         The order of the radiographs depends on the epoch and the seed alone, whichever process
-        runs the epoch. `on_validated` gets the epoch and the network as it was validated. Raises
-        StageError when the loss is no number or a shard is damaged, CrashedError when the device
-        has too little memory.
+        runs the epoch. `on_validated` gets the epoch and the network as it was validated; of the
+        last batch of the validation nothing else is told. Raises StageError when the loss is no
+        number or a shard is damaged, CrashedError when the device has too little memory.
         """
         epoch = self.epoch + 1
-        trained: list[Any] = []
         with translated_errors(self._train):
-            values = self._fit(epoch_seed(self._params.seed, epoch), on_batch, trained)
-            # From the end of `fit` on, the weights are their moving average.
-            found = self._supervised.evaluate(self._val, return_dict=True, verbose=0)
-        values |= {f"val_{name}": float(value) for name, value in found.items()}
-        values |= {"epoch": epoch, "learning_rate": float(self._rate(epoch * self._steps - 1))}
+            if not self._at.measured:
+                self._fit(epoch_seed(self._params.seed, epoch), on_batch)
+            found = self._validate(on_validation_batch)
+        values = self._at.measured | {f"val_{name}": value for name, value in found.items()}
+        rate = float(self._rate(epoch * self.size.steps - 1))
+        values |= {"epoch": epoch, "learning_rate": rate}
         row = {column: values[column] for column in HISTORY.columns}
         check_finite("val_loss", row["val_loss"], epoch, self._params)
         self.history.append(row)
         if best_epoch(self.history) is row:
             self.best_weights = self._network.get_weights()
         on_validated(epoch, self._network)
-        self._assign(self._supervised.trainable_variables, trained)
+        self._assign(self._variables(), self._state)
+        self._at, self._state = Position(), []
         return row
 
-    def _fit(
-        self,
-        seed: int,
-        on_batch: Callable[[int, Mapping[str, float]], None],
-        trained: list[Any],
-    ) -> EpochRow:
-        """Train one epoch; `trained` gets the weights before they are averaged."""
+    def _fit(self, seed: int, on_batch: OnBatch) -> None:
+        """Train the batches of an epoch that are left; then the weights are their average."""
+
+        def told(means: Mapping[str, float]) -> None:
+            self._at = Position(trained=self._at.trained + 1)
+            if self._at.trained == self.size.steps:
+                self._at = replace(self._at, measured=self._means())
+                self._state = _arrays(self._variables())
+            on_batch(self._at.trained - 1, means)
+
         keras.utils.set_random_seed(seed)
-        variables = self._supervised.trainable_variables
-        keep = keras.callbacks.LambdaCallback(
-            on_train_batch_end=on_batch,
-            on_epoch_end=lambda epoch, logs: trained.extend(_arrays(variables)),
-        )
-        logs = self._supervised.fit(
-            read_shards(self._train, self._params.batch_size, seed),
-            callbacks=[keep],
+        self._supervised.fit(
+            read_shards(self._train, self._params.batch_size, seed).skip(self._at.trained),
+            callbacks=[Pass(self._at.sums, told)],
             shuffle=False,  # the shards are
             verbose=0,
-        ).history
-        return {name: float(value) for name, [value] in logs.items()}
+        )
+
+    def _validate(self, on_batch: OnBatch) -> EpochRow:
+        """The means over the validation radiographs, of which some may have been validated."""
+
+        def told(means: Mapping[str, float]) -> None:
+            self._at = replace(self._at, validated=self._at.validated + 1, sums=[])
+            if self._at.validated < self.size.validation_steps:
+                on_batch(self._at.validated - 1, means)
+
+        with self._devices.scope():  # the weights are averaged; `fit` did so, if there was one
+            self._supervised.optimizer.finalize_variable_values(
+                self._supervised.trainable_variables
+            )
+        rest, callback = self._val.skip(self._at.validated), Pass(self._at.sums, told)
+        self._supervised.evaluate(rest, callbacks=[callback], verbose=0)
+        return self._means()
+
+    def _means(self) -> EpochRow:
+        synchronise(self._supervised)
+        found = self._supervised.get_metrics_result()
+        return {name: float(value) for name, value in found.items()}
 
     def network(self) -> keras.Model:
         """The network with the weights of its best epoch, in float32 and for any device."""
@@ -204,13 +249,19 @@ class Training:
 
     def checkpoint(self) -> Checkpoint:
         """All that another process needs to resume as if it were this one."""
-        return Checkpoint(self.history, _arrays(self._variables()), self.best_weights)
+        synchronise(self._supervised)
+        state = self._state or _arrays(self._variables())
+        within = self._at.validated or (self._at.trained and not self._at.measured)
+        sums = read_sums(self._supervised) if within else []
+        return Checkpoint(self.history[:], state, self.best_weights, replace(self._at, sums=sums))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resume after a checkpoint of the same training."""
         self._assign(self._variables(), checkpoint.state)
         self.history = checkpoint.history
         self.best_weights = checkpoint.best
+        self._at = checkpoint.position
+        self._state = checkpoint.state if self._at.measured else []
 
     def _assign(self, variables: list[Any], values: list[Any]) -> None:
         with self._devices.scope():

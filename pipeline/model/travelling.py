@@ -3,7 +3,7 @@
     checkpoints/<key>/epoch-0003/…    the files of a checkpoint folder, SHA256SUMS last
 
 They are sent by a thread beside the training, the newest only: a slow store costs no time of the
-training, only epochs that another host would have to train again. A store that does not answer
+training, only what another host would have to train again. A store that does not answer
 costs a warning and never the training.
 """
 
@@ -34,7 +34,7 @@ class Courier:
         self._store, self._root, self._kept = store, f"{ROOT}/{key}", kept
         self._changed = threading.Condition()
         self._waiting: Path | None = None
-        self._sending = False
+        self._sending: Path | None = None
         self._ended = False
         self._warned = False
         threading.Thread(target=self._run, daemon=True).start()
@@ -59,6 +59,11 @@ class Courier:
             self._waiting = folder
             self._changed.notify_all()
 
+    def sends(self, folder: Path) -> bool:
+        """Whether this checkpoint is being sent; one that is not, and is old, may be removed."""
+        with self._changed:
+            return self._sending == folder
+
     def clear(self) -> None:
         """Send no more, and remove all that is in the store: the training is done."""
         with self._changed:
@@ -81,21 +86,20 @@ class Courier:
             try:
                 self._send(folder)
             except LungsegError as error:
-                if folder.exists():  # else it has become old meanwhile
+                if folder.exists():  # else the training is done
                     self._warn(f"{folder.name} is on this host alone: {error}")
             else:
                 self._warned = False
             with self._changed:
-                self._sending = False
+                self._sending = None
                 self._changed.notify_all()
 
     def _next(self) -> Path | None:
         """The folder to send, once there is one; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended)
-            folder, self._waiting = self._waiting, None
-            self._sending = folder is not None
-            return folder
+            self._sending, self._waiting = self._waiting, None
+            return self._sending
 
     def _send(self, folder: Path) -> None:
         self._store.put_folder(folder, f"{self._root}/{folder.name}")

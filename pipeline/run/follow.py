@@ -30,6 +30,8 @@ CLOSE = "close"
 """The task that only follows the others: it is not shown, and fails when one of them did."""
 INTERVAL = 2.0
 """Seconds between two looks at a run."""
+LINE_EVERY = 60.0
+"""Seconds after which, without a terminal, a task that goes on is shown again."""
 PATIENCE = 120.0
 """Seconds for which Airflow may be silent while a run is followed."""
 
@@ -221,14 +223,17 @@ def _watch(run: Run, console: Console) -> None:
 
 
 def _watch_lines(run: Run, order: list[str], console: Console) -> None:
-    shown: dict[str, str] = {}
+    shown: dict[str, tuple[str, float]] = {}
     for _ in _looks(run):
         for row in run.rows(order):
-            if row.state not in ("waiting", shown.get(row.task)):
-                seconds = f" {row.seconds:.1f} s" if row.seconds and row.state != "running" else ""
-                line = f"{row.task}: {row.state}{seconds} {row.note}".rstrip()
-                _say(console, line)
-                shown[row.task] = row.state
+            now = time.monotonic()
+            state, when = shown.get(row.task, ("waiting", now))
+            again = row.state == state == "running" and now - when >= LINE_EVERY
+            if row.state not in ("waiting", state) or again:
+                seconds = row.seconds and (again or row.state != "running")
+                took = f" {row.seconds:.1f} s" if seconds else ""
+                _say(console, f"{row.task}: {row.state}{took} {row.note}".rstrip())
+                shown[row.task] = row.state, now
 
 
 def _looks(run: Run) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from pipeline.model.devices import TrainingEnvironment
     from pipeline.model.training import Fitted
 
+log = logging.getLogger(__name__)
+
 
 def run(params: Params, root: Path) -> str:
     """Write artifacts/train: model.keras, model.onnx, history.csv and train.json.
 
-    A killed training resumes after its last epoch, with the result that it would have had.
+    A killed training resumes where it was minutes before, with the result that it would have had.
     Raises StageError when the shards are missing, the loss is no longer a number, a checkpoint
     cannot be written or the exported network answers otherwise than the trained one, ParamsError
     when network and image size do not suit each other, ServiceError when the weights of an encoder
@@ -40,6 +43,10 @@ def run(params: Params, root: Path) -> str:
     """
     shards = root / AUGMENT_SUMMARY_FILE.parent
     train, val = find_shards(shards, "train"), find_shards(shards, "val")
+    log.info(
+        "%d radiographs to train on, %d to validate; loading the engine",
+        *(train.records, val.records),
+    )
 
     from pipeline.model.devices import training_environment
     from pipeline.model.export import check_export, export_network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.model.training_history import HISTORY, MEASURED
 from pipeline.pictures.overlay import draw_overlay
 from pipeline.settings import Settings
+from pipeline.tracking.rest import PROGRESS_TAG
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,9 @@ METRICS = {
 history.csv has all but the last: how fast a machine was is no part of a result.
 """
 
+PROGRESS = "progress/"
+"""Before the names of the metrics within epochs. Their steps are batches, not epochs; so they have
+names, and with them a section of MLflow's pages, of their own."""
 GPUS = "cost/gpus"
 """The metric of how many GPUs the training sees."""
 
@@ -46,13 +51,17 @@ class LiveRun:
     """The MLflow run that epochs are logged into.
 
     A server that does not answer costs one warning and never the training: epochs are kept and
-    sent with the next one, and those never sent are in history.csv.
+    sent with the next one, and those never sent are in history.csv. Threads may share one.
     """
 
     def __init__(self, run_id: str, tracking_uri: str) -> None:
         self._run_id = run_id
         self._tracking_uri = tracking_uri
         self._unsent: list[Any] = []
+        self._told: int | None = None
+        """The last step of the metrics within epochs, once known: a killed process was further
+        than the checkpoint that this one resumes from."""
+        self._lock = threading.Lock()
         self._warned = False
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
@@ -60,10 +69,31 @@ class LiveRun:
         from mlflow.entities import Metric
 
         now, step = int(time.time() * 1000), int(row["epoch"])
-        self._unsent += [Metric(key, value, now, step) for key, value in epoch_metrics(row).items()]
-        with self._tolerated():
+        with self._lock, self._tolerated():
+            for key, value in epoch_metrics(row).items():
+                self._unsent.append(Metric(key, value, now, step))
             self._client().log_batch(self._run_id, metrics=self._unsent)
             self._unsent = []
+
+    def log_progress(self, text: str, step: int, values: Mapping[str, float]) -> None:
+        """Tag the run with the text and log the values at a step, each step once.
+
+        What the server does not take is not sent later: the next minute tells more.
+        """
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        with self._lock, self._tolerated():
+            client = self._client()
+            told = self._last_step(client) if self._told is None else self._told
+            values = values if step > told else {}
+            metrics = [Metric(PROGRESS + key, value, now, step) for key, value in values.items()]
+            client.log_batch(self._run_id, metrics=metrics, tags=[RunTag(PROGRESS_TAG, text)])
+            self._told = step if metrics else told
+
+    def _last_step(self, client: Any) -> int:
+        points = client.get_metric_history(self._run_id, f"{PROGRESS}epochs")
+        return max((int(point.step) for point in points), default=-1)
 
     def log_gpus(self, count: int) -> None:
         """Log how many GPUs the training sees: 0 on a CPU."""

@@ -19,6 +19,8 @@ API = "api/2.0/mlflow"
 ARTIFACTS = "api/2.0/mlflow-artifacts/artifacts"
 SCHEME = "mlflow-artifacts:/"
 """Of files that the server itself hands out."""
+PROGRESS_TAG = "lungseg.progress"
+"""Of a run: what its training said of itself last."""
 
 
 def run_page(uri: str, experiment: str, run: str, artifact: str = "") -> str:
@@ -33,15 +35,18 @@ def run_page(uri: str, experiment: str, run: str, artifact: str = "") -> str:
 
 @dataclass(frozen=True)
 class Progress:
-    """Of a training: epochs done, epochs at most (None if not logged), latest validation Dice."""
+    """Of a training: what it last said of itself, and the Dice of its last validation."""
 
-    epoch: int
-    epochs: int | None
-    dice: float
+    said: str | None
+    epoch: int | None
+    """The last that was validated, counted from 1."""
+    dice: float | None
 
     def __str__(self) -> str:
-        of = f"/{self.epochs}" if self.epochs else ""
-        return f"epoch {self.epoch}{of}, validation Dice {self.dice:.3f}"
+        parts = [self.said] if self.said else []
+        if self.dice is not None:
+            parts.append(f"validation Dice {self.dice:.3f} after epoch {self.epoch}")
+        return "; ".join(parts)
 
 
 class MlflowServer:
@@ -90,15 +95,14 @@ class MlflowServer:
         return self._ask("runs/get", run_id=run).get("run")
 
     def progress(self, run: str) -> Progress | None:
-        """How far the training of this run is; None before its first epoch."""
+        """How far the training of this run is; None before it began."""
         data = (self.run(run) or {}).get("data", {})
-        params = {entry["key"]: entry["value"] for entry in data.get("params", [])}
-        for metric in data.get("metrics", []):
-            if metric["key"] == "val_dice":
-                epochs = params.get("train.epochs", "")
-                limit = int(epochs) if epochs.isdigit() else None
-                return Progress(int(metric["step"]), limit, float(metric["value"]))
-        return None
+        tags = {entry["key"]: str(entry["value"]) for entry in data.get("tags", [])}
+        dice = {entry["key"]: entry for entry in data.get("metrics", [])}.get("val_dice")
+        said = tags.get(PROGRESS_TAG)
+        if dice:
+            return Progress(said, int(dice["step"]), float(dice["value"]))
+        return Progress(said, None, None) if said else None
 
     def page(self, run: str, artifact: str = "") -> str | None:
         """Address of the run, or of an artifact of it, in MLflow's pages."""

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.model.checkpoint import (
     MAX_AGE_S,
     Checkpoint,
     Checkpoints,
+    Position,
     checkpoint_key,
     hold_checkpoints,
 )
@@ -52,6 +54,46 @@ def test_a_checkpoint_comes_back_bit_by_bit(tmp_path: Path) -> None:
         assert [(a.dtype, a.shape, a.tobytes()) for a in stored] == [
             (a.dtype, a.shape, a.tobytes()) for a in given
         ]
+
+
+WITHIN = Position(4, 1, {"loss": 1 / 3}, [float(np.float32(0.1)), 5.0])
+
+
+def test_so_does_its_position_within_an_epoch(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save(replace(after(3), position=WITHIN))
+
+    latest = Checkpoints(tmp_path).latest()
+
+    assert latest
+    assert (latest.epoch, latest.position) == (3, WITHIN)
+
+
+def test_those_within_an_epoch_come_after_the_epoch_before_and_before_its_end(
+    tmp_path: Path,
+) -> None:
+    places = [(3, Position()), (3, Position(9)), (3, Position(120)), (3, Position(120, 7))]
+    names = [replace(after(epoch), position=one).name for epoch, one in [*places, (4, Position())]]
+
+    assert names == sorted(names) == [path.name for path in sorted(map(tmp_path.joinpath, names))]
+    assert len(set(names)) == 5
+
+
+def test_one_is_due_when_the_last_one_is_so_long_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("pipeline.model.checkpoint.time.monotonic", lambda: now)
+    checkpoints = Checkpoints(tmp_path, every_s=240)
+
+    due = []
+    for seconds in (239, 1, 1):
+        now += seconds
+        due.append(checkpoints.due)
+    checkpoints.save(after(1))
+
+    assert due == [False, True, True]
+    assert not checkpoints.due
+    assert Checkpoints(tmp_path, every_s=0).due
 
 
 def test_many_arrays_keep_their_order(tmp_path: Path) -> None:
@@ -118,6 +160,8 @@ def test_what_a_killed_process_left_half_written_is_not_found(tmp_path: Path) ->
     shutil.copytree(tmp_path / "epoch-0001", tmp_path / ".epoch-0002.partial")
 
     assert found(checkpoints) == 1
+    checkpoints.save(after(3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001", "epoch-0003"]
     checkpoints.clear()
     assert not tmp_path.exists()
 

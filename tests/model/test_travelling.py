@@ -3,12 +3,13 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import ServiceError, WorkspaceError
-from pipeline.model.checkpoint import Checkpoints, hold_checkpoints
+from pipeline.model.checkpoint import Checkpoints, Position, hold_checkpoints
 from pipeline.remote_store import RemoteStore, StoredFile
 from tests.model.test_checkpoint import after
 
@@ -20,6 +21,7 @@ class FolderStore(RemoteStore):
         self.folder, self.away, self.url = folder, False, str(folder)
         self.gate = threading.Event()
         self.gate.set()
+        self.asked = threading.Event()
 
     def _answer(self) -> None:
         assert self.gate.wait(10)
@@ -32,6 +34,7 @@ class FolderStore(RemoteStore):
         return [StoredFile(str(path.relative_to(self.folder)), 1, 0.0) for path in files]
 
     def put(self, file: Path, path: str) -> None:
+        self.asked.set()
         self._answer()
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +88,35 @@ def test_another_host_resumes_where_a_killed_training_was(
     assert epochs_in(store)[-1] == "epoch-0003"
 
 
+def test_within_an_epoch_the_newest_travels_and_old_ones_go(
+    tmp_path: Path, store: FolderStore
+) -> None:
+    for position in (Position(), Position(9), Position(120), Position(120, 7)):
+        with hold_checkpoints(tmp_path / "one", "key", store) as checkpoints:
+            checkpoints.save(replace(after(3), position=position))
+
+    with hold_checkpoints(tmp_path / "two", "key", store) as checkpoints:
+        latest = checkpoints.latest()
+
+    assert latest
+    assert (latest.epoch, latest.position) == (3, Position(120, 7))
+    assert epochs_in(store) == ["epoch-0003-0000120", "epoch-0003-0000127"]
+
+
+def test_one_that_is_still_being_sent_is_not_removed(tmp_path: Path, store: FolderStore) -> None:
+    with hold_checkpoints(tmp_path / "one", "key", store) as checkpoints:
+        store.gate.clear()
+        checkpoints.save(after(1))
+        assert store.asked.wait(10)
+        for epoch in (2, 3, 4):
+            checkpoints.save(after(epoch))
+        here = sorted(path.name for path in checkpoints.folder.glob("epoch-*"))
+        store.gate.set()
+
+    assert here == ["epoch-0001", "epoch-0003", "epoch-0004"]
+    assert epochs_in(store) == ["epoch-0001", "epoch-0004"]
+
+
 def test_a_host_that_is_further_keeps_its_own(tmp_path: Path, store: FolderStore) -> None:
     train(tmp_path / "one", store, 1)
     here = Checkpoints(tmp_path / "two/key")
@@ -133,7 +165,7 @@ def test_a_slow_store_holds_nobody_up_and_gets_the_newest(
         store.gate.set()
 
     assert epochs_in(store)[-1] == "epoch-0005"
-    assert "on this host alone" not in caplog.text  # the first one became old meanwhile
+    assert "on this host alone" not in caplog.text
     assert resumed_at(tmp_path / "two", store) == 5
 
 

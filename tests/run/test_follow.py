@@ -78,7 +78,7 @@ class FakeTracking:
         """Nothing to close."""
 
     def progress(self, run: str) -> Progress:
-        return Progress(3, 8, 0.9)
+        return Progress("epoch 4/8, 42 % trained: loss 0.0712, 38 min left", 3, 0.9)
 
     def page(self, run: str, artifact: str = "") -> str:
         return run_page("http://mlflow", "7", run, artifact)
@@ -150,8 +150,29 @@ def test_terminal_shows_a_table_with_the_progress_of_the_training(
 
     _, text = show(monkeypatch, FakeAirflow(looks, {"gate": RAN}), tmp_path, terminal=True)
 
-    assert "epoch 3/8, validation Dice 0.900" in text
+    assert "epoch 4/8, 42 % trained: loss 0.0712, 38 min left" in " ".join(text.split())
+    assert "validation Dice 0.900 after epoch 3" in " ".join(text.split())
     assert "seconds" in text
+
+
+def test_a_task_that_goes_on_is_shown_again_and_again_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "LINE_EVERY", 0.0)
+    running = ("running", {"validate": "success", "train": "running"})
+    airflow = FakeAirflow([running, running, running, ("success", ENDED)], {"validate": RAN})
+    monkeypatch.setattr(airflow, "order", lambda _: ["validate", "train", "gate", "promote"])
+
+    _, text = show(monkeypatch, airflow, tmp_path)
+
+    said = "epoch 4/8, 42 % trained: loss 0.0712, 38 min left; validation Dice 0.900 after epoch 3"
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("train: running")] == [
+        f"train: running {said}",
+        f"train: running 1.2 s {said}",
+        f"train: running 1.2 s {said}",
+    ]
+    assert sum(line.startswith("validate") for line in lines) == 1
 
 
 def test_end_names_the_pages_of_the_run_and_its_report(

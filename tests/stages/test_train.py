@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     assert set(undisturbed) == {"model.keras", "model.onnx", "history.csv", "train.json"}
     assert files(root) == undisturbed
     assert checkpoints(root) == []
-    said = [message for message in caplog.messages if message.startswith(("epoch", "resuming"))]
+    said = [line for line in caplog.messages if re.match(r"epoch \d/\d:|resuming", line)]
     assert [line.split(":")[0].split(" (")[0] for line in said] == [
         "epoch 1/4",
         "epoch 2/4",
@@ -278,6 +279,8 @@ def train_until(folder: Path, moment: int) -> None:
 
     calls = trained = 0
     save = Checkpoints.save
+    # After every batch, so that it is killed within epochs, too.
+    train.hold_checkpoints = partial(train.hold_checkpoints, every_s=0)  # type: ignore[assignment]
 
     def tick(frame: Any, event: str, argument: Any) -> None:
         nonlocal calls
@@ -331,7 +334,7 @@ def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     assert train_in_child(root) == 0, log.read_text()
 
     assert files(root) == undisturbed
-    assert "resuming after epoch" in log.read_text()
+    assert re.search(r"resuming after epoch \d+ of 12 and [1-5] batches", log.read_text())
     reported = re.findall(r"^epoch (\d+)/\d+: ", log.read_text(), re.MULTILINE)
     assert len(reported) == len(set(reported))
     assert [row["epoch"] for row in history(root)] == list(range(1, KILLED_EPOCHS + 1))
@@ -431,12 +434,16 @@ def test_epochs_go_to_the_run_that_the_settings_name(
     from pipeline.tracking.live import LiveRun
 
     seen: list[tuple[str, float]] = []
+    told: list[tuple[str, int]] = []
     shown: dict[int, tuple[Any, Any, Any]] = {}
     gpus: list[int] = []
     monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
     monkeypatch.setattr(LiveRun, "log_gpus", lambda self, count: gpus.append(count))
     monkeypatch.setattr(
         LiveRun, "log_epoch", lambda self, row: seen.append((self._run_id, row["epoch"]))
+    )
+    monkeypatch.setattr(
+        LiveRun, "log_progress", lambda self, text, step, values: told.append((text, step))
     )
     monkeypatch.setattr(
         LiveRun, "log_examples", lambda self, epoch, *pictures: shown.update({epoch: pictures})
@@ -446,6 +453,8 @@ def test_epochs_go_to_the_run_that_the_settings_name(
 
     assert seen == [("abc", epoch) for epoch in (1, 2, 3, 4, 5)]
     assert len(gpus) == 1
+    assert told[0] == ("preparing epoch 1/5: compiling the first step", 0)
+    assert told[-1][0].startswith("5 of 5 epochs trained, the best is ")
     assert list(shown) == [1, 2, 4, 5]
     for images, masks, lungs in shown.values():
         assert images.shape == masks.shape == lungs.shape == (4, SIDE, SIDE)

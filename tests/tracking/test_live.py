@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.tracking.live import LiveRun, epoch_metrics, live_run
+from pipeline.tracking.rest import PROGRESS_TAG
 
 ROW = {
     "epoch": 2,
@@ -69,6 +70,63 @@ def test_epochs_arrive_at_their_step(uri: str, monkeypatch: pytest.MonkeyPatch) 
     steps = [(found.step, found.value) for found in client.get_metric_history(run_id, "val_dice")]
     assert steps == [(1, 0.1), (2, 0.2)]
     assert len(client.get_run(run_id).data.metrics) == 10
+
+
+VALUES = {"loss": 0.25, "images_per_second": 10.5, "epochs": 0.4, "minutes_left": 38.0}
+
+
+def test_what_a_training_says_within_an_epoch_is_a_tag_and_metrics_of_their_own(uri: str) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    run_id = client.create_run("0").info.run_id
+    live = LiveRun(run_id, uri)
+
+    live.log_progress("preparing epoch 1/7", 0, {})
+    live.log_progress("epoch 1/7, 42 % trained", 40, VALUES)
+
+    data = client.get_run(run_id).data
+    assert data.tags[PROGRESS_TAG] == "epoch 1/7, 42 % trained"
+    assert data.metrics == {f"progress/{name}": value for name, value in VALUES.items()}
+    assert [point.step for point in client.get_metric_history(run_id, "progress/loss")] == [40]
+
+
+def test_a_training_that_goes_back_to_a_checkpoint_tells_no_step_twice(uri: str) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    run_id = client.create_run("0").info.run_id
+    killed, resumed = LiveRun(run_id, uri), LiveRun(run_id, uri)
+
+    for step in (40, 80):
+        killed.log_progress("", step, VALUES)
+    for step in (60, 80, 80, 100, 100):
+        resumed.log_progress(f"after {step}", step, VALUES)
+
+    for name in VALUES:
+        points = client.get_metric_history(run_id, f"progress/{name}")
+        assert [point.step for point in points] == [40, 80, 100]
+    assert client.get_run(run_id).data.tags[PROGRESS_TAG] == "after 100"
+
+
+def test_progress_that_no_server_takes_costs_one_warning_and_the_next_is_told(
+    uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    run_id = client.create_run("0").info.run_id
+    caplog.set_level(logging.WARNING, "pipeline")
+    monkeypatch.setattr("pipeline.tracking.live.RETRIES", 0)
+    live = LiveRun(run_id, "http://127.0.0.1:9")
+
+    live.log_progress("", 40, VALUES)
+    live._tracking_uri = uri
+    live.log_progress("", 80, VALUES)
+
+    assert [r.name for r in caplog.records].count("pipeline.tracking.live") == 1
+    points = client.get_metric_history(run_id, "progress/epochs")
+    assert [point.step for point in points] == [80]
 
 
 def test_gpus_of_a_training_are_a_metric(uri: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.tracking.rest import MlflowServer, Progress
+from pipeline.tracking.rest import PROGRESS_TAG, MlflowServer, Progress
 
 
 def server(status: int, **content: Any) -> tuple[MlflowServer, list[str]]:
@@ -20,28 +20,35 @@ def server(status: int, **content: Any) -> tuple[MlflowServer, list[str]]:
     return MlflowServer("http://127.0.0.1:5000/", httpx.MockTransport(answer)), asked
 
 
-def test_progress_is_the_latest_epoch_of_those_planned() -> None:
+def test_progress_is_what_the_training_says_and_its_last_validation() -> None:
     data = {
         "metrics": [
             {"key": "loss", "value": 1, "step": 3},
             {"key": "val_dice", "value": 0.9, "step": 3},
         ],
-        "params": [{"key": "train.epochs", "value": "8"}],
+        "tags": [{"key": PROGRESS_TAG, "value": "epoch 4/8, 42 % trained"}],
     }
     mlflow, asked = server(200, run={"info": {}, "data": data})
 
     progress = mlflow.progress("abc")
 
-    assert progress == Progress(3, 8, 0.9)
-    assert str(progress) == "epoch 3/8, validation Dice 0.900"
+    assert progress == Progress("epoch 4/8, 42 % trained", 3, 0.9)
+    assert str(progress) == "epoch 4/8, 42 % trained; validation Dice 0.900 after epoch 3"
     assert asked == ["http://127.0.0.1:5000/api/2.0/mlflow/runs/get?run_id=abc"]
 
 
-def test_progress_without_planned_epochs_names_only_the_epoch() -> None:
-    assert str(Progress(3, None, 0.5)) == "epoch 3, validation Dice 0.500"
+def test_progress_before_the_first_validation_is_what_the_training_says() -> None:
+    tags = [{"key": PROGRESS_TAG, "value": "preparing epoch 1/8"}]
+    mlflow, _ = server(200, run={"info": {}, "data": {"tags": tags}})
+
+    assert str(mlflow.progress("abc")) == "preparing epoch 1/8"
 
 
-def test_run_without_epochs_has_no_progress() -> None:
+def test_progress_of_a_training_that_says_nothing_is_its_last_validation() -> None:
+    assert str(Progress(None, 3, 0.5)) == "validation Dice 0.500 after epoch 3"
+
+
+def test_a_training_that_has_not_begun_has_no_progress() -> None:
     assert server(200, run={"info": {}, "data": {}})[0].progress("abc") is None
 
 
