@@ -14,6 +14,7 @@ from pipeline.evaluation.intervals import Interval, paired_intervals
 from pipeline.evaluation.metrics import source_names
 from pipeline.evaluation.per_image import FAILURE
 from pipeline.inference.segmenter import Segmenter
+from pipeline.release.champion import asked_conventions
 
 KEYS = ["image_id", "pixel_sha256"]
 LABELS = ("class_name", "group", "source")
@@ -131,6 +132,7 @@ def pair_scores(before: ComparedModel, after: ComparedModel) -> PairedScores:
         *_coverage(models, len(kept), len(common) - len(kept)),
         *_column_notes(first, second, measures),
         *_split_notes(models, kept),
+        *_convention_notes(first.loc[kept], second.loc[kept]),
         *_group_notes(first, second, labels),
     ]
     return PairedScores(
@@ -218,6 +220,18 @@ def _split_notes(models: tuple[ComparedModel, ComparedModel], kept: pd.Index[Any
                 f"{changed} have another reference mask in B than in A: there the difference is "
                 "not the models' alone."
             )
+
+
+def _convention_notes(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
+    asked = [asked_conventions(table).to_numpy() for table in (a, b)]
+    other = asked[0] != asked[1]
+    if other.any():
+        names = [", ".join(sorted(set(map(str, one[other])))) for one in asked]
+        yield (
+            f"{int(other.sum())} are answered in another convention by B ({names[1]}) than by A "
+            f"({names[0]}), as it was tested so or does not know the other: there the difference "
+            "is not the models' alone."
+        )
 
 
 def _group_notes(a: pd.DataFrame, b: pd.DataFrame, labels: pd.DataFrame) -> Iterator[str]:

@@ -18,8 +18,10 @@ LUNG[4:32, 4:16] = True
 class Brightness:
     """Answers with how bright each pixel is."""
 
+    conventions = ("standard",)
+
     def predict(
-        self, images: Sequence[NDArray[np.uint8]], sizes: Any = None
+        self, images: Sequence[NDArray[np.uint8]], sizes: Any = None, conventions: Any = None
     ) -> list[NDArray[np.float32]]:
         return [image.astype(np.float32) / 255 for image in images]
 

@@ -133,8 +133,9 @@ def test_training_takes_full_batches_where_there_are_any(
 def test_the_first_radiographs_come_with_masks_of_what_is_lung_by_half(tmp_path: Path) -> None:
     pairs = write_shards(tmp_path, 8, 20)
 
-    images, masks = read_first(find_shards(tmp_path, "train"), 3)
+    images, told, masks = read_first(find_shards(tmp_path, "train"), 3)
 
+    assert told.tolist() == [[1]] * 3
     assert (images.shape, masks.shape) == ((3, 8, 8), (3, 8, 8))
     lungs = {image.tobytes(): (mask >= 128).astype(np.uint8).tobytes() for image, mask in pairs}
     assert all(

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, data_sha256
 from pipeline.dataset.splits.table import test_split_sha256 as split_sha256
 from pipeline.evaluation.metrics import METRICS_FILE, Metrics
@@ -110,7 +111,8 @@ def write_data(
 
 def split_of(per_image: pd.DataFrame, data: Path) -> pd.DataFrame:
     """The test rows of these radiographs, and a training row of each class."""
-    test = per_image[[*IDENTITY, "spacing"]].assign(split="test")
+    test = per_image[[*IDENTITY, "spacing"]].assign(split="test", convention_by="")
+    test["convention"] = per_image.get("convention", STANDARD)
     for column, kind in (("image", "images"), ("mask", "masks")):
         paths = [
             f"{one.partition('/')[0]}/{kind}/{one.partition('/')[2]}.png" for one in test.image_id

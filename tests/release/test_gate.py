@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.conventions import STANDARD
 from pipeline.errors import StageError
 from pipeline.evaluation.intervals import MIN_GROUPS
 from pipeline.evaluation.metrics import Metrics
@@ -53,6 +54,7 @@ def score_table(dice: dict[str, list[float]]) -> pd.DataFrame:
 def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evidence:
     """A consistent set of evidence with a report of its nine worst cases."""
     test = per_image[[*IDENTITY, "spacing"]].assign(split="test")
+    test["convention"] = per_image.get("convention", STANDARD)
     train = test.groupby("class_name").head(1).assign(split="train")
     for column in ("image_id", "group", "pixel_sha256"):
         train[column] = train["class_name"] + "/trained"
