@@ -14,11 +14,11 @@ from pipeline.evaluation.intervals import Interval, paired_intervals
 from pipeline.evaluation.metrics import source_names
 from pipeline.evaluation.per_image import FAILURE
 from pipeline.inference.segmenter import Segmenter
-from pipeline.release.champion import asked_conventions
+from pipeline.release.champion import CONVENTION, asked_conventions
 
 KEYS = ["image_id", "pixel_sha256"]
-LABELS = ("class_name", "group", "source")
-"""Columns that say what a radiograph is; the last one only tables of later versions have."""
+LABELS = ("class_name", "group", "source", CONVENTION)
+"""Columns that say what a radiograph is; the last two only tables of later versions have."""
 
 
 NAMED = 6
@@ -49,9 +49,9 @@ class ScoreChange:
     """A measure over all radiographs, those of a class or of a source."""
 
     kind: str
-    """all, class or source."""
+    """all, class, source or convention."""
     part: str
-    """Which class or source; `all` of all."""
+    """Which class, source or convention; `all` of all."""
     measure: str
     cases: int
     """Radiographs where the measure is a number for both models."""
@@ -78,7 +78,7 @@ class PairedScores:
 
     models: tuple[ComparedModel, ComparedModel]
     labels: pd.DataFrame
-    """KEYS and LABELS; without a source where no table has one."""
+    """KEYS and LABELS; without a source or a convention where no table has one."""
     before: pd.DataFrame
     """A column for each measure that both tables have."""
     after: pd.DataFrame
@@ -248,6 +248,8 @@ def _changes(
     kinds = {"class": labels["class_name"]}
     if "source" in labels and labels["source"].nunique() > 1:
         kinds["source"] = source_names(labels["source"])
+    if CONVENTION in labels and labels[CONVENTION].nunique() > 1:
+        kinds["convention"] = labels[CONVENTION]
     for kind, names in kinds.items():
         parts += [(kind, name, names == name) for name in sorted(names.unique())]
     for kind, part, rows in parts:

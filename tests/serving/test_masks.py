@@ -183,7 +183,9 @@ def test_a_run_by_another_model_that_is_interrupted_leaves_masks_that_are_known(
     out, written = tmp_path / "masks", module._write
     predict(scans, out)
     (model.network / "model.onnx").write_text("other")
-    monkeypatch.setattr(model, "predict", lambda images: [np.ones(i.shape) * 0.9 for i in images])
+    monkeypatch.setattr(
+        model, "predict", lambda images, *_: [np.ones(i.shape) * 0.9 for i in images]
+    )
 
     def stopped(path: Path, png: bytes) -> None:
         if path.name == "b.png":
