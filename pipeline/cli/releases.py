@@ -19,15 +19,18 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the masks and predictions.csv.")],
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION.")] = "",
     level: Annotated[int, typer.Option(min=0, help="Faster part of a U-Net++; 0: all of it.")] = 0,
+    convention: Annotated[
+        str, typer.Option(help="Annotation convention of the masks; default: the release's first.")
+    ] = "",
 ) -> None:
     """Write a lung mask for every radiograph, by a released model."""
     from pipeline.cli.progress import shown_progress
-    from pipeline.serving.masks import predict_files
+    from pipeline.serving.masks import Asked, predict_files
 
     settings = Settings()
     uri = model or f"models:/{settings.model_name}@champion"
     with shown_progress("radiographs") as progress:
-        predictions = predict_files(settings, paths, out, uri, level, progress)
+        predictions = predict_files(settings, paths, out, uri, Asked(level, convention), progress)
     if predictions.passed_over:
         typer.echo(predictions.passed_over)
     before = f" ({predictions.before} of them made before)" if predictions.before else ""

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.conventions import STANDARD, nearest_conventions
 from pipeline.explanation.heatmap import draw_heatmap
 from pipeline.explanation.map_checks import map_failure, measure_map
 from pipeline.explanation.occlusion import CHECKED, occlusion_drops, spread_drops
@@ -52,6 +53,10 @@ class _Question:
     image: Grey
     lung: NDArray[np.bool_]
     agreement: float
+    convention: str
+    """That the network is asked for."""
+    place: int
+    """Of that convention among those of the network."""
 
 
 class Explainer:
@@ -68,9 +73,12 @@ class Explainer:
             self._shuffled = Predictor(Path(folder, "shuffled.onnx"))
         self._cams = _load_cams(network / "model.keras")
 
-    def explain(self, radiograph: Grey, prediction: NDArray[np.uint8]) -> tuple[Explanation, ...]:
+    def explain(
+        self, radiograph: Grey, prediction: NDArray[np.uint8], convention: str = STANDARD
+    ) -> tuple[Explanation, ...]:
         """An explanation by each method, of the predicted mask (h, w), 0 and 1, of a radiograph.
 
+        The network is asked in `convention` or, where it does not know that one, in its default.
         The same for the same network and input.
         """
         side = self._predictor.image_size
@@ -81,18 +89,24 @@ class Explainer:
         lung = share >= THRESHOLD
         if not lung.any():
             return tuple(_nothing(method) for method in TITLES)
-        own = self._predictor.predict([image])[0] >= THRESHOLD
-        agreement = 2 * float((own & lung).sum()) / float(own.sum() + lung.sum())
-        question = _Question(image, lung, agreement)
+        question = self._question(image, lung, convention)
         occlusion = _explanation("occlusion", *self._occlude(question), radiograph, prediction)
         if not self._cams:
             return occlusion, _without_tensorflow()
         weighed = _weigh(*self._cams, question)
         return occlusion, _explanation("seg_grad_cam", *weighed, radiograph, prediction)
 
+    def _question(self, image: Grey, lung: NDArray[np.bool_], convention: str) -> _Question:
+        known = self._predictor.conventions
+        (asked,) = nearest_conventions([convention], known)
+        own = self._predictor.predict([image], None, [asked])[0] >= THRESHOLD
+        agreement = 2 * float((own & lung).sum()) / float(own.sum() + lung.sum())
+        return _Question(image, lung, agreement, asked, known.index(asked))
+
     def _occlude(self, asked: _Question) -> tuple[NDArray[np.float64], dict[str, float]]:
-        drops = occlusion_drops(self._predictor, asked.image, asked.lung)
-        control = occlusion_drops(self._shuffled, asked.image, asked.lung, CHECKED)
+        shown, told = (asked.image, asked.lung), asked.convention
+        drops = occlusion_drops(self._predictor, *shown, convention=told)
+        control = occlusion_drops(self._shuffled, *shown, CHECKED, told)
         heat = spread_drops(drops.clip(0), len(asked.image))
         checks = measure_map(heat, asked.lung, (drops[CHECKED], control), asked.agreement)
         return heat, checks | {"largest_drop": float(drops.max())}
@@ -101,7 +115,7 @@ class Explainer:
 def _weigh(
     cam: SegGradCam, shuffled: SegGradCam, asked: _Question
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
-    weighed, control = (one.weigh(asked.image, asked.lung) for one in (cam, shuffled))
+    weighed, control = (one.weigh(asked.image, asked.lung, asked.place) for one in (cam, shuffled))
     heat = cv2.resize(weighed.clip(0), asked.lung.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return heat, measure_map(heat, asked.lung, (weighed, control), asked.agreement)
 

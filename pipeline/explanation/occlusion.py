@@ -24,15 +24,23 @@ CHECKED = slice(0, None, 2)
 
 
 def occlusion_drops(
-    predictor: Segmenter, image: Grey, lung: NDArray[np.bool_], which: slice = slice(None)
+    predictor: Segmenter,
+    image: Grey,
+    lung: NDArray[np.bool_],
+    which: slice = slice(None),
+    convention: str | None = None,
 ) -> NDArray[np.float64]:
     """The fall of the mean probability within `lung` for each patch of `which`, row by row: (n,).
 
     `image` uint8 and `lung`, not empty, are (S, S), of the network's size. A patch is covered with
     the mean grey of the square of three by three patches around it. Negative where the mean rises.
+    The answers are in `convention`, by default the network's first.
     """
-    covered = [_cover(image, patch) for patch in list(_patches(image.shape[0]))[which]]
-    before, *after = (float(found[lung].mean()) for found in predictor.predict([image, *covered]))
+    patches = list(_patches(image.shape[0]))[which]
+    pictures = [image, *(_cover(image, patch) for patch in patches)]
+    asked = None if convention is None else [convention] * len(pictures)
+    answers = predictor.predict(pictures, None, asked)
+    before, *after = (float(found[lung].mean()) for found in answers)
     return before - np.array(after)
 
 

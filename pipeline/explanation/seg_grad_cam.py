@@ -37,19 +37,25 @@ class SegGradCam:
         self._head = network.get_layer("lung")
         if not isinstance(self._head, keras.layers.Conv2D):  # of a network with deep supervision
             self._head = network.get_layer(f"lung_0_{last}")
-        side = network.input_shape[1]
+        side = network.inputs[0].shape[1]
         deepest = max(i for i in range(1, last + 1) if i == 1 or side >> i >= COARSEST)
         node = network.get_layer(f"x_{deepest - 1}_1_up").input
         self._model = keras.Model(network.input, [node, self._head.input])
 
-    def weigh(self, image: Grey, lung: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """The map before its ReLU, (h, w), of `image` uint8 (S, S) with the lung (S, S)."""
+    def weigh(self, image: Grey, lung: NDArray[np.bool_], place: int = 0) -> NDArray[np.float64]:
+        """The map before its ReLU, (h, w), of `image` uint8 (S, S) with the lung (S, S).
+
+        `place` is that of the convention which a network of several is asked for.
+        """
         import tensorflow as tf
 
         radiograph = tf.constant(image.astype(np.float32)[None, ..., None])
+        told = [tf.one_hot([place], one.shape[1]) for one in self._model.inputs[1:]]
         with tf.GradientTape() as tape:
             tape.watch(radiograph)
-            node, features = self._model(radiograph, training=False)
+            node, features = self._model(
+                [radiograph, *told] if told else radiograph, training=False
+            )
             tape.watch(node)
             logits = self._logits(features)
             wanted = tf.reduce_sum(logits * tf.constant(lung[None, ..., None], logits.dtype))

@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline.errors import ReleaseError
 from pipeline.files import sha256_folder
+from pipeline.inference.graph import read_conventions
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.inference.released import MODEL_SHA256, NETWORK, RELEASE_SHA256
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 MODEL_NAME = "model"
+CONVENTIONS = "conventions"
+"""Of the MLflow model's metadata: the names of those that it answers in, the default first."""
 
 PACKAGED = (
     "__init__.py",
+    "conventions.py",
     "errors.py",
     "inference/__init__.py",
     "inference/graph.py",
@@ -88,6 +92,7 @@ def _copy_code(project: Path, folder: Path) -> Path:
 def _build(model: LoggedModel, network: Path, package: Path, folder: Path) -> None:
     import mlflow
 
+    conventions = read_conventions(network / "model.onnx")
     data = folder.with_name(NETWORK)
     data.mkdir()
     for name in MODEL_FILES:
@@ -104,7 +109,8 @@ def _build(model: LoggedModel, network: Path, package: Path, folder: Path) -> No
             loader_module=f"{package.name}.inference.pyfunc",  # no pickle, only text
             data_path=str(data),
             code_paths=[str(package)],
-            signature=_signature(),
+            signature=_signature(conventions[0]),
+            metadata={CONVENTIONS: list(conventions)},
             pip_requirements=[
                 f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS
             ],
@@ -130,12 +136,15 @@ def _quiet() -> Iterator[None]:
         MLFLOW_UV_AUTO_DETECT.set(before)
 
 
-def _signature() -> object:
+def _signature(convention: str) -> object:
+    """That of a model which answers in `convention` when it is asked for no other."""
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, -1))]),
-        params=ParamSchema([ParamSpec("level", "long", 0)]),
+        params=ParamSchema(
+            [ParamSpec("level", "long", 0), ParamSpec("convention", "string", convention)]
+        ),
     )

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conventions import convention_places
 from ..radiograph.fit import fit_radiograph
 from ..radiograph.grey import Grey
-from .graph import cut_graph, read_graph, unusable
+from .graph import cut_graph, find_conventions, read_graph, unusable
 
 Probability = NDArray[np.float32]
 
@@ -31,7 +32,10 @@ class Predictor:
         Raises StageError when it is not a usable network, or has no such head.
         """
         self._path = model_path
-        self._network = _compile(model_path, level)
+        graph = read_graph(model_path)
+        self.conventions: tuple[str, ...] = find_conventions(graph)
+        """That it answers in; the first is the default."""
+        self._network = _compile(cut_graph(graph, level, model_path), model_path)
         self.image_size: int = self._network.input(0).partial_shape[1].get_length()
         """Side of the network's square input, pixels."""
 
@@ -39,35 +43,46 @@ class Predictor:
         self,
         images: Sequence[Grey],
         sizes: Sequence[tuple[int, int]] | None = None,
+        conventions: Sequence[str] | None = None,
     ) -> list[Probability]:
         """Lung probabilities float32 (h, w), 0..1, of radiographs uint8 (H, W), 0..255.
 
-        `sizes` gives the (height, width) of each answer, by default that of its radiograph. A
-        threshold belongs after this resize. Raises StageError when the network cannot be run.
+        `sizes` gives the (height, width) of each answer, by default that of its radiograph;
+        `conventions` the annotation convention of each, by default the first that the network
+        knows. A threshold belongs after this resize. Raises StageError for a convention that it
+        does not know, and when the network cannot be run.
         """
         wanted = [image.shape for image in images] if sizes is None else list(sizes)
+        told = self._tell(
+            [self.conventions[0]] * len(images) if conventions is None else conventions
+        )
         # One of its own for each call, because calls may come from several threads at once.
         request = self._network.create_infer_request()
         # One radiograph at a time on all cores: a batch's layers would leave the processor's cache.
         try:
             return [
-                _resize(_segment(request, fit_radiograph(image, self.image_size)), size)
-                for image, size in zip(images, wanted, strict=True)
+                _resize(_segment(request, fit_radiograph(image, self.image_size), one), size)
+                for image, size, one in zip(images, wanted, told, strict=True)
             ]
         except RuntimeError as error:
             raise unusable(self._path, error) from None
 
+    def _tell(self, asked: Sequence[str]) -> list[list[Probability]]:
+        """The further inputs for each name asked for: none where there is only one."""
+        places = convention_places(asked, self.conventions)
+        one_hot = np.eye(len(self.conventions), dtype=np.float32)
+        return [[one_hot[[place]]] if len(one_hot) > 1 else [] for place in places]
 
-def _segment(request: Any, image: Grey) -> Probability:
-    found = request.infer([image.astype(np.float32)[None, ..., None]])[0]
+
+def _segment(request: Any, image: Grey, told: list[Probability]) -> Probability:
+    found = request.infer([image.astype(np.float32)[None, ..., None], *told])[0]
     expected = (1, *image.shape, 1)
     if found.shape != expected:  # on one thread OpenVINO runs graphs that it refuses on two
         raise RuntimeError(f"it answers with {found.shape}, expected {expected}")
     return np.asarray(found[0, ..., 0])
 
 
-def _compile(model_path: Path, level: int) -> Any:
-    graph = cut_graph(read_graph(model_path), level, model_path)
+def _compile(graph: Any, model_path: Path) -> Any:
     openvino = _openvino()
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # by itself it may compute in bfloat16

@@ -34,11 +34,14 @@ class LungSegmenter:
         """Lung probabilities of radiographs of one size, which may have a last axis of 1.
 
         `params` may name a `level` of a network with deep supervision: 1, 2, ... are smaller and
-        faster, 0 is the whole network. Raises StageError when there is no such level.
+        faster, 0 is the whole network; and the annotation `convention` of all answers, by default
+        the network's first. Raises StageError when there is no such level or convention.
         """
         radiographs = check_radiographs(model_input)
-        predictor = self._predictor(int((params or {}).get("level", 0)))
-        return np.stack(predictor.predict(list(radiographs)))
+        given = params or {}
+        predictor = self._predictor(int(given.get("level", 0)))
+        asked = str(given.get("convention", predictor.conventions[0]))
+        return np.stack(predictor.predict(list(radiographs), None, [asked] * len(radiographs)))
 
     def _predictor(self, level: int) -> Predictor:
         if level not in self._predictors:

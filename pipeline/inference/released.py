@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.conventions import convention_places
 from pipeline.errors import ReleaseError
 from pipeline.files import sha256_folder
-from pipeline.inference.graph import FORMATS, read_format
+from pipeline.inference.graph import FORMATS, read_conventions, read_format
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.segmenter import Segmenter
@@ -44,6 +45,11 @@ class ReleasedModel:
         """The folder of the network's two files."""
         return _network(self.folder)
 
+    @property
+    def conventions(self) -> tuple[str, ...]:
+        """That the network answers in, the default first; raises StageError for no network."""
+        return read_conventions(self.network / "model.onnx")
+
     def segmenter(self, level: int = 0) -> Segmenter:
         """What predicts with the network, whole or cut to its head `level`.
 
@@ -55,7 +61,7 @@ class ReleasedModel:
         if found in FORMATS:
             return Predictor(network, level)
         if self.whole:
-            return _OwnCode(self.folder, level)
+            return _OwnCode(self, level)
         raise ReleaseError(
             f"{network}: format {found}, expected one of {FORMATS}, and its own code was not "
             "verified at its release; install the lungseg that released it",
@@ -65,24 +71,32 @@ class ReleasedModel:
 class _OwnCode:
     """The code that a release carries, run by MLflow."""
 
-    def __init__(self, folder: Path, level: int) -> None:
+    def __init__(self, released: ReleasedModel, level: int) -> None:
         import mlflow
 
-        self._model, self._level = mlflow.pyfunc.load_model(str(folder)), level
+        self._model, self._level = mlflow.pyfunc.load_model(str(released.folder)), level
+        self.conventions = released.conventions
 
     def predict(
         self,
         images: Sequence[Grey],
         sizes: Sequence[tuple[int, int]] | None = None,
+        conventions: Sequence[str] | None = None,
     ) -> list[NDArray[np.float32]]:
         """As Segmenter says; an answer of another size than its image is resized once more."""
         wanted = [image.shape for image in images] if sizes is None else list(sizes)
+        asked = [self.conventions[0]] * len(images) if conventions is None else conventions
+        convention_places(asked, self.conventions)
         return [
-            _resize(self._segment(image), *size) for image, size in zip(images, wanted, strict=True)
+            _resize(self._segment(image, name), *size)
+            for image, size, name in zip(images, wanted, asked, strict=True)
         ]
 
-    def _segment(self, image: Grey) -> NDArray[np.float32]:
-        answer = self._model.predict(image[np.newaxis], params={"level": self._level})
+    def _segment(self, image: Grey, convention: str) -> NDArray[np.float32]:
+        params: dict[str, int | str] = {"level": self._level}
+        if len(self.conventions) > 1:  # else its code may know of none
+            params["convention"] = convention
+        answer = self._model.predict(image[np.newaxis], params=params)
         return np.asarray(answer[0], np.float32)
 
 

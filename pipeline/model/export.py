@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from pipeline.conventions import STANDARD
 from pipeline.errors import StageError
-from pipeline.inference.graph import ANSWER, FORMAT, FORMAT_KEY, HEAD, INPUT
+from pipeline.inference.graph import (
+    ANSWER,
+    CONVENTIONS_KEY,
+    FORMAT,
+    FORMAT_KEY,
+    HEAD,
+    INPUT,
+    TOLD,
+    TOLD_FORMAT,
+)
 from pipeline.inference.predictor import Predictor, Probability
 from pipeline.model.shards import Shards, read_first
+from pipeline.model.telling import One, network_inputs
 from pipeline.radiograph.grey import Grey
 
 if TYPE_CHECKING:
@@ -27,10 +39,13 @@ MAX_DIFFERENCE = 1e-4
 """Of a probability, and of the mean Dice; float32 itself leaves 1e-6."""
 
 
-def export_network(network: keras.Model, path: Path) -> None:
-    """Write `network` as ONNX; equal networks give equal files.
+def export_network(
+    network: keras.Model, path: Path, conventions: Sequence[str] = (STANDARD,)
+) -> None:
+    """Write `network`, which answers in `conventions`, as ONNX; equal ones give equal files.
 
-    The input `radiograph` is float32 (N, S, S, 1), 0..255. The output `lung` is the network's
+    The input `radiograph` is float32 (N, S, S, 1), 0..255; of several conventions `convention` is
+    another, float32 (N, C), one-hot in their order. The output `lung` is the network's
     answer; of a network with deep supervision its heads are outputs too, `lung_0_1` ...
     `lung_0_L`; all float32 (N, S, S, 1), 0..1.
     """
@@ -39,38 +54,67 @@ def export_network(network: keras.Model, path: Path) -> None:
     whole = _with_heads(network)
     names = [ANSWER, *(f"{HEAD}{level}" for level in range(1, len(whole.outputs)))]
     # Keras exports only what was called once.
-    whole.predict_on_batch(np.zeros((1, *network.input_shape[1:]), np.float32))
+    blank = [np.zeros((1, *one.shape[1:]), np.float32) for one in network.inputs]
+    whole.predict_on_batch(blank if len(blank) > 1 else blank[0])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*np.object", FutureWarning)
         exported = Path(folder, "network.onnx")
         whole.export(exported, format="onnx", verbose=False)
         model = _normalised(onnx.load(exported), names)
-    model.metadata_props.add(key=FORMAT_KEY, value=str(FORMAT))
+    for key, value in _metadata(conventions).items():
+        model.metadata_props.add(key=key, value=value)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _metadata(conventions: Sequence[str]) -> dict[str, str]:
+    if tuple(conventions) == (STANDARD,):  # as before there were others
+        return {FORMAT_KEY: str(FORMAT)}
+    return {FORMAT_KEY: str(TOLD_FORMAT), CONVENTIONS_KEY: json.dumps(list(conventions))}
 
 
 def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
     """The largest difference of a probability between the file `path` and `network`.
 
-    Both segment the first radiographs of `shards`, with every head. Raises StageError when a
-    probability or the mean Dice at threshold 0.5 differs by more than MAX_DIFFERENCE.
+    Both segment the first radiographs of `shards`, with every head and in every convention. Raises
+    StageError when a probability or the mean Dice at threshold 0.5 differs by more than
+    MAX_DIFFERENCE.
     """
-    images, truth = read_first(shards, CHECKED)
-    expected = _with_heads(network).predict_on_batch(images.astype(np.float32)[..., None])
+    images, _, truth = read_first(shards, CHECKED)
+    whole = _with_heads(network)
+    answers = [
+        keras.tree.flatten(whole.predict_on_batch(_asked(images, one, shards)))
+        for one in range(len(shards.conventions))
+    ]
     differences = []
-    for level, answer in enumerate(keras.tree.flatten(expected)):
-        found = np.stack(Predictor(path, level).predict(list(images)))
-        wanted = np.asarray(answer)[..., 0]
-        differences.append(_difference(found, wanted))
-        dices = _dice(found, truth), _dice(wanted, truth)
-        if not (differences[-1] <= MAX_DIFFERENCE and abs(dices[0] - dices[1]) <= MAX_DIFFERENCE):
-            raise StageError(
-                f"model.onnx: level {level} differs from the network by {differences[-1]:.2g} in a "
-                f"probability and by {abs(dices[0] - dices[1]):.2g} in Dice on {len(images)} "
-                f"validation radiographs, expected at most {MAX_DIFFERENCE:g}; its checkpoints "
-                "are kept, so run the stage train again with other versions of keras and tf2onnx",
-            )
+    for level in range(len(answers[0])):
+        predictor = Predictor(path, level)
+        for name, answer in zip(shards.conventions, answers, strict=True):
+            found = np.stack(predictor.predict(list(images), None, [name] * len(images)))
+            wanted = np.asarray(answer[level])[..., 0]
+            where = f"level {level}" + (f" in {name}" if len(answers) > 1 else "")
+            differences.append(_checked(found, wanted, truth, where))
     return max(differences)
+
+
+def _asked(images: Grey, convention: int, shards: Shards) -> Any:
+    """The inputs that ask for the same convention of all images (N, S, S)."""
+    told: One = np.zeros((len(images), len(shards.conventions)), np.float32)
+    told[:, convention] = 1
+    return network_inputs(images.astype(np.float32)[..., None], told)
+
+
+def _checked(found: Probability, wanted: Probability, truth: Grey, where: str) -> float:
+    """By how much a probability differs, at most; raises StageError where that is too much."""
+    difference = float(np.abs(found - wanted).max())
+    apart = abs(_dice(found, truth) - _dice(wanted, truth))
+    if not (difference <= MAX_DIFFERENCE and apart <= MAX_DIFFERENCE):
+        raise StageError(
+            f"model.onnx: {where} differs from the network by {difference:.2g} in a probability "
+            f"and by {apart:.2g} in Dice on {len(found)} validation radiographs, expected at most "
+            f"{MAX_DIFFERENCE:g}; its checkpoints are kept, so run the stage train again with "
+            "other versions of keras and tf2onnx",
+        )
+    return difference
 
 
 def _with_heads(network: keras.Model) -> keras.Model:
@@ -79,10 +123,6 @@ def _with_heads(network: keras.Model) -> keras.Model:
     if len(heads) == 1:  # it is the answer, and one tensor of two names is exported now so, now so
         heads = []
     return keras.Model(network.input, [network.output, *heads], name="exported")
-
-
-def _difference(found: Probability, wanted: Probability) -> float:
-    return float(np.abs(found - wanted).max())
 
 
 def _dice(probability: Probability, truth: Grey) -> float:
@@ -99,7 +139,8 @@ def _normalised(model: onnx.ModelProto, outputs: list[str]) -> onnx.ModelProto:
 
     graph = model.graph
     names = dict(zip((one.name for one in graph.output), outputs, strict=True)) | {"": ""}
-    names |= dict(zip((one.name for one in graph.input), [INPUT], strict=True))
+    inputs = sorted(graph.input, key=lambda one: -len(_sizes(one)))  # first the radiograph
+    names |= {one.name: name for one, name in zip(inputs, (INPUT, TOLD), strict=False)}
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[Any] = []
     used: list[Any] = []
@@ -113,15 +154,20 @@ def _normalised(model: onnx.ModelProto, outputs: list[str]) -> onnx.ModelProto:
         nodes.append(_renamed(node, names))
     for tensor in used:
         tensor.name = names[tensor.name]
-    size = graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    values = [
-        helper.make_tensor_value_info(name, 1, ["N", size, size, 1]) for name in (INPUT, *outputs)
-    ]
-    clean = helper.make_graph(nodes, "lungseg", values[:1], values[1:], used)
+    ends = [(names[one.name], _sizes(one)) for one in inputs]
+    ends += [(name, _sizes(inputs[0])) for name in outputs]
+    values = [helper.make_tensor_value_info(name, 1, ["N", *sizes]) for name, sizes in ends]
+    taken = len(inputs)
+    clean = helper.make_graph(nodes, "lungseg", values[:taken], values[taken:], used)
     opset = [one for one in model.opset_import if one.domain in ("", "ai.onnx")]
     return helper.make_model(
         clean, producer_name="lungseg", ir_version=model.ir_version, opset_imports=opset
     )
+
+
+def _sizes(value: Any) -> list[int]:
+    """Of a tensor (N, ...), without N."""
+    return [one.dim_value for one in value.type.tensor_type.shape.dim][1:]
 
 
 def _ordered(graph: onnx.GraphProto) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageError
+from pipeline.inference.graph import TOLD
 
 if TYPE_CHECKING:
     import keras
@@ -54,8 +55,8 @@ def load_network(path: Path) -> keras.Model:
     """The network that `save_network` saved, for training on.
 
     Raises StageError, before Keras sees anything of it, for a file that is damaged, names classes
-    other than Keras' own or code, holds links or more than it should, or is a network for another
-    input than (None, S, S, 1).
+    other than Keras' own or code, holds links or more than it should, or is a network for other
+    inputs than (None, S, S, 1) and, where it is told its convention, (None, C).
     """
     try:
         content = path.read_bytes()
@@ -136,12 +137,21 @@ def _check_config(config: Any) -> None:
     if not isinstance(config, dict) or config.get("class_name") != "Functional":
         raise ValueError("its configuration is not one of a functional network")
     layers = config.get("config", {}).get("layers", [])
-    shapes = [
-        layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer"
-    ]
+    inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
+    told = [one["batch_shape"] for one in inputs if one["name"] == TOLD]
+    shapes = [one["batch_shape"] for one in inputs if one["name"] != TOLD]
     side = shapes[0][1] if len(shapes) == 1 and len(shapes[0]) == 4 else None
-    if not side or shapes != [[None, side, side, 1]]:
-        raise ValueError(f"it takes {shapes}, expected one input (None, S, S, 1) with one S")
+    if not side or shapes != [[None, side, side, 1]] or not _tells_of_several(told):
+        raise ValueError(
+            f"it takes {[*shapes, *told]}, expected one input (None, S, S, 1) with one S, and "
+            f"where there are several conventions {TOLD} (None, C)"
+        )
+
+
+def _tells_of_several(told: list[Any]) -> bool:
+    """Whether these are the shapes of the input that tells the convention, which may be missing."""
+    count = told[0][1] if len(told) == 1 and len(told[0]) == 2 else 0
+    return not told or (told == [[None, count]] and isinstance(count, int) and count > 1)
 
 
 def _check_weights(content: bytes) -> None:

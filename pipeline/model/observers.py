@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import StageError
 from pipeline.model.shards import Shards, read_first
+from pipeline.model.telling import network_inputs
 from pipeline.params import TrainParams
 
 EXAMPLES = 4
@@ -53,16 +54,20 @@ def check_finite(name: str, loss: float, epoch: int, params: TrainParams) -> Non
 
 
 class Examples:
-    """Shows an observer what the network makes of the same validation radiographs."""
+    """Shows an observer what the network makes of the same validation radiographs.
+
+    Each in the convention of its own mask.
+    """
 
     def __init__(self, params: TrainParams, val: Shards, observer: TrainingObserver | None) -> None:
         self._last = params.epochs
         self._observer = observer
         if observer:
-            self._images, self._masks = read_first(val, EXAMPLES)
+            self._images, self._told, self._masks = read_first(val, EXAMPLES)
 
     def show(self, epoch: int, network: keras.Model) -> None:
         """Let the observer see the network's answers, if it is time for it."""
         if self._observer and (epoch in (1, self._last) or epoch % EXAMPLES_EVERY == 0):
-            lungs = np.asarray(network.predict_on_batch(self._images[..., None]), np.float32)
+            inputs = network_inputs(self._images[..., None], self._told)
+            lungs = np.asarray(network.predict_on_batch(inputs), np.float32)
             self._observer.log_examples(epoch, self._images, self._masks, lungs[..., 0])

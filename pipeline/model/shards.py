@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.artifacts import Artifact
 from pipeline.conventions import STANDARD
@@ -116,6 +117,7 @@ def find_shards(folder: Path, split: str) -> Shards:
 def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
     """Batches of images uint8 (N, S, S, 1), 0..255, and masks float32, the share of lung, 0..1.
 
+    Where there are several conventions, the images come with `told` float32 (N, C), one-hot.
     With a `seed`, for training, they are in the random order of that seed, and of full size: a last
     batch of one or two radiographs would spoil the normalisation's means. The rest takes part in
     another epoch, which has another seed.
@@ -141,29 +143,39 @@ def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.
     batches = shards.records // batch_size if full else -(-shards.records // batch_size)
     return (
         records.batch(batch_size, drop_remainder=full)
-        .map(lambda batch: _decode(batch, shards.image_size), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda batch: _decode(batch, shards), num_parallel_calls=tf.data.AUTOTUNE)
         .apply(tf.data.experimental.assert_cardinality(batches))
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
-def read_first(shards: Shards, count: int) -> tuple[Grey, Grey]:
-    """The first radiographs, uint8 (N, S, S), 0..255, and their masks, 0/1; at most `count`."""
-    images, shares = next(iter(read_shards(shards, count)))
+def read_first(shards: Shards, count: int) -> tuple[Grey, NDArray[np.float32], Grey]:
+    """At most `count` radiographs, the first, with what is told and their masks.
+
+    uint8 (N, S, S), 0..255; float32 (N, C), one-hot, also of a single convention; and 0/1.
+    """
+    inputs, shares = next(iter(read_shards(shards, count)))
+    images, told = inputs if len(shards.conventions) > 1 else (inputs, np.ones((len(inputs), 1)))
     masks = (np.asarray(shares) >= 0.5).astype(np.uint8)
-    return np.asarray(images)[..., 0], masks[..., 0]
+    return np.asarray(images)[..., 0], np.asarray(told, np.float32), masks[..., 0]
 
 
-def _decode(batch: Any, image_size: int) -> tuple[Any, Any]:
+def _decode(batch: Any, shards: Shards) -> tuple[Any, Any]:
     import tensorflow as tf
 
-    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "mask")}
-    features = tf.io.parse_example(batch, spec)
-    shape = [-1, image_size, image_size, 1]
-    image, mask = (
-        tf.reshape(tf.io.decode_raw(features[name], tf.uint8), shape) for name in ("image", "mask")
-    )
-    return image, tf.cast(mask, tf.float32) / 255
+    several = len(shards.conventions) > 1
+    names = ("image", "mask", "convention")[: 3 if several else 2]
+    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+    features = {
+        name: tf.io.decode_raw(content, tf.uint8)
+        for name, content in tf.io.parse_example(batch, spec).items()
+    }
+    shape = [-1, shards.image_size, shards.image_size, 1]
+    image, mask = (tf.reshape(features[name], shape) for name in ("image", "mask"))
+    share = tf.cast(mask, tf.float32) / 255
+    if not several:
+        return image, share
+    return (image, tf.one_hot(features["convention"][:, 0], len(shards.conventions))), share
 
 
 def _example(features: Mapping[str, bytes]) -> bytes:

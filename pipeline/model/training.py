@@ -133,7 +133,7 @@ class Training:
         self._rate = learning_rate(params, steps)
         averaging = params.weight_averaging
         with self._devices.scope(), _dtype_policy(compute_policy(params.precision)):
-            self._network = build_unetpp(train.image_size, params, synchronized=self.replicas > 1)
+            self._network = self._build(params, synchronized=self.replicas > 1)
             self._supervised = supervised(self._network)
             self._supervised.compile(
                 optimizer=keras.optimizers.Adam(
@@ -243,9 +243,18 @@ class Training:
         """The network with the weights of its best epoch, in float32 and for any device."""
         # No ImageNet weights: they would be fetched to be overwritten.
         plain = self._params.model_copy(update={"encoder_weights": None})
-        network = build_unetpp(self._train.image_size, plain)
+        network = self._build(plain)
         network.set_weights(self.best_weights)
         return network
+
+    def _build(self, params: TrainParams, *, synchronized: bool = False) -> keras.Model:
+        shards = self._train
+        return build_unetpp(
+            shards.image_size,
+            params,
+            conventions=len(shards.conventions),
+            synchronized=synchronized,
+        )
 
     def checkpoint(self) -> Checkpoint:
         """All that another process needs to resume as if it were this one."""

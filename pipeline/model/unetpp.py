@@ -12,6 +12,7 @@ Only layers of Keras itself are used, so a saved network loads in safe mode with
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ import keras
 from pipeline.errors import ParamsError, StageError
 from pipeline.model.encoders import encode
 from pipeline.model.normalisation import MOMENTUM, fused
+from pipeline.model.telling import tell, told_input
 from pipeline.params import PLAIN, TrainParams, size_problem
 
 
@@ -26,27 +28,61 @@ def build_unetpp(
     image_size: int,
     params: TrainParams,
     *,
+    conventions: int = 1,
     synchronized: bool = False,
 ) -> keras.Model:
     """The network from radiographs (N, S, S, 1), values 0..255, to probabilities (N, S, S, 1).
 
-    The input is named `radiograph` and the output `lung`, float32 in 0..1. With deep supervision
-    there is a head `lung_0_j` on every X^{0,j}; the last one answers (the paper's fast mode; its
-    accurate mode, their mean, is the worse here: docs/accuracy.md). With `synchronized`,
-    normalisation takes its means over the whole batch where several devices share it (TensorFlow
-    only). Raises ParamsError when `image_size` does not suit the depth or the encoder,
-    ServiceError when its weights cannot be fetched.
+    The input is named `radiograph` and the output `lung`, float32 in 0..1. Where there are several
+    annotation conventions there is a second input `convention`, float32 (N, `conventions`), one-hot
+    (pipeline.model.telling). With deep supervision there is a head `lung_0_j` on every X^{0,j}; the
+    last one answers (the paper's fast mode; its accurate mode, their mean, is the worse here:
+    docs/accuracy.md). With `synchronized`, normalisation takes its means over the whole batch where
+    several devices share it (TensorFlow only). Raises ParamsError when `image_size` does not suit
+    the depth or the encoder, ServiceError when its weights cannot be fetched.
     """
     if problem := size_problem(image_size, params.depth):
         raise ParamsError(problem)
     radiograph = keras.Input((image_size, image_size, 1), name="radiograph")
+    told = told_input(conventions)
+    blocks = _Blocks(params.filters, told, synchronized)
     if params.encoder == PLAIN:
-        skips = _plain_encoder(radiograph, params.filters, synchronized)
+        skips = _plain_encoder(radiograph, blocks)
     else:
         skips = encode(radiograph, params.encoder, params.encoder_weights, params.depth)
-    nodes = _nested_decoder(skips, params.filters, synchronized)
+    nodes = _nested_decoder(skips, blocks)
     lung = _heads(nodes) if params.deep_supervision else _head(nodes[-1], "lung")
-    return keras.Model(radiograph, lung, name="unetpp")
+    return keras.Model(radiograph if told is None else [radiograph, told], lung, name="unetpp")
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """What all blocks share."""
+
+    filters: list[int]
+    """At each depth."""
+    told: Any | None
+    """The input `convention`, where there are several."""
+    synchronized: bool
+
+    def build(self, node: Any, depth: int, name: str) -> Any:
+        """H of the paper: convolution, normalisation and ReLU, twice; ends in the layer `name`."""
+        for part, relu in ((1, f"{name}_relu1"), (2, name)):
+            node = keras.layers.Conv2D(
+                self.filters[depth],
+                3,
+                padding="same",
+                use_bias=False,
+                kernel_initializer="he_normal",
+                name=f"{name}_conv{part}",
+            )(node)
+            node = keras.layers.BatchNormalization(
+                momentum=MOMENTUM, synchronized=self.synchronized, name=f"{name}_norm{part}"
+            )(node)
+            if relu == name:
+                node = tell(node, self.told, name)
+            node = keras.layers.ReLU(name=relu)(node)
+        return node
 
 
 def supervised(model: keras.Model) -> keras.Model:
@@ -75,18 +111,18 @@ def pruned(model: keras.Model, level: int) -> keras.Model:
     return keras.Model(model.input, model.get_layer(f"lung_0_{level}").output, name=f"l_{level}")
 
 
-def _plain_encoder(radiograph: Any, filters: list[int], synchronized: bool) -> list[Any]:
+def _plain_encoder(radiograph: Any, blocks: _Blocks) -> list[Any]:
     node = keras.layers.Rescaling(1 / 255, name="scale")(radiograph)
     skips = []
-    for i, count in enumerate(filters):
+    for i in range(len(blocks.filters)):
         if i:
             node = keras.layers.MaxPooling2D(name=f"pool_{i}")(node)
-        node = _block(node, count, f"x_{i}_0", synchronized)
+        node = blocks.build(node, i, f"x_{i}_0")
         skips.append(node)
     return skips
 
 
-def _nested_decoder(skips: list[Any], filters: list[int], synchronized: bool) -> list[Any]:
+def _nested_decoder(skips: list[Any], blocks: _Blocks) -> list[Any]:
     """The nodes X^{0,1} ... X^{0,L}; `skips[i]` is X^{i,0}."""
     grid = {(i, 0): skip for i, skip in enumerate(skips)}
     last = len(skips) - 1
@@ -94,29 +130,11 @@ def _nested_decoder(skips: list[Any], filters: list[int], synchronized: bool) ->
         for i in range(last - j + 1):
             name = f"x_{i}_{j}"
             # A learned 2x2 upsampling trains twice as fast on CPU as a bilinear one.
-            up = keras.layers.Conv2DTranspose(filters[i], 2, strides=2, name=f"{name}_up")
+            up = keras.layers.Conv2DTranspose(blocks.filters[i], 2, strides=2, name=f"{name}_up")
             inputs = [grid[i, k] for k in range(j)] + [up(grid[i + 1, j - 1])]
             joined = keras.layers.Concatenate(name=f"{name}_join")(inputs)
-            grid[i, j] = _block(joined, filters[i], name, synchronized)
+            grid[i, j] = blocks.build(joined, i, name)
     return [grid[0, j] for j in range(1, last + 1)]
-
-
-def _block(node: Any, filters: int, name: str, synchronized: bool) -> Any:
-    """H of the paper: convolution, normalisation and ReLU, twice; ends in the layer `name`."""
-    for part, relu in ((1, f"{name}_relu1"), (2, name)):
-        node = keras.layers.Conv2D(
-            filters,
-            3,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"{name}_conv{part}",
-        )(node)
-        node = keras.layers.BatchNormalization(
-            momentum=MOMENTUM, synchronized=synchronized, name=f"{name}_norm{part}"
-        )(node)
-        node = keras.layers.ReLU(name=relu)(node)
-    return node
 
 
 def _heads(nodes: list[Any]) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.conventions import STANDARD, nearest_conventions
 from pipeline.dataset.splits.table import split_rows, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE, per_image_table
@@ -23,6 +24,11 @@ from pipeline.workspace.workspace import Workspace
 log = logging.getLogger(__name__)
 
 SCORED = ["image_id", "pixel_sha256", "dice"]
+ASKED = "asked"
+"""A column of the annotation convention that a release was asked for, and scored in."""
+
+CONVENTION = "convention"
+"""A column of the convention of each mask, in split.csv and the tables of scores."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Reference:
 
     version: str
     per_image: pd.DataFrame
-    """With the columns SCORED."""
+    """With the columns SCORED and ASKED."""
 
 
 def score_champion(
@@ -87,13 +93,14 @@ def _score(
 ) -> Reference:
     """A release's scores: as recorded when they are of the same radiographs, else predicted anew.
 
-    A radiograph's split follows from its content, so a release trained on none of them.
+    A radiograph's split follows from its content, so a release trained on none of them. What it
+    was asked for is the convention of each mask or, where it does not know that, its default.
     """
     kept = folder / f"scores-{version}.parquet"
     if not kept.is_file():
         recorded = _recorded_scores(record, releases, version, folder)
-        if recorded is not None and test_split_sha256(recorded) == evidence.test_split_sha256:
-            scores = recorded
+        if recorded is not None and answers_as_now(recorded, evidence):
+            scores = recorded.assign(**{ASKED: asked_conventions(recorded)})
         elif version in releases.versions:
             log.info("scoring version %s on the candidate's test radiographs", version)
             scores = _predicted(workspace, evidence, releases, version, folder)
@@ -102,7 +109,7 @@ def _score(
                 f"{releases.name}: version {version} was deleted and has no scores of these test "
                 "radiographs; go to another release with `lungseg rollback --to VERSION`",
             )
-        scores[SCORED].to_parquet(kept)
+        scores[[*SCORED, ASKED]].to_parquet(kept)
     return Reference(version, pd.read_parquet(kept))
 
 
@@ -122,7 +129,28 @@ def _recorded_scores(
     path = find_artifact(record.client, run_id, f"evaluate/{PER_IMAGE_FILE.name}", target)
     if path is None or sha256_file(path) != sha256:
         return None
-    return pd.read_parquet(path, columns=SCORED)  # an earlier version has fewer columns
+    return pd.read_parquet(path)  # as it is: an earlier version has fewer columns
+
+
+def answers_as_now(scores: pd.DataFrame, evidence: Evidence) -> bool:
+    """Whether scores are of the candidate's test radiographs, asked for in the same conventions.
+
+    A table without conventions is of a release that knows one only, whatever it is asked for.
+    """
+    if test_split_sha256(scores) != evidence.test_split_sha256:
+        return False
+    if CONVENTION not in scores.columns:
+        return True
+    now = evidence.test.set_index("image_id")[CONVENTION]
+    return bool((scores.set_index("image_id")[CONVENTION].reindex(now.index) == now).all())
+
+
+def asked_conventions(scores: pd.DataFrame) -> pd.Series[str]:
+    """In which convention each answer of a table of scores is, also of one from before these."""
+    for column in (ASKED, CONVENTION):
+        if column in scores.columns:
+            return scores[column]
+    return pd.Series(STANDARD, index=scores.index)
 
 
 def _predicted(
@@ -134,4 +162,7 @@ def _predicted(
     materialise(workspace, "data")
     params = evidence.evaluate.model_copy(update={"threshold": released.threshold})
     pairs, data = split_rows(evidence.test), workspace.folder / "data"
-    return per_image_table(score_images(released.model.segmenter(), pairs, data, params))
+    segmenter = released.model.segmenter()
+    asked = nearest_conventions((pair.convention for pair in pairs), segmenter.conventions)
+    scores = per_image_table(score_images(segmenter, pairs, data, params))
+    return scores.assign(**{ASKED: asked})

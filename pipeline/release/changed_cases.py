@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.conventions import nearest_conventions
 from pipeline.dataset.splits.table import SPLIT, SplitRow, split_rows
 from pipeline.errors import DatasetError, LungsegError
 from pipeline.evaluation.scores import confusion, score
@@ -134,7 +135,7 @@ def _draw(
     radiograph = read_radiograph(data / row.image_path, row.image_sha256)
     truth = read_mask(data / row.mask_path, row.mask_sha256)
     first, second = (
-        _view(model, view, radiograph, truth)
+        _view(model, view, radiograph, truth, row.convention)
         for model, view in zip(models, case.views, strict=True)
     )
     picture = encode_jpeg(shrink_radiograph(radiograph, SIDE), QUALITY)
@@ -142,11 +143,16 @@ def _draw(
 
 
 def _view(
-    model: ComparedModel, view: ModelView, radiograph: Grey, truth: NDArray[np.uint8]
+    model: ComparedModel,
+    view: ModelView,
+    radiograph: Grey,
+    truth: NDArray[np.uint8],
+    convention: str,
 ) -> ModelView:
     if model.segmenter is None:
         return view
-    (lung,) = model.segmenter.predict([radiograph], [(truth.shape[0], truth.shape[1])])
+    asked = nearest_conventions([convention], model.segmenter.conventions)
+    (lung,) = model.segmenter.predict([radiograph], [(truth.shape[0], truth.shape[1])], asked)
     mask = (lung >= model.threshold).astype(np.uint8)
     overlay = encode_jpeg(draw_overlay(radiograph, truth, mask, SIDE), QUALITY)
     return ModelView(view.dice, overlay, score(confusion(mask, truth)).dice)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.splits.table import SPLIT_FILE
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.files import sha256_file
 from pipeline.inference.segmenter import Segmenter
 from pipeline.params import read_yaml
+from pipeline.release.champion import CONVENTION
 from pipeline.release.paired_scores import KEYS, ComparedModel
 from pipeline.release.registry import fetch_model, fetch_version
 from pipeline.release.release_log import ReleaseLog, read_log
@@ -146,6 +148,8 @@ def _load_split(named: NamedRun, folder: Path) -> pd.DataFrame | None:
     if path is None:
         return None
     split = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if CONVENTION not in split.columns:  # from before there were others
+        split = split.assign(**{CONVENTION: STANDARD, "convention_by": ""})
     return split if {*KEYS, "split"} <= set(split.columns) else None
 
 

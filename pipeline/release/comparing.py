@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.dataset.splits.table import test_split_sha256
 from pipeline.errors import ReleaseError
-from pipeline.release.champion import score_champion
+from pipeline.release.champion import answers_as_now, score_champion
 from pipeline.release.changed_cases import FetchData
 from pipeline.release.compared_models import (
     NamedRun,
@@ -122,7 +121,7 @@ def _champion(
     """The champion with its recorded scores, or those that the gate predicted anew."""
     named = version_run(record.settings, record.client, releases, str(releases.champion))
     champion = load_compared(named, folder / "comparison")
-    if test_split_sha256(champion.per_image) == evidence.test_split_sha256:
+    if answers_as_now(champion.per_image, evidence):
         return champion
     scored = score_champion(record, workspace, evidence, releases, folder)
     return replace(champion, per_image=scored.per_image) if scored else champion

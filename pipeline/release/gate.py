@@ -219,13 +219,14 @@ def _against(references: References, evidence: Evidence, bounds: GateParams) -> 
         bound="as the log of releases says",
         passed=state.kind != "moved",
     )
+    scored = evidence.per_image_with_conventions
     if references.champion:
         yield from non_inferiority_checks(
-            "champion", references.champion, evidence.per_image, bounds.max_drop, "resampled"
+            "champion", references.champion, scored, bounds.max_drop, "resampled"
         )
     if references.best:
         yield from non_inferiority_checks(
-            "best", references.best, evidence.per_image, bounds.max_drift, "point"
+            "best", references.best, scored, bounds.max_drift, "point"
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.splits.table import SPLITS
 from pipeline.release.evidence import Evidence
 from pipeline.release.release_record import ReleaseFacts
@@ -33,6 +35,7 @@ def model_card(facts: ReleaseFacts, evidence: Evidence, name: str) -> str:
         _purpose(evidence),
         ["## Performance on the independent test set", "", *score_rows(facts.metrics)],
         _classes(evidence),
+        *_conventions(evidence),
         ["## Known failures", "", *_failures(evidence)],
         ["## Limits", "", LIMITS],
         ["## Provenance", "", *_provenance(facts)],
@@ -60,6 +63,26 @@ def _classes(evidence: Evidence) -> Iterator[str]:
         counts = split[split["class_name"] == class_name]["split"].value_counts()
         numbers = " | ".join(str(int(counts.get(one, 0))) for one in SPLITS)
         yield f"| {as_markdown(class_name)} | {numbers} | {means.dice:.4f} |"
+
+
+def _conventions(evidence: Evidence) -> Iterator[list[str]]:
+    """In which conventions it answers, where that is not the usual one alone."""
+    known = evidence.model.conventions
+    if known == (STANDARD,):
+        return
+    scored = evidence.per_image_with_conventions
+    lines = [
+        f"## Annotation conventions\n\nMasks are drawn as `{known[0]}` unless another is asked for "
+        "(`lungseg predict --convention NAME`). Areas are comparable in one convention.\n",
+        "| convention | train | val | test | test Dice |",
+        "|---|---|---|---|---|",
+    ]
+    for name in known:
+        counts = evidence.split["split"][evidence.split["convention"] == name].value_counts()
+        numbers = " | ".join(str(int(counts.get(one, 0))) for one in SPLITS)
+        dice = scored["dice"][scored["convention"] == name].mean()
+        lines.append(f"| `{name}` | {numbers} | {'' if math.isnan(dice) else f'{dice:.4f}'} |")
+    yield lines
 
 
 def _failures(evidence: Evidence) -> Iterator[str]:

@@ -14,10 +14,11 @@ from pipeline.evaluation.intervals import Interval, paired_intervals
 from pipeline.evaluation.metrics import source_names
 from pipeline.evaluation.per_image import FAILURE
 from pipeline.inference.segmenter import Segmenter
+from pipeline.release.champion import CONVENTION, asked_conventions
 
 KEYS = ["image_id", "pixel_sha256"]
-LABELS = ("class_name", "group", "source")
-"""Columns that say what a radiograph is; the last one only tables of later versions have."""
+LABELS = ("class_name", "group", "source", CONVENTION)
+"""Columns that say what a radiograph is; the last two only tables of later versions have."""
 
 
 NAMED = 6
@@ -48,9 +49,9 @@ class ScoreChange:
     """A measure over all radiographs, those of a class or of a source."""
 
     kind: str
-    """all, class or source."""
+    """all, class, source or convention."""
     part: str
-    """Which class or source; `all` of all."""
+    """Which class, source or convention; `all` of all."""
     measure: str
     cases: int
     """Radiographs where the measure is a number for both models."""
@@ -77,7 +78,7 @@ class PairedScores:
 
     models: tuple[ComparedModel, ComparedModel]
     labels: pd.DataFrame
-    """KEYS and LABELS; without a source where no table has one."""
+    """KEYS and LABELS; without a source or a convention where no table has one."""
     before: pd.DataFrame
     """A column for each measure that both tables have."""
     after: pd.DataFrame
@@ -131,6 +132,7 @@ def pair_scores(before: ComparedModel, after: ComparedModel) -> PairedScores:
         *_coverage(models, len(kept), len(common) - len(kept)),
         *_column_notes(first, second, measures),
         *_split_notes(models, kept),
+        *_convention_notes(first.loc[kept], second.loc[kept]),
         *_group_notes(first, second, labels),
     ]
     return PairedScores(
@@ -220,6 +222,18 @@ def _split_notes(models: tuple[ComparedModel, ComparedModel], kept: pd.Index[Any
             )
 
 
+def _convention_notes(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
+    asked = [asked_conventions(table).to_numpy() for table in (a, b)]
+    other = asked[0] != asked[1]
+    if other.any():
+        names = [", ".join(sorted(set(map(str, one[other])))) for one in asked]
+        yield (
+            f"{int(other.sum())} are answered in another convention by B ({names[1]}) than by A "
+            f"({names[0]}), as it was tested so or does not know the other: there the difference "
+            "is not the models' alone."
+        )
+
+
 def _group_notes(a: pd.DataFrame, b: pd.DataFrame, labels: pd.DataFrame) -> Iterator[str]:
     if "group" not in a.columns and "group" not in b.columns:
         yield "Neither table says who is of one patient: each radiograph counts as a group."
@@ -234,6 +248,8 @@ def _changes(
     kinds = {"class": labels["class_name"]}
     if "source" in labels and labels["source"].nunique() > 1:
         kinds["source"] = source_names(labels["source"])
+    if CONVENTION in labels and labels[CONVENTION].nunique() > 1:
+        kinds["convention"] = labels[CONVENTION]
     for kind, names in kinds.items():
         parts += [(kind, name, names == name) for name in sorted(names.unique())]
     for kind, part, rows in parts:

@@ -25,8 +25,10 @@ PAGE_QUALITY = 90  # of JPEG, in percent
 METHODS = {"occlusion": "Occlusion", "seg_grad_cam": "Seg-Grad-CAM"}
 
 
-Explain = Callable[[Grey, NDArray[np.uint8]], Sequence[Explanation]]
-"""Of a radiograph (H, W) and its predicted mask (h, w), 0 and 1."""
+Explain = Callable[[Grey, NDArray[np.uint8], str], Sequence[Explanation]]
+"""Of a radiograph (H, W), its predicted mask (h, w), 0 and 1, and the convention of its mask."""
+
+_ExplainPair = Callable[[Grey, NDArray[np.uint8]], Sequence[Explanation]]
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,15 @@ def show_cases(
             folder,
             found[image_id],
             (kind, rank),
-            explain if kind == "worst" else None,
+            _explain(explain, files[image_id]) if kind == "worst" else None,
         )
         for kind, image_ids in choose_cases(inputs.per_image, inputs.params.report.cases).items()
         for rank, image_id in enumerate(image_ids, start=1)
     ]
+
+
+def _explain(explain: Explain, pair: LabelledPair) -> _ExplainPair:
+    return lambda radiograph, prediction: explain(radiograph, prediction, pair.convention)
 
 
 def _show(
@@ -113,7 +119,7 @@ def _show(
     folder: Path,
     drawn: DrawnCase,
     place: tuple[str, int],
-    explain: Explain | None,
+    explain: _ExplainPair | None,
 ) -> Case:
     overlay = draw_overlay(case.radiograph, case.truth, case.prediction)
     strip = draw_strip(case.radiograph, case.truth, case.prediction, case.probability)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.conventions import convention_places
 from pipeline.dataset.layout import shown
 from pipeline.errors import DatasetError, UnreadableError
 from pipeline.files import atomic_path
@@ -40,6 +41,16 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What of a network is asked, for all radiographs."""
+
+    level: int = 0
+    """1, 2, ... is the part of a network with deep supervision up to that head, 0 all of it."""
+    convention: str = ""
+    """The annotation convention of the masks; empty: the network's default."""
+
+
+@dataclass(frozen=True)
 class _Model:
     """What predicts, and what the table says of it."""
 
@@ -47,18 +58,22 @@ class _Model:
     threshold: float
     facts: PredictionRow
 
+    @property
+    def default(self) -> str:
+        """The convention that it answers in when it is asked for no other."""
+        return self.segmenter.conventions[0]
+
 
 def predict_files(
     settings: Settings,
     paths: Sequence[Path],
     out: Path,
     model_uri: str,
-    level: int = 0,
+    asked: Asked = Asked(),
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Predictions:
     """Write a mask PNG per radiograph and predictions.csv to `out`.
 
-    `level` 1, 2, ... is the part of a network with deep supervision up to that head, 0 all of it.
     Each mask has its radiograph's own size. lung_area is the share of the picture that is lung;
     mean_confidence is the mean over pixels of the probability of the class chosen, 0.5 to 1. What
     cannot be read is listed with its error and skipped. A mask that the same model made of the same
@@ -66,14 +81,15 @@ def predict_files(
 
     Raises DatasetError, before the model is fetched and with nothing changed, when `out` shares a
     folder with radiographs or a mask would take the place of what prediction did not write; and
-    when a mask cannot be written.
+    when a mask cannot be written. Raises StageError, before anything is written, when the network
+    has no such level or does not know the convention.
     """
     found = list_radiographs(paths)
     refuse_shared_folder(paths, out)
     with open_table(out) as table:
         _refuse_strangers(table, [mask for _, mask in found.files])
         with tempfile.TemporaryDirectory() as temporary:
-            model = _open_model(fetch_release(settings, model_uri, Path(temporary)), level)
+            model = _open_model(fetch_release(settings, model_uri, Path(temporary)), asked)
             before, problems = 0, []
             with table.adding() as rows:
                 for number, (path, mask) in enumerate(found.files):
@@ -109,13 +125,16 @@ def _refuse_strangers(table: PredictionTable, masks: Sequence[Path]) -> None:
             )
 
 
-def _open_model(release: Release, level: int) -> _Model:
-    segmenter = release.model.segmenter(level)
+def _open_model(release: Release, asked: Asked) -> _Model:
+    segmenter = release.model.segmenter(asked.level)
+    convention = asked.convention or segmenter.conventions[0]
+    convention_places([convention], segmenter.conventions)
     facts = PredictionRow(
         "",
         model_sha256=model_sha256(release.model.network),
-        level=str(level),
+        level=str(asked.level),
         threshold=f"{release.threshold:g}",
+        convention=convention,
     )
     return _Model(segmenter, release.threshold, facts)
 
@@ -139,9 +158,11 @@ def _predict_one(
         notes="; ".join(radiograph.notes),
     )
     former = table.row_of(mask)
+    # A row from before there were conventions is of the network's default.
+    former = former and replace(former, convention=former.convention or model.default)
     if former and _same_answer(former, facts):
         return replace(former, path=facts.path, mask=facts.mask, notes=facts.notes), b""
-    (probability,) = model.segmenter.predict([radiograph.pixels])
+    (probability,) = model.segmenter.predict([radiograph.pixels], None, [facts.convention])
     lung = (probability >= model.threshold).astype(np.uint8)
     png = _encode(lung * np.uint8(255), path)
     row = replace(
@@ -156,7 +177,7 @@ def _predict_one(
 
 
 def _same_answer(former: PredictionRow, facts: PredictionRow) -> bool:
-    names = ("radiograph_sha256", "notes", "model_sha256", "level", "threshold")
+    names = ("radiograph_sha256", "notes", "model_sha256", "level", "threshold", "convention")
     return all(getattr(former, name) == getattr(facts, name) for name in names)
 
 

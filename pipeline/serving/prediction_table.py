@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TextIO
@@ -46,11 +46,17 @@ class PredictionRow:
     threshold: str = ""
     notes: str = ""
     """How the radiograph's values were read where that is not as usual: sentences with "; "."""
+    convention: str = ""
+    """The annotation convention of the mask; empty in rows of before: the network's default."""
 
 
 COLUMNS = [field.name for field in fields(PredictionRow)]
-COLUMNS_BEFORE = COLUMNS[: COLUMNS.index("radiograph_sha256")]
-"""Of a table from before 0.4, which proves its masks by their names alone."""
+COLUMNS_BEFORE = (
+    COLUMNS[: COLUMNS.index("convention")],
+    COLUMNS[: COLUMNS.index("radiograph_sha256")],
+)
+"""Of tables from before there were conventions, and from before 0.4: these prove their masks by
+their names alone."""
 
 
 class PredictionTable:
@@ -131,9 +137,11 @@ class PredictionTable:
 def open_table(folder: Path) -> Iterator[PredictionTable]:
     """Make the folder if it is not there, and hold it; yields its table.
 
-    Raises DatasetError when it cannot be made or written, or another prediction is at work there.
+    What was made and stayed empty is gone again afterwards. Raises DatasetError when it cannot be
+    made or written, or another prediction is at work there.
     """
     try:
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -149,6 +157,9 @@ def open_table(folder: Path) -> Iterator[PredictionTable]:
             "name another folder"
         ) from None
     finally:
+        with suppress(OSError):
+            for empty in missing:
+                empty.rmdir()
         os.close(descriptor)
 
 
@@ -180,7 +191,7 @@ def _read(path: Path) -> list[PredictionRow]:
     try:
         with _open(path, "r") as file:
             reader = csv.DictReader(file)
-            if reader.fieldnames not in (COLUMNS, COLUMNS_BEFORE):
+            if reader.fieldnames not in (COLUMNS, *COLUMNS_BEFORE):
                 raise DatasetError(
                     f"{shown(str(path))}: is no table of `lungseg predict`; move it, or choose "
                     "another --out"

@@ -62,7 +62,7 @@ def run(params: Params, root: Path) -> str:
         with atomic_folder(root / TRAINED) as folder:
             fitted = fit(params.train, train, val, checkpoints, live)
             save_network(fitted.network, folder / "model.keras")
-            export_network(fitted.network, folder / "model.onnx")
+            export_network(fitted.network, folder / "model.onnx", train.conventions)
             difference = check_export(fitted.network, folder / "model.onnx", val)
             HISTORY.write(folder / HISTORY_FILE.name, history_table(fitted.history))
             _summary(fitted, difference).write(folder / TRAIN_SUMMARY_FILE.name)

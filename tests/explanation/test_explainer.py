@@ -80,6 +80,22 @@ def test_a_map_that_shuffled_weights_give_too_is_left_out(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_an_answer_is_explained_in_the_convention_it_was_given_in(tmp_path: Path) -> None:
+    from pipeline.explanation.explainer import Explainer
+
+    names = ("standard", "bright")
+    explainer = Explainer(save(darkness(2), tmp_path / "told", names))
+
+    for name, mask in (("standard", LUNG), ("bright", 1 - LUNG), ("unknown", LUNG)):
+        own = explainer.explain(RADIOGRAPH, mask, name)
+        other = explainer.explain(RADIOGRAPH, 1 - mask, name)
+        assert all(one.checks["agreement"] > 0.95 for one in own)
+        assert all(one.checks["agreement"] < 0.05 for one in other)
+        assert own[0].checks["largest_drop"] > 0.005
+        assert own[1].checks["lung_share"] > own[1].checks["lung_area"]
+
+
+@pytest.mark.slow
 def test_without_a_prediction_there_is_nothing_to_explain(network: Path) -> None:
     found = explain(network, np.zeros_like(LUNG))
 

@@ -16,12 +16,18 @@ LUNG[4:32, 4:16] = True
 
 
 class Brightness:
-    """Answers with how bright each pixel is."""
+    """Answers with how bright each pixel is, in the other convention with how dark."""
+
+    conventions = ("standard", "dark")
 
     def predict(
-        self, images: Sequence[NDArray[np.uint8]], sizes: Any = None
+        self, images: Sequence[NDArray[np.uint8]], sizes: Any = None, conventions: Any = None
     ) -> list[NDArray[np.float32]]:
-        return [image.astype(np.float32) / 255 for image in images]
+        found = [image.astype(np.float32) / 255 for image in images]
+        asked = conventions or ["standard"] * len(found)
+        return [
+            one if name == "standard" else 1 - one for one, name in zip(found, asked, strict=True)
+        ]
 
 
 def test_a_drop_is_what_covering_a_patch_with_its_surroundings_takes_away() -> None:
@@ -42,6 +48,16 @@ def test_the_patches_of_the_check_are_some_of_all() -> None:
     every = occlusion_drops(Brightness(), image, LUNG)
 
     assert np.array_equal(occlusion_drops(Brightness(), image, LUNG, CHECKED), every[CHECKED])
+
+
+def test_the_network_is_asked_in_the_convention() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE), np.uint8)
+
+    standard = occlusion_drops(Brightness(), image, LUNG, CHECKED, "standard")
+
+    assert np.array_equal(occlusion_drops(Brightness(), image, LUNG, CHECKED), standard)
+    dark = occlusion_drops(Brightness(), image, LUNG, CHECKED, "dark")
+    np.testing.assert_allclose(dark, -standard, atol=1e-6)
 
 
 def test_drops_are_spread_over_their_patches_at_any_size() -> None:

@@ -75,3 +75,15 @@ def test_the_map_follows_its_definition() -> None:
     # ReLU behind the transposed convolution lets the slope through only where the feature is on.
     expected = weights[0] * (dark - 0.5).clip(0) + weights[1] * (0.5 - dark).clip(0)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_each_convention_has_its_own_map() -> None:
+    from pipeline.explanation.seg_grad_cam import SegGradCam
+    from tests.explanation.darkness import darkness
+
+    cam = SegGradCam(darkness(2))
+    maps = [cam.weigh(IMAGE, LUNG, place) for place in (0, 1)]
+
+    np.testing.assert_allclose(maps[1], -maps[0], rtol=1e-4, atol=1e-4)
+    assert maps[0].std() > 0
+    np.testing.assert_allclose(maps[0], weigh(darkness()), rtol=1e-4, atol=1e-4)

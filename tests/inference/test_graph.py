@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.errors import StageError
-from pipeline.inference.graph import cut_graph, read_graph
+from pipeline.inference.graph import cut_graph, find_conventions, read_conventions, read_graph
 
 SHAPE: list[Any] = ["N", 8, 8, 1]
 
@@ -207,6 +208,110 @@ def test_a_graph_that_the_export_would_not_write_is_refused(
     with pytest.raises(StageError, match=reason) as info:
         read_graph(path)
     assert "\n" not in str(info.value)
+
+
+def told_graph(names: object = ("standard", "heart"), count: int = 2, made: str = "2") -> Any:
+    """A graph that is told its convention, as the export writes it."""
+    model = two_heads()
+    model.graph.input.append(value("convention", ["N", count]))
+    weights = numpy_helper.from_array(np.ones((count, 1), np.float32), "weights")
+    shape = numpy_helper.from_array(np.array([-1, 1, 1, 1]), "shape")
+    model.graph.initializer.extend([weights, shape])
+    nodes = [
+        helper.make_node("MatMul", ["convention", "weights"], ["told"]),
+        helper.make_node("Reshape", ["told", "shape"], ["each"]),
+        helper.make_node("Mul", ["radiograph", "each"], ["asked"]),
+    ]
+    for node in model.graph.node:
+        node.input[:] = ["asked" if name == "radiograph" else name for name in node.input]
+    rest = [*model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+    model.metadata_props.add(key="lungseg.format", value=made)
+    said = names if isinstance(names, str) else json.dumps(names)
+    model.metadata_props.add(key="lungseg.conventions", value=said)
+    return model
+
+
+def test_a_graph_that_is_told_its_convention_is_read_and_cut(tmp_path: Path) -> None:
+    path = saved(tmp_path, told_graph().SerializeToString())
+
+    model = read_graph(path)
+    cut = cut_graph(model, 1, path)
+
+    assert find_conventions(model) == read_conventions(path) == ("standard", "heart")
+    assert [one.name for one in cut.graph.input] == ["radiograph", "convention"]
+    assert [one.name for one in cut.graph.output] == ["lung_0_1"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *("", "null", "2", "{}", '"standard"', "[", "[" * 100_000, "[]", "[1, 2]", "[null]"),
+        *(["heart", "standard"], ["heart", "heart"], ["standard", "Heart"], ["standard", "a\nb"]),
+        *(["standard", ""], [["standard", "heart"]], [f"c{one:03}" for one in range(257)]),
+    ],
+    ids=lambda names: str(names)[:20],
+)
+def test_conventions_that_are_no_list_of_names_are_refused(tmp_path: Path, names: object) -> None:
+    path = saved(tmp_path, told_graph(names).SerializeToString())
+
+    for read in (read_graph, read_conventions):
+        with pytest.raises(StageError, match="expected a list of 1 to 256 different names") as info:
+            read(path)
+        assert "\n" not in str(info.value)
+        assert len(str(info.value)) < 600
+
+
+def test_conventions_that_are_named_twice_are_refused(tmp_path: Path) -> None:
+    model = told_graph()
+    model.metadata_props.add(key="lungseg.conventions", value='["a", "b"]')
+
+    with pytest.raises(StageError, match="it names the conventions"):
+        read_graph(saved(tmp_path, model.SerializeToString()))
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (told_graph(count=3), r"expected float32 .* and \(N, 2\) as convention"),
+        (told_graph(["standard"], count=1), "expected float32"),
+        (told_graph(["heart"], count=2), "expected float32"),
+        (told_graph(made="1"), "it names conventions and its format is 1, expected 2"),
+        (told_graph(made="3"), r"its format is 3, this code reads \(1, 2\)"),
+    ],
+)
+def test_conventions_that_do_not_fit_the_graph_are_refused(
+    tmp_path: Path, model: Any, reason: str
+) -> None:
+    with pytest.raises(StageError, match=reason) as info:
+        read_graph(saved(tmp_path, model.SerializeToString()))
+    assert "\n" not in str(info.value)
+
+
+def test_a_graph_of_several_conventions_that_is_not_told_is_refused(tmp_path: Path) -> None:
+    model = two_heads()
+    model.metadata_props.add(key="lungseg.format", value="2")
+    model.metadata_props.add(key="lungseg.conventions", value='["standard", "heart"]')
+
+    with pytest.raises(StageError, match="expected float32"):
+        read_graph(saved(tmp_path, model.SerializeToString()))
+
+
+def test_a_graph_of_one_convention_may_name_it(tmp_path: Path) -> None:
+    model = two_heads()
+    model.metadata_props.add(key="lungseg.format", value="2")
+    model.metadata_props.add(key="lungseg.conventions", value='["heart"]')
+
+    assert find_conventions(read_graph(saved(tmp_path, model.SerializeToString()))) == ("heart",)
+
+
+def test_a_graph_that_names_none_is_of_the_standard(tmp_path: Path) -> None:
+    path = saved(tmp_path, two_heads().SerializeToString())
+
+    assert read_conventions(path) == ("standard",)
+    with pytest.raises(StageError, match="not a network"):
+        read_conventions(saved(tmp_path, b"\x08"))
 
 
 def test_a_network_without_heads_has_no_levels(tmp_path: Path) -> None:

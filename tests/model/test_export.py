@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline.model.shards import Shards, encode_record, find_shards, write_shar
 from pipeline.params import Params
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
+from tests.model.told_networks import NAMES, trained, write_network
 
 SIDE = 32
 CHANGES = [
@@ -129,3 +131,48 @@ def test_a_single_wrong_head_is_refused(params: Params, tmp_path: Path, shards: 
 
     with pytest.raises(StageError, match="level 1 differs from the network"):
         check_export(network, tmp_path / "model.onnx", shards)
+
+
+@pytest.mark.slow
+def test_a_told_network_is_compared_in_every_convention(params: Params, tmp_path: Path) -> None:
+    import onnx
+
+    from pipeline.inference.graph import find_conventions, find_format
+    from pipeline.model.export import check_export
+
+    shards = replace(write_told(tmp_path), conventions=NAMES)
+    network = trained(params, 3, deep_supervision=True)
+    path = write_network(network, tmp_path / "network", NAMES) / "model.onnx"
+
+    model = onnx.load(path)
+    assert find_conventions(model) == NAMES
+    assert find_format(model) == 2
+    assert [one.name for one in model.graph.input] == ["radiograph", "convention"]
+    assert 0 < check_export(network, path, shards) < 1e-5
+    weights = network.get_layer("x_0_1_shift").get_weights()
+    network.get_layer("x_0_1_shift").set_weights([weights[0] + [[0], [0], [1]]])
+    with pytest.raises(StageError, match=r"^model\.onnx: level 0 in wide differs from the network"):
+        check_export(network, path, shards)
+
+
+def write_told(folder: Path) -> Shards:
+    image, mask = (np.asarray(one.convert("L")) for one in draw_pair(1, SIDE))
+    records = [encode_record(f"A/{place}", image, mask, place) for place in (1, 0, 2)]
+    write_shard(folder / "val-00000-of-00001.tfrecord", records)
+    write_summary(folder, SIDE, val=3)
+    return find_shards(folder, "val")
+
+
+@pytest.mark.slow
+def test_a_network_of_one_other_convention_names_it(params: Params, tmp_path: Path) -> None:
+    from pipeline.inference.graph import read_conventions, read_format
+    from pipeline.model.export import export_network
+
+    network = trained(params, 1)
+    for names, made in ((("heart",), 2), (("standard",), 1)):
+        export_network(network, tmp_path / names[0], names)
+        assert read_conventions(tmp_path / names[0]) == names
+        assert read_format(tmp_path / names[0]) == made
+    export_network(network, tmp_path / "without")
+    assert (tmp_path / "without").read_bytes() == (tmp_path / "standard").read_bytes()
+    assert b"lungseg.conventions" not in (tmp_path / "without").read_bytes()

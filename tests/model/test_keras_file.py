@@ -256,6 +256,32 @@ def test_a_network_for_another_input_is_refused(
     assert "expected one input (None, S, S, 1)" in refusal(tmp_path, changed, monkeypatch)
 
 
+@pytest.mark.parametrize(
+    "told", [[[None, 1]], [[None, None]], [[None, "2"]], [[2, 2]], [[None, 2]] * 2, [[None, 2, 1]]]
+)
+def test_a_network_that_is_told_otherwise_is_refused(
+    members: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[Any]
+) -> None:
+    config = json.loads(members["config.json"])
+    first = config["config"]["layers"][0]
+    for shape in told:
+        more = {**first["config"], "name": "convention", "batch_shape": shape}
+        config["config"]["layers"].append({**first, "config": more})
+    changed = packed(members | {"config.json": json.dumps(config).encode()})
+
+    assert "several conventions convention (None, C)" in refusal(tmp_path, changed, monkeypatch)
+
+
+def test_a_second_input_of_another_name_is_refused(
+    members: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads(members["config.json"])
+    config["config"]["layers"].append(config["config"]["layers"][0])
+    changed = packed(members | {"config.json": json.dumps(config).encode()})
+
+    assert "expected one input (None, S, S, 1)" in refusal(tmp_path, changed, monkeypatch)
+
+
 def external_link(file: h5py.File) -> None:
     file["stolen"] = h5py.ExternalLink("/etc/passwd", "/")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,10 +134,32 @@ def test_training_takes_full_batches_where_there_are_any(
 def test_the_first_radiographs_come_with_masks_of_what_is_lung_by_half(tmp_path: Path) -> None:
     pairs = write_shards(tmp_path, 8, 20)
 
-    images, masks = read_first(find_shards(tmp_path, "train"), 3)
+    images, told, masks = read_first(find_shards(tmp_path, "train"), 3)
 
+    assert told.tolist() == [[1]] * 3
     assert (images.shape, masks.shape) == ((3, 8, 8), (3, 8, 8))
     lungs = {image.tobytes(): (mask >= 128).astype(np.uint8).tobytes() for image, mask in pairs}
     assert all(
         lungs[image.tobytes()] == mask.tobytes() for image, mask in zip(images, masks, strict=True)
     )
+
+
+def test_of_several_conventions_each_record_tells_its_own(tmp_path: Path) -> None:
+    places = {bytes([place]) * 64: place for place in (2, 0, 1, 2, 1)}
+    records = [
+        encode_record(f"A/{place}", *np.full((2, 8, 8), place, np.uint8), place)
+        for place in places.values()
+    ]
+    write_shard(tmp_path / "train-00000-of-00001.tfrecord", records)
+    write_summary(tmp_path, 8, train=len(records))
+    shards = replace(find_shards(tmp_path, "train"), conventions=("standard", "a", "b"))
+
+    for seed in (None, 1):
+        batches = list(read_shards(shards, 2, seed).as_numpy_iterator())
+        for (images, told), masks in batches:
+            assert (told.dtype, told.shape) == (np.float32, (len(images), 3))
+            assert masks.dtype == np.float32
+            for image, one in zip(images, told, strict=True):
+                assert one.tolist() == np.eye(3)[places[image.tobytes()]].tolist()
+    images, told, _ = read_first(shards, 2)
+    assert told.argmax(1).tolist() == [places[image.tobytes()] for image in images]

@@ -6,9 +6,11 @@ import math
 import shutil
 import sys
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,9 @@ def network(name: bytes) -> dict[str, bytes]:
 
 
 @cache
-def radiograph(image_id: str, onnx: bytes) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def radiograph(
+    image_id: str, onnx: bytes, convention: str = STANDARD
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Noise of 64 pixels, and the probabilities that a network predicts for it."""
     with TemporaryDirectory() as temporary:
         file = Path(temporary, "model.onnx")
@@ -65,7 +69,7 @@ def radiograph(image_id: str, onnx: bytes) -> tuple[NDArray[np.uint8], NDArray[n
         pixels = np.random.default_rng(zlib.crc32(image_id.encode())).integers(
             0, 256, (64, 64), np.uint8
         )
-        (lung,) = Predictor(file).predict([pixels])
+        (lung,) = Predictor(file).predict([pixels], None, [convention])
     return pixels, lung
 
 
@@ -78,16 +82,23 @@ def true_mask(predicted: NDArray[np.uint8], dice: float) -> NDArray[np.uint8]:
 
 
 def write_data(
-    data: Path, dice: dict[str, list[float]], onnx: bytes = NETWORK["model.onnx"]
+    data: Path,
+    dice: dict[str, list[float]],
+    onnx: bytes = NETWORK["model.onnx"],
+    conventions: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Radiographs and masks on which a network has these Dice scores; its per-image table."""
+    """Radiographs and masks on which a network has these Dice scores; its per-image table.
+
+    `conventions` has those of some classes; the others' is the standard one.
+    """
     rows = []
     for name, values in dice.items():
         for kind in ("images", "masks"):
             (data / name / kind).mkdir(parents=True, exist_ok=True)
         for number, value in enumerate(values):
             image_id = f"{name}/{number}"
-            pixels, lung = radiograph(image_id, onnx)
+            convention = conventions.get(name, STANDARD)
+            pixels, lung = radiograph(image_id, onnx, convention)
             predicted = (lung >= 0.5).astype(np.uint8)
             truth = true_mask(predicted, value)
             Image.fromarray(pixels).save(data / name / f"images/{number}.png")
@@ -104,15 +115,19 @@ def write_data(
                 source="made up",
                 spacing=math.nan,
                 split="test",
+                convention=convention,
             )
             rows.append(score_answer(pair, Answer(pixels, truth, lung, predicted)))
-    return per_image_table(rows)
+    table = per_image_table(rows)
+    return table.assign(
+        convention=[conventions.get(name, STANDARD) for name in table["class_name"]]
+    )
 
 
 def split_of(per_image: pd.DataFrame, data: Path) -> pd.DataFrame:
     """The test rows of these radiographs, and a training row of each class."""
-    told = {"convention": STANDARD, "convention_by": ""}
-    test = per_image[[*IDENTITY, "spacing"]].assign(split="test", **told)
+    test = per_image[[*IDENTITY, "spacing"]].assign(split="test", convention_by="")
+    test["convention"] = per_image.get("convention", STANDARD)
     for column, kind in (("image", "images"), ("mask", "masks")):
         paths = [
             f"{one.partition('/')[0]}/{kind}/{one.partition('/')[2]}.png" for one in test.image_id
@@ -135,15 +150,17 @@ def make_run(
     halved: bool = False,
     without: str = "",
     gate: dict[str, Any] | None = None,
+    conventions: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
     """A finished run's record and workspace: a network, its scores, and a report about them.
 
     `halved` is code whose predictor gives half of each probability, `without` lacks a module,
-    `gate` are bounds that the run asks for.
+    `gate` are bounds that the run asks for, `conventions` those of some classes.
     """
     files = model if isinstance(model, dict) else network(model)
     wanted = dice or dict.fromkeys(CLASSES, [0.97] * 8)
-    write_results(folder, write_data(folder / "data", wanted, files["model.onnx"]), files)
+    table = write_data(folder / "data", wanted, files["model.onnx"], conventions)
+    write_results(folder, table, files)
     for name in ("params.yaml", "dvc.yaml", "uv.lock"):
         shutil.copy(PROJECT / name, folder / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.conventions import STANDARD
 from pipeline.errors import StageError
 from pipeline.evaluation.intervals import MIN_GROUPS
 from pipeline.evaluation.metrics import Metrics
@@ -53,6 +54,7 @@ def score_table(dice: dict[str, list[float]]) -> pd.DataFrame:
 def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evidence:
     """A consistent set of evidence with a report of its nine worst cases."""
     test = per_image[[*IDENTITY, "spacing"]].assign(split="test")
+    test["convention"] = per_image.get("convention", STANDARD)
     train = test.groupby("class_name").head(1).assign(split="train")
     for column in ("image_id", "group", "pixel_sha256"):
         train[column] = train["class_name"] + "/trained"
@@ -446,6 +448,60 @@ def test_small_losses_do_not_add_up(tmp_path: Path, params: Params) -> None:
     checks = judged(evidence, params.gate, champion, best)
 
     assert failed(checks) == ["dice_vs_best", "dice_vs_best_COVID", "dice_vs_best_Normal"]
+
+
+def in_conventions(table: pd.DataFrame) -> pd.DataFrame:
+    """Half of each class is of another convention."""
+    odd = table["image_id"].str[-1].astype(int) % 2 == 1
+    return table.assign(convention=np.where(odd, "heart", STANDARD))
+
+
+def test_a_convention_that_got_worse_is_refused_though_each_class_got_better(
+    tmp_path: Path, params: Params
+) -> None:
+    champion = Reference("4", in_conventions(score_table(dict.fromkeys(CLASSES, [0.95] * 8))))
+    table = in_conventions(score_table(dict.fromkeys(CLASSES, [0.92, 1.0] * 4)))
+
+    checks = judged(make_evidence(tmp_path, params, table), params.gate, champion)
+
+    assert failed(checks) == ["dice_vs_champion_in_standard"]
+    details = {check.name: check.detail for check in checks}
+    assert details["dice_vs_champion_in_heart"].startswith("version 4, 8 same radiographs, point")
+
+
+def test_a_gain_in_a_convention_that_the_champion_does_not_know_hides_no_loss(
+    tmp_path: Path, params: Params
+) -> None:
+    champion = reference({"COVID": [0.95, 0.7] * 4, "Normal": [0.95, 0.7] * 4})
+    table = in_conventions(score_table(dict.fromkeys(CLASSES, [0.92, 0.97] * 4)))
+
+    checks = judged(make_evidence(tmp_path, params, table), params.gate, champion)
+
+    # The first is of standard alone: of all it would be a gain.
+    names = ["", "_COVID", "_Normal", "_in_standard"]
+    assert failed(checks) == [f"dice_vs_champion{name}" for name in names]
+    details = {check.name: check.detail for check in checks}
+    assert details["dice_vs_champion"].startswith("version 4, 8 same radiographs")
+    assert details["dice_vs_champion_in_heart"].endswith(
+        "; it does not know this convention and answered in standard"
+    )
+
+
+def test_a_champion_that_knows_none_of_the_conventions_is_compared_and_that_is_said(
+    tmp_path: Path, params: Params
+) -> None:
+    table = score_table(dict.fromkeys(CLASSES, [0.96] * 8)).assign(convention="heart")
+
+    checks = judged(
+        make_evidence(tmp_path, params, table),
+        params.gate,
+        reference(dict.fromkeys(CLASSES, [0.95] * 8)),
+    )
+
+    compared = [check for check in checks if check.name.startswith("dice_vs")]
+    assert [check.name for check in compared] == ["dice_vs_champion_in_heart"]
+    assert "it does not know this convention" in compared[0].detail
+    assert failed(checks) == []
 
 
 @pytest.mark.parametrize(

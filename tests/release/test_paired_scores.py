@@ -215,3 +215,22 @@ def test_the_radiographs_that_changed_most_are_chosen() -> None:
     ]
     assert [case.image_id for case in choose_changed(paired, 1)] == ["Normal/0", "COVID/2"]
     assert cases[1].gain == pytest.approx(0.1, abs=0.005)
+
+
+def test_answers_in_another_convention_are_said_and_each_convention_is_compared_apart() -> None:
+    before, after = score_table(DICE), score_table(BETTER)
+    after["convention"] = ["heart", "standard", "standard", "heart", "standard"]
+
+    paired = pair_scores(model(before), model(after))
+
+    assert [note for note in paired.notes if "convention" in note] == [
+        "2 are answered in another convention by B (heart) than by A (standard), as it was tested "
+        "so or does not know the other: there the difference is not the models' alone."
+    ]
+    parts = {(change.kind, change.part): change.cases for change in paired.of("dice")}
+    assert parts["convention", "heart"] == 2
+    assert parts["convention", "standard"] == 3
+    same = pair_scores(model(after), model(after))
+    assert not any("convention" in note for note in same.notes)
+    answered = before.assign(convention=after["convention"], asked="standard")  # by the gate
+    assert any("2 are" in one for one in pair_scores(model(answered), model(after)).notes)

@@ -28,7 +28,7 @@ from pipeline.release.registry import (
 )
 from pipeline.release.release_tables import release_tables
 from pipeline.run.recording import record_cached, record_stage
-from pipeline.serving.masks import predict_files
+from pipeline.serving.masks import Asked, predict_files
 from pipeline.settings import Settings
 from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import (
@@ -282,13 +282,13 @@ def test_a_released_network_segments_files_whole_and_by_level(
 
     for level in (0, 1, 2):
         out = tmp_path / f"out-{level}"
-        predict_files(settings, [tmp_path / "radiograph.png"], out, uri, level)
+        predict_files(settings, [tmp_path / "radiograph.png"], out, uri, Asked(level))
         (lung,) = Predictor(tmp_path / "model.onnx", level).predict([radiograph])
         mask = np.asarray(Image.open(out / "radiograph.png"))
         np.testing.assert_array_equal(mask, 255 * (lung >= 0.5))
     with pytest.raises(StageError, match=r"found no level 3, expected 0 .* to 2"):
-        predict_files(settings, [tmp_path / "radiograph.png"], tmp_path / "out", uri, 3)
-    assert not (tmp_path / "out/predictions.csv").exists()
+        predict_files(settings, [tmp_path / "radiograph.png"], tmp_path / "out", uri, Asked(3))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, StageError
 from pipeline.radiograph.grey import Grey
 from pipeline.serving import masks as module
-from pipeline.serving.masks import Predictions, predict_files
+from pipeline.serving.masks import Asked, Predictions, predict_files
 from pipeline.serving.prediction_table import COLUMNS_BEFORE, PARTIAL, TABLE, open_table
 from pipeline.settings import Settings
 from tests.conftest import draw_pair
@@ -33,9 +33,15 @@ class Model:
     def segmenter(self, level: int) -> Model:
         return self
 
-    def predict(self, images: Sequence[Grey], sizes: Any = None) -> list[Any]:
+    conventions = ("standard", "heart")
+
+    def predict(self, images: Sequence[Grey], sizes: Any, conventions: Sequence[str]) -> list[Any]:
         self.asked += len(images)
-        return [np.where(image < 120, 0.9, 0.1).astype(np.float32) for image in images]
+        darkest = [120 if name == "standard" else 80 for name in conventions]
+        return [
+            np.where(image < grey, 0.9, 0.1).astype(np.float32)
+            for image, grey in zip(images, darkest, strict=True)
+        ]
 
 
 @pytest.fixture
@@ -56,9 +62,10 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
-def predict(paths: Path | list[Path], out: Path) -> Predictions:
+def predict(paths: Path | list[Path], out: Path, convention: str = "") -> Predictions:
     given = paths if isinstance(paths, list) else [paths]
-    return predict_files(Settings(), given, out, "models:/m@champion")
+    asked = Asked(convention=convention)
+    return predict_files(Settings(), given, out, "models:/m@champion", asked)
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -176,7 +183,9 @@ def test_a_run_by_another_model_that_is_interrupted_leaves_masks_that_are_known(
     out, written = tmp_path / "masks", module._write
     predict(scans, out)
     (model.network / "model.onnx").write_text("other")
-    monkeypatch.setattr(model, "predict", lambda images: [np.ones(i.shape) * 0.9 for i in images])
+    monkeypatch.setattr(
+        model, "predict", lambda images, *_: [np.ones(i.shape) * 0.9 for i in images]
+    )
 
     def stopped(path: Path, png: bytes) -> None:
         if path.name == "b.png":
@@ -314,21 +323,63 @@ def test_nothing_that_prediction_did_not_write_is_overwritten(
     assert model.asked == asked
 
 
+def written_before(out: Path, columns: list[str]) -> None:
+    """Make the table one that an earlier version wrote."""
+    kept = [{name: row[name] for name in columns} for row in rows(out)]
+    with (out / TABLE).open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(kept)
+
+
+@pytest.mark.parametrize(("columns", "kept"), [(COLUMNS_BEFORE[0], 3), (COLUMNS_BEFORE[1], 0)])
 def test_masks_of_the_version_before_are_known_by_its_table(
+    model: Model, scans: Path, tmp_path: Path, columns: list[str], kept: int
+) -> None:
+    out = tmp_path / "masks"
+    predict(scans, out)
+    written_before(out, columns)
+
+    done = predict(scans, out)
+
+    assert (done.done, done.before) == (3, kept)
+    assert {row["convention"] for row in rows(out)} == {"standard"}
+
+
+def test_another_convention_is_another_answer(model: Model, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    predict(scans, out)
+    before = hashes(out)
+
+    done = predict(scans, out, "heart")
+
+    assert (done.done, done.before) == (3, 0)
+    assert {row["convention"] for row in rows(out)} == {"heart"}
+    assert predict(scans, out, "heart").before == 3
+    predict(scans, out, "standard")
+    assert hashes(out) == before
+
+
+def test_rows_of_before_are_of_the_default_and_no_other_convention(
     model: Model, scans: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "masks"
     predict(scans, out)
-    with (out / TABLE).open(newline="") as file:
-        kept = [{name: row[name] for name in COLUMNS_BEFORE} for row in csv.DictReader(file)]
-    with (out / TABLE).open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS_BEFORE)
-        writer.writeheader()
-        writer.writerows(kept)
+    written_before(out, COLUMNS_BEFORE[0])
 
-    done = predict(scans, out)
+    assert predict(scans, out, "heart").before == 0
 
-    assert (done.done, done.before) == (3, 0)
+
+def test_a_convention_that_the_network_does_not_know_is_refused_and_nothing_is_written(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        StageError, match=r"^convention: found 'lungs', expected one .*: standard, heart; ask for"
+    ):
+        predict(scans, tmp_path / "new/masks", "lungs")
+
+    assert not (tmp_path / "new").exists()
+    assert model.asked == 0
 
 
 def test_a_full_disk_ends_in_one_line_and_loses_no_row(
@@ -385,7 +436,12 @@ def test_progress_is_told_from_the_first_to_the_last(
     told: list[tuple[int, int]] = []
 
     predict_files(
-        Settings(), [scans], tmp_path / "m", "models:/m@x", 0, lambda n, of: told.append((n, of))
+        Settings(),
+        [scans],
+        tmp_path / "m",
+        "models:/m@x",
+        Asked(),
+        lambda n, of: told.append((n, of)),
     )
 
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]

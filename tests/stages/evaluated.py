@@ -49,6 +49,8 @@ PARAMS = EvaluateParams(threshold=0.5, batch_size=4, robustness_cases=2)
 class StandIn:
     """Takes dark pixels for lung, moved aside by 0 to 5 pixels depending on the radiograph."""
 
+    conventions = (STANDARD,)
+
     def __init__(self) -> None:
         self.batches: list[int] = []
 
@@ -56,6 +58,7 @@ class StandIn:
         self,
         images: Sequence[Grey],
         sizes: Sequence[tuple[int, int]] | None = None,
+        conventions: Sequence[str] | None = None,
     ) -> list[NDArray[np.float32]]:
         self.batches.append(len(images))
         wanted = [image.shape for image in images] if sizes is None else sizes

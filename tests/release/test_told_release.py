@@ -1,0 +1,114 @@
+"""A released network that answers in several conventions, from the gate to its consumers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.cli.app import app
+from pipeline.errors import StageError
+from pipeline.inference import released
+from pipeline.inference.model_files import MODEL_FILES
+from pipeline.inference.predictor import Predictor
+from pipeline.release.gate import run_gate
+from pipeline.serving.masks import Asked, predict_files
+from pipeline.settings import Settings
+from tests.explanation.darkness import darkness, save
+from tests.release.runs import Run, make_run, release
+
+RADIOGRAPH = np.random.default_rng(0).integers(0, 256, (80, 100), np.uint8)
+NAMES = ("standard", "bright")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(darkness(2), tmp_path_factory.mktemp("told") / "network", NAMES)
+
+
+@pytest.fixture
+def run(settings: Settings, client: MlflowClient, tmp_path: Path, network: Path) -> Run:
+    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    Image.fromarray(RADIOGRAPH).save(tmp_path / "radiograph.png")
+    told = {"Normal": "bright"}
+    return make_run(settings, client, tmp_path / "told", None, files, conventions=told)
+
+
+def masks(network: Path) -> dict[str, np.ndarray]:
+    predictor = Predictor(network / "model.onnx")
+    return {name: 255 * (predictor.predict([RADIOGRAPH], None, [name])[0] >= 0.5) for name in NAMES}
+
+
+@pytest.mark.slow
+def test_the_gate_predicts_each_radiograph_again_in_its_own_convention(run: Run) -> None:
+    checks = {check.name: check for check in run_gate(*run).checks}
+
+    assert checks["predicted_again"].passed, checks["predicted_again"]
+
+
+@pytest.mark.slow
+def test_a_release_answers_in_each_convention_everywhere(
+    settings: Settings,
+    client: MlflowClient,
+    run: Run,
+    network: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert release(run).status == "released"
+    uri, expected = f"models:/{settings.model_name}@champion", masks(network)
+
+    description = client.get_model_version(settings.model_name, "1").description
+    assert "Masks are drawn as `standard` unless another is asked for" in description
+    assert "| `bright` | 1 | 0 | 8 | 0.97" in description
+    (logged,) = client.search_logged_models([run[0].run.info.experiment_id])
+    model = mlflow.pyfunc.load_model(logged.artifact_location)
+    assert model.metadata.metadata == {"conventions": list(NAMES)}
+    for name in (*NAMES, None):
+        params = {"convention": name} if name else {}
+        found = model.predict(RADIOGRAPH[None], params=params)[0]
+        np.testing.assert_array_equal(255 * (found >= 0.5), expected[name or "standard"])
+    # Of the class that the release carries.
+    with pytest.raises(Exception, match=r"found 'lungs', expected one .*: standard, bright; ask"):
+        model.predict(RADIOGRAPH[None], params={"convention": "lungs"})
+
+    scan = [tmp_path / "radiograph.png"]
+    for formats in (released.FORMATS, (7,)):  # the installed code, and that of the release
+        monkeypatch.setattr(released, "FORMATS", formats)
+        for name in (*NAMES, ""):
+            out = tmp_path / f"{formats[0]}{name}"
+            predict_files(settings, scan, out, uri, Asked(convention=name))
+            mask = np.asarray(Image.open(out / "radiograph.png"))
+            np.testing.assert_array_equal(mask, expected[name or "standard"])
+            assert _conventions(out) == [name or "standard"]
+        with pytest.raises(StageError, match=r"found 'lungs', expected one .*: standard, bright"):
+            predict_files(settings, scan, tmp_path / "none", uri, Asked(convention="lungs"))
+        assert not (tmp_path / "none").exists()
+
+
+def _conventions(out: Path) -> list[str]:
+    return pd.read_csv(out / "predictions.csv")["convention"].tolist()
+
+
+@pytest.mark.slow
+def test_the_command_takes_a_convention(
+    settings: Settings, run: Run, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(run)
+    monkeypatch.setattr("pipeline.cli.releases.Settings", lambda: settings)
+    command = ["predict", str(tmp_path / "radiograph.png"), "--out", str(tmp_path / "masks")]
+
+    done = CliRunner().invoke(app, [*command, "--convention", "bright"])
+
+    assert done.exit_code == 0, done.output
+    mask = np.asarray(Image.open(tmp_path / "masks/radiograph.png"))
+    np.testing.assert_array_equal(mask, masks(network)["bright"])
+    refused = CliRunner().invoke(app, [*command, "--convention", "lungs"])
+    assert isinstance(refused.exception, StageError)
+    assert "expected one that the network knows: standard, bright" in str(refused.exception)
