@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.errors import StageError
 from pipeline.inference.graph import ANSWER, FORMAT, FORMAT_KEY, HEAD, INPUT
 from pipeline.inference.predictor import Predictor, Probability
+from pipeline.model.engine import engine_devices
 from pipeline.model.shards import Shards, read_first
 from pipeline.radiograph.grey import Grey
 
@@ -56,7 +57,8 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
     probability or the mean Dice at threshold 0.5 differs by more than MAX_DIFFERENCE.
     """
     images, truth = read_first(shards, CHECKED)
-    expected = _with_heads(network).predict_on_batch(images.astype(np.float32)[..., None])
+    with engine_devices().exact():
+        expected = _with_heads(network).predict_on_batch(images.astype(np.float32)[..., None])
     differences = []
     for level, answer in enumerate(keras.tree.flatten(expected)):
         found = np.stack(Predictor(path, level).predict(list(images)))

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
-from pipeline.model.devices import Devices, compute_policy, translated_errors
+from pipeline.model.engine import compute_policy, engine_devices, translated_errors
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import EpochLog, Examples, TrainingObserver, check_finite
 from pipeline.model.shards import Shards, read_shards
@@ -105,12 +105,14 @@ class Training:
 
     def __init__(self, params: TrainParams, train: Shards, val: Shards) -> None:
         self._params, self._train = params, train
-        self._devices = Devices(params)
+        self._devices = engine_devices()(params)
+        self._devices.check_batch(min(params.batch_size, train.records))
         self._steps = int(read_shards(train, params.batch_size, params.seed).cardinality())
         self._rate = learning_rate(params, self._steps)
         averaging = params.weight_averaging
         with self._devices.scope(), _dtype_policy(compute_policy(params.precision)):
-            self._network = build_unetpp(train.image_size, params, synchronized=self.replicas > 1)
+            synchronized = self._devices.synchronized and self.replicas > 1
+            self._network = build_unetpp(train.image_size, params, synchronized=synchronized)
             self._supervised = supervised(self._network)
             self._supervised.compile(
                 optimizer=keras.optimizers.Adam(
@@ -118,11 +120,11 @@ class Training:
                 ),
                 loss=loss_function(params.loss),
                 metrics=[accuracy, dice, iou],
-                jit_compile=params.xla,
+                jit_compile=params.xla or params.engine == "jax",
             )
             # By default the first step does it, too late for what is restored.
             self._supervised.optimizer.build(self._supervised.trainable_variables)
-        self._val = read_shards(val, params.batch_size)
+        self._val, self._val_records = read_shards(val, params.batch_size), val.records
         self.history: list[EpochRow] = []
         self.best_weights = self._network.get_weights()
 
@@ -161,7 +163,10 @@ class Training:
         with translated_errors(self._train):
             values = self._fit(epoch_seed(self._params.seed, epoch), on_batch, trained)
             # From the end of `fit` on, the weights are their moving average.
-            found = self._supervised.evaluate(self._val, return_dict=True, verbose=0)
+            self._devices.part_from_optimizer(self._supervised.trainable_variables)
+            with self._devices.validation(self._val_records):
+                batches = self._devices.share(self._val)
+                found = self._supervised.evaluate(batches, return_dict=True, verbose=0)
         values |= {f"val_{name}": float(value) for name, value in found.items()}
         values |= {"epoch": epoch, "learning_rate": float(self._rate(epoch * self._steps - 1))}
         row = {column: values[column] for column in HISTORY.columns}
@@ -187,7 +192,7 @@ class Training:
             on_epoch_end=lambda epoch, logs: trained.extend(_arrays(variables)),
         )
         logs = self._supervised.fit(
-            read_shards(self._train, self._params.batch_size, seed),
+            self._devices.share(read_shards(self._train, self._params.batch_size, seed)),
             callbacks=[keep],
             shuffle=False,  # the shards are
             verbose=0,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from pipeline.files import atomic_folder
 from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
+from pipeline.model.engine import TrainingEnvironment, choose_engine, training_environment
+from pipeline.model.export_process import export_saved
 from pipeline.model.keras_file import save_network
 from pipeline.model.shards import AUGMENT_SUMMARY_FILE, find_shards
 from pipeline.model.training_history import (
@@ -25,7 +27,8 @@ from pipeline.settings import Settings
 from pipeline.tracking.live import live_run
 
 if TYPE_CHECKING:
-    from pipeline.model.devices import TrainingEnvironment
+    import keras
+
     from pipeline.model.training import Fitted
 
 
@@ -33,29 +36,38 @@ def run(params: Params, root: Path) -> str:
     """Write artifacts/train: model.keras, model.onnx, history.csv and train.json.
 
     A killed training resumes after its last epoch, with the result that it would have had.
-    Raises StageError when the shards are missing, the loss is no longer a number, a checkpoint
+    Of several processes that train together only the first one writes. Raises StageError when the
+    shards are missing, the engine is not installed, the loss is no longer a number, a checkpoint
     cannot be written or the exported network answers otherwise than the trained one, ParamsError
     when network and image size do not suit each other, ServiceError when the weights of an encoder
-    cannot be fetched.
+    cannot be fetched, CrashedError when memory is full or other processes do not come.
     """
     shards = root / AUGMENT_SUMMARY_FILE.parent
     train, val = find_shards(shards, "train"), find_shards(shards, "val")
+    settings = Settings()
+    choose_engine(params.train, settings.home)
 
-    from pipeline.model.devices import training_environment
-    from pipeline.model.export import check_export, export_network
+    from pipeline.model import processes
+    from pipeline.model.export import check_export
     from pipeline.model.training import fit
 
-    live = live_run()
+    processes.join_processes(params.train)
     inputs = [*train.paths, *val.paths, root / AUGMENT_SUMMARY_FILE]
     environment = training_environment()
+    key = training_key(params.train, inputs, environment)
+    processes.check_same_training(key)
+    if processes.process_number():
+        with processes.told_checkpoints() as told:
+            fit(params.train, train, val, told, processes.looking_on(None))
+        return f"train: process {processes.process_number()} has trained along; process 0 writes"
+    live = live_run()
     if live:
         live.log_gpus(len(environment.devices))
-    key = training_key(params.train, inputs, environment)
-    with hold_checkpoints(Settings().checkpoints, key, open_store(root)) as checkpoints:
+    with hold_checkpoints(settings.checkpoints, key, open_store(root)) as checkpoints:
+        processes.tell_checkpoints(checkpoints)
         with atomic_folder(root / TRAINED) as folder:
-            fitted = fit(params.train, train, val, checkpoints, live)
-            save_network(fitted.network, folder / "model.keras")
-            export_network(fitted.network, folder / "model.onnx")
+            fitted = fit(params.train, train, val, checkpoints, processes.looking_on(live))
+            _save(params.train, fitted.network, folder)
             difference = check_export(fitted.network, folder / "model.onnx", val)
             HISTORY.write(folder / HISTORY_FILE.name, history_table(fitted.history))
             _summary(fitted, difference).write(folder / TRAIN_SUMMARY_FILE.name)
@@ -75,6 +87,17 @@ def training_key(params: TrainParams, inputs: list[Path], environment: TrainingE
     """
     files = {path.name: path for path in inputs} | code_files("train")
     return checkpoint_key(files, {"params": params.model_dump(), **asdict(environment)})
+
+
+def _save(params: TrainParams, network: keras.Model, folder: Path) -> None:
+    """Write model.keras and model.onnx."""
+    from pipeline.model.export import export_network
+
+    save_network(network, folder / "model.keras")
+    if params.engine == "tensorflow":
+        export_network(network, folder / "model.onnx")
+    else:
+        export_saved(folder / "model.keras", folder / "model.onnx")
 
 
 def _summary(fitted: Fitted, difference: float) -> TrainSummary:
