@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
@@ -15,8 +15,6 @@ from pipeline.errors import StageError
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
-
-Fault = Literal["shards", "memory", "other"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,7 @@ class Devices(ABC):
     @staticmethod
     def part_from_optimizer(variables: Iterable[Any]) -> None:
         """Give weights that were just averaged memory of their own, not the optimizer's."""
+        del variables  # they have it
 
     def share(self, batches: Iterable[Any]) -> Iterable[Any]:
         """This process' part of each batch, as `fit` takes it."""
@@ -107,5 +106,5 @@ class Devices(ABC):
 
     @staticmethod
     @abstractmethod
-    def fault(error: Exception) -> tuple[Fault, str]:
-        """What one of `errors` is about, and its reason in one line."""
+    def full_memory(error: Exception) -> str | None:
+        """The reason, in one line, of one of `errors` that is about memory; else None."""

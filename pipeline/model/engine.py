@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import CrashedError, StageError
-from pipeline.model.shards import Shards
 from pipeline.params import TrainParams
 
 if TYPE_CHECKING:
@@ -136,25 +135,16 @@ def training_environment() -> TrainingEnvironment:
 
 
 @contextmanager
-def translated_errors(shards: Shards) -> Iterator[None]:
-    """Say in the project's words what the engine raises for damaged shards and full memory.
-
-    Those are StageError and CrashedError.
-    """
+def translated_errors() -> Iterator[None]:
+    """Say in the project's words what the engine raises for full memory: CrashedError."""
     devices = engine_devices()
     try:
         yield
     except devices.errors() as error:
-        fault, reason = devices.fault(error)
-        if fault == "shards":
-            raise StageError(
-                f"{shards.paths[0].parent}: a shard is damaged or of another size "
-                f"({reason}); run the stage augment again",
-            ) from None
-        if fault == "memory":
-            raise CrashedError(
-                f"train: the device is out of memory ({reason}); free it, or lower "
-                "train.batch_size or augment.image_size; the same settings resume after the last "
-                "epoch",
-            ) from None
-        raise
+        reason = devices.full_memory(error)
+        if reason is None:
+            raise
+        raise CrashedError(
+            f"train: the device is out of memory ({reason}); free it, or lower "
+            "train.batch_size or augment.image_size; the same settings resume after the last epoch",
+        ) from None

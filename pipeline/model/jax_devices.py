@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import keras
 
-from pipeline.model.devices import Devices, Fault, Gpu
+from pipeline.model.devices import Devices, Gpu
 from pipeline.params import TrainParams
 
 
@@ -103,10 +103,10 @@ class JaxDevices(Devices):
         return (jax.errors.JaxRuntimeError,)
 
     @staticmethod
-    def fault(error: Exception) -> tuple[Fault, str]:
-        """What an error is about, and the first line of its message."""
-        reason = str(error).strip().partition("\n")[0][:300]
-        return ("memory" if reason.startswith("RESOURCE_EXHAUSTED") else "other"), reason
+    def full_memory(error: Exception) -> str | None:
+        """The first line of an error that is about memory."""
+        line = str(error).strip().partition("\n")[0][:300]
+        return line if line.startswith("RESOURCE_EXHAUSTED") else None
 
 
 def _part(batch: Any) -> Any:

@@ -9,14 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from pipeline.errors import StageError
-from pipeline.model.devices import Devices, Fault, Gpu
+from pipeline.model.devices import Devices, Gpu
 from pipeline.params import TrainParams
-
-SHARD_FAULTS = (
-    tf.errors.DataLossError,  # a checksum
-    tf.errors.InvalidArgumentError,  # another image size
-    tf.errors.FailedPreconditionError,  # another number of records
-)
 
 
 class TensorFlowDevices(Devices):
@@ -83,11 +77,9 @@ class TensorFlowDevices(Devices):
         return (tf.errors.OpError,)
 
     @staticmethod
-    def fault(error: Exception) -> tuple[Fault, str]:
-        """What an error is about, and the last line of its message between the graph's traces."""
-        lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
-        reason = [line for line in lines if line and not line.startswith("[[")][-1][:300]
-        if isinstance(error, SHARD_FAULTS):
-            return "shards", reason
-        memory = isinstance(error, tf.errors.ResourceExhaustedError)
-        return ("memory" if memory else "other"), reason
+    def full_memory(error: Exception) -> str | None:
+        """The last line of an error that is about memory, between the traces of its graph."""
+        if not isinstance(error, tf.errors.ResourceExhaustedError):
+            return None
+        lines = [line.strip() for line in str(error.message).splitlines()]
+        return [line for line in lines if line and not line.startswith("[[")][-1][:300]

@@ -52,7 +52,6 @@ def test_what_holds_on_tensorflow_holds_on_jax(tests: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="shards are read by tf.data")
 def test_a_training_on_jax_imports_nothing_of_tensorflow(params: Params, tmp_path: Path) -> None:
     write_shards(tmp_path, train=8, val=4)
     wanted = with_train(params, engine="jax", epochs=1)

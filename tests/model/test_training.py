@@ -73,7 +73,7 @@ CHANGES: dict[str, Any] = {
 def test_two_devices_two_processes_and_another_engine_give_the_losses_of_one(
     params: Params, tmp_path: Path
 ) -> None:
-    """On JAX two devices compute as one does; TensorFlow's two, and the engines, round otherwise."""
+    """Two devices of JAX compute as one does; those of TensorFlow, and the engines, round."""
     from pipeline.model.checkpoint import Checkpoints
     from tests.model.few_steps import run_epoch
 
