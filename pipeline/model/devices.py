@@ -52,6 +52,10 @@ class Devices(ABC):
         """Within, variables are made and assigned on every device."""
         return nullcontext()
 
+    def alone(self) -> AbstractContextManager[Any]:
+        """Within, variables are made on one device, as if there were no other."""
+        return nullcontext()
+
     @staticmethod
     def exact() -> AbstractContextManager[Any]:
         """Within, float32 is computed in float32: GPUs round it to TF32 (10 bits) by default."""

@@ -39,6 +39,15 @@ class JaxDevices(Devices):
             if not loaded:
                 del sys.modules["tensorflow"]
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, variables are made on one device, as if there were no other process either."""
+        keras.distribution.set_distribution(None)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(self._shared)
+
     @staticmethod
     def exact() -> AbstractContextManager[Any]:
         """Within, float32 is computed in float32."""

@@ -66,6 +66,14 @@ def join_processes(params: TrainParams) -> None:
         ) from None
 
 
+def leave_processes() -> None:
+    """Let the others go, once all have trained; the first one has more to do, for longer."""
+    if process_count() > 1:
+        import jax
+
+        jax.distributed.shutdown()
+
+
 def process_count() -> int:
     """How many processes train together."""
     if keras.backend.backend() != "jax":

@@ -212,7 +212,8 @@ class Training:
         """The network with the weights of its best epoch, in float32 and for any device."""
         # No ImageNet weights: they would be fetched to be overwritten.
         plain = self._params.model_copy(update={"encoder_weights": None})
-        network = build_unetpp(self._train.image_size, plain)
+        with self._devices.alone():
+            network = build_unetpp(self._train.image_size, plain)
         network.set_weights(self.best_weights)
         return network
 

@@ -59,6 +59,7 @@ def run(params: Params, root: Path) -> str:
     if processes.process_number():
         with processes.told_checkpoints() as told:
             fit(params.train, train, val, told, processes.looking_on(None))
+        processes.leave_processes()
         return f"train: process {processes.process_number()} has trained along; process 0 writes"
     live = live_run()
     if live:
@@ -67,6 +68,7 @@ def run(params: Params, root: Path) -> str:
         processes.tell_checkpoints(checkpoints)
         with atomic_folder(root / TRAINED) as folder:
             fitted = fit(params.train, train, val, checkpoints, processes.looking_on(live))
+            processes.leave_processes()
             _save(params.train, fitted.network, folder)
             difference = check_export(fitted.network, folder / "model.onnx", val)
             HISTORY.write(folder / HISTORY_FILE.name, history_table(fitted.history))

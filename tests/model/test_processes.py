@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import StageError
+from pipeline.errors import CrashedError, StageError
 from pipeline.files import write_json
 from pipeline.model.processes import VARIABLES, join_processes, looking_on
 from pipeline.params import Params
@@ -90,6 +90,23 @@ def test_tensorflow_does_not_train_in_several_processes(
     wanted = params.train.model_copy(update={"engine": "tensorflow"})
 
     with pytest.raises(StageError, match=r"found tensorflow, expected jax, .* unset KERAS_"):
+        join_processes(wanted)
+
+
+def test_processes_that_do_not_come_are_worth_a_retry(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    def initialize() -> None:
+        raise RuntimeError("DEADLINE_EXCEEDED: Barrier timed out")
+
+    for name, value in zip(VARIABLES, ("127.0.0.1:1", "2", "0"), strict=True):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(keras.distribution, "initialize", initialize)
+    wanted = params.train.model_copy(update={"engine": "jax"})
+
+    with pytest.raises(CrashedError, match=r"did not meet at 127\.0\.0\.1:1 \(DEADLINE_EXC"):
         join_processes(wanted)
 
 
