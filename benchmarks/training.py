@@ -2,13 +2,14 @@
 
     uv run --group benchmark python benchmarks/training.py [--quick] [--only '128 px']
 
-Both sides train the same U-Net++ from the same weights on the same batch; that their losses agree
+All sides train the same U-Net++ from the same weights on the same batch; that their losses agree
 is checked first. Ours is the step of pipeline/model/training.py with all it reports. The sides are
-processes of their own that take turns, so that neither's threads disturb the other: our step with
-`train.deterministic` and without, and PyTorch's in its faster layout. A time is the median of the
-turns, a ratio the median of the ratios within one. With --one-thread every side has one thread and
-times are those of the processor: the way on a machine that others use too, where two threads that
-wait for each other are slowed more than by half. The peak is that of a float32 matrix product,
+processes of their own that take turns, so that neither's threads disturb the other: our step on
+TensorFlow, with `train.deterministic` and without, on JAX, and PyTorch's in its faster layout,
+where it is installed. A time is the median of the turns, a ratio the median of the ratios within
+one. With --one-thread every side has one thread and times are those of the processor: the way on a
+machine that others use too, where two threads that wait for each other are slowed more than by
+half. The peak is that of a float32 matrix product,
 measured in the same turns. Multiplications and additions are those of the convolutions, three
 times the forward pass. On a GPU: batches of 8 to 64, both precisions, with XLA and without.
 """
@@ -25,13 +26,16 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.model.engine import choose_engine, engine_devices
 from pipeline.params import load_params
-from pipeline.settings import quiet_libraries
+from pipeline.settings import Settings, quiet_libraries
 
 PROJECT = Path(__file__).parents[1]
 PRECISIONS = ("float32", "mixed")  # of train.precision
@@ -44,6 +48,7 @@ ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
 clock = getattr(time, os.environ.get("LUNGSEG_BENCHMARK_CLOCK", "perf_counter"))
 
@@ -60,7 +65,7 @@ class Case:
     xla: bool = False
 
     def batch(self) -> Any:
-        """Images uint8 and masks float32, both (N, S, S, 1), as `read_shards` gives them."""
+        """Images uint8 and masks float32, both (N, S, S, 1), as `read_batches` gives them."""
         shape = (self.batch_size, self.image_size, self.image_size, 1)
         images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
         return images, (images > 128).astype(np.float32)
@@ -84,16 +89,21 @@ NETWORKS = [
 
 
 class KerasSide:
-    """Our training step."""
+    """Our training step on an engine."""
 
-    def __init__(self, deterministic: bool) -> None:
+    def __init__(self, side: str) -> None:
+        self._engine = "jax" if side == "jax" else "tensorflow"
+        self._deterministic = side == "deterministic"
+        params = load_params(PROJECT / "params.yaml").train
+        choice = {"engine": self._engine, "deterministic": self._deterministic}
+        self._params = params.model_copy(update=choice)
+        choose_engine(self._params, Settings().home)
+
         import keras
-        import tensorflow as tf
 
-        self._deterministic = deterministic
-        gpus = tf.config.list_physical_devices("GPU")
-        versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
-        self._about = {"gpu": bool(gpus), "versions": versions}
+        devices = engine_devices()
+        versions = f"{self._engine} {devices.version()}, Keras {keras.__version__}"
+        self._about = {"gpu": bool(devices.gpus()), "versions": versions}
 
     def about(self) -> dict[str, Any]:
         """Versions, and whether there is a GPU."""
@@ -105,9 +115,8 @@ class KerasSide:
         from pipeline.model.training import Training
 
         case = Case(**options)
-        params = load_params(PROJECT / "params.yaml").train.model_copy(
+        params = self._params.model_copy(
             update={
-                "deterministic": self._deterministic,
                 "filters": list(case.filters),
                 "deep_supervision": case.deep_supervision,
                 "batch_size": case.batch_size,
@@ -125,7 +134,13 @@ class KerasSide:
         training = Training(params, unread, unread)
         self._model = training._supervised
         self._batch = case.batch()
-        trained = {weight.path: weight.numpy() for weight in training._network.trainable_weights}
+        if self._engine == "jax":  # it draws other ones from the same seed
+            with np.load(weights) as arrays:
+                for weight in training._network.trainable_weights:
+                    weight.assign(arrays[weight.path])
+        trained = {
+            weight.path: np.asarray(weight) for weight in training._network.trainable_weights
+        }
         np.savez(weights, **trained)
         size = sum(weight.size for weight in trained.values())
         return {"parameters": size, "operations": 3 * forward_operations(training._network)}
@@ -153,27 +168,29 @@ class KerasSide:
         return 2 * side**3 / min(times)
 
     def records(self, image_size: int, batch_size: int) -> float:
-        """Records per second that read_shards makes batches of."""
+        """Records per second that read_batches makes batches of."""
         from input import make_shards
 
-        from pipeline.model.shards import find_shards, read_shards
+        from pipeline.model.batches import read_batches
+        from pipeline.model.shards import find_shards
 
         with tempfile.TemporaryDirectory() as folder:
             make_shards(Path(folder), RECORDS, image_size)
-            batches = read_shards(find_shards(Path(folder), "train"), batch_size, seed=7)
+            batches = read_batches(find_shards(Path(folder), "train"), batch_size, order=7)
             times = [_timed(lambda: sum(len(images) for images, _ in batches)) for _ in range(4)]
         return RECORDS / statistics.median(times[1:])
 
     def _fit(self, steps: int) -> tuple[float, float]:
         import keras
-        import tensorflow as tf
 
         ends: list[float] = []
         timer = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda _, logs: ends.append(clock())
         )
-        batches = tf.data.Dataset.from_tensors(self._batch).repeat(steps)
-        fitted = self._model.fit(batches, verbose=0, shuffle=False, callbacks=[timer])
+        batches = (batch for batch in repeat(self._batch, steps))
+        fitted = self._model.fit(
+            batches, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[timer]
+        )
         return ends[-1] - ends[0], float(fitted.history["loss"][0])
 
 
@@ -244,7 +261,7 @@ def serve(side: str) -> None:
     """Answer what is asked line by line."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print
-    served: Any = TorchSide() if side == "torch" else KerasSide(side == "deterministic")
+    served: Any = TorchSide() if side == "torch" else KerasSide(side)
     for line in sys.stdin:
         method, values = json.loads(line)
         print(json.dumps(getattr(served, method)(*values)), file=answers, flush=True)
@@ -287,7 +304,7 @@ def check_same_work(case: Case, built: dict[str, Any], losses: dict[str, list[fl
 
 
 def row(speeds: dict[str, list[float]]) -> str:
-    """Images/s of the sides, ours by PyTorch's, what determinism costs, the share of the peak."""
+    """Images/s of the sides, ratios of them, the share of the peak."""
 
     def median(name: str) -> str:
         return f"{statistics.median(speeds[name]):.1f}" if name in speeds else "–"
@@ -298,7 +315,8 @@ def row(speeds: dict[str, list[float]]) -> str:
         ratios = [a / b for a, b in zip(speeds[one], speeds[other], strict=True)]
         return f"{statistics.median(ratios):.2f}"
 
-    cells = [median("plain"), median("deterministic"), median("torch")]
+    cells = [median("plain"), median("deterministic"), median("jax"), median("torch")]
+    cells += [ratio("jax", "plain")]
     cells += [ratio("plain", "torch"), ratio("deterministic", "torch")]
     return " | ".join([*cells, ratio("plain", "deterministic"), ratio("plain", "peak")])
 
@@ -324,7 +342,8 @@ def main() -> None:
     if options.side:
         serve(options.side)
         return
-    sides = {name: Turn(name, options.one_thread) for name in ("plain", "deterministic", "torch")}
+    names = ["plain", "deterministic", "jax", *(["torch"] if find_spec("torch") else [])]
+    sides = {name: Turn(name, options.one_thread) for name in names}
     about = {name: side.ask("about") for name, side in sides.items()}
     gpu = about["plain"]["gpu"]
     versions = ", ".join(sorted({side["versions"] for side in about.values()}))
@@ -332,10 +351,11 @@ def main() -> None:
     print(f"load of the last minute: {os.getloadavg()[0]:.1f}\n")
     rounds, steps = (2, 1) if options.quick else (options.rounds, 20 if gpu else 1)
     print(
-        "| image | filters | batch | precision | images/s | deterministic | PyTorch "
-        "| by PyTorch | deterministic by PyTorch | cost of determinism | share of peak | layout |"
+        "| image | filters | batch | precision | images/s | deterministic | on JAX | PyTorch "
+        "| JAX by TensorFlow | by PyTorch | deterministic by PyTorch | cost of determinism "
+        "| share of peak | layout |"
     )
-    print("|" + " --- |" * 12)
+    print("|" + " --- |" * 14)
     chosen = [case for case in cases(gpu) if str(case).startswith(options.only)]
     for case in chosen:
         measure(sides, case, rounds, steps)

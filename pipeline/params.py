@@ -44,6 +44,8 @@ ENCODERS = (
 )
 """The plain encoder, EfficientNet-Lite0, and those backbones of segmentation-models that Keras 3
 builds and loads again without their code: the others hold functions, or names that it refuses."""
+OWN_ENCODERS = ENCODERS[:2]
+"""Those that every engine builds; the backbones of segmentation-models need TensorFlow."""
 BACKBONE_DEPTH = 5
 """How often a backbone halves its image."""
 
@@ -140,6 +142,8 @@ class AugmentParams(Section):
     """Side of the square training images, pixels."""
     copies: Annotated[int, Field(ge=0, le=50)]
     """Augmented copies of each training pair, beside the original."""
+    fresh: bool
+    """Whether training draws the copies, others in every epoch; else they are drawn beforehand."""
     transforms: list[AnyTransform]
     """The random changes of a copy, in this order."""
     workers: Annotated[int, Field(ge=0)]
@@ -149,12 +153,16 @@ class AugmentParams(Section):
     def _changes_its_copies(self) -> Self:
         if self.copies and not self.transforms:
             raise ValueError("copies without transforms are all alike; list some or make no copies")
+        if self.fresh and not self.copies:
+            raise ValueError("fresh draws copies, and there are none; set copies or fresh: false")
         return self
 
 
 class TrainParams(Section):
     """The network and its optimisation."""
 
+    engine: Literal["tensorflow", "jax"]
+    """What computes the training: Keras' backend, whatever KERAS_BACKEND says."""
     seed: Seed
     deterministic: bool
     """Bit-equal repetition on the same machine, at some cost in speed."""
@@ -176,7 +184,7 @@ class TrainParams(Section):
     precision: Literal["float32", "mixed"]
     """What the network computes in; `mixed`: bfloat16, or float16 on GPUs without it."""
     xla: bool
-    """Compile the training step with XLA; TensorFlow does so only without `deterministic`."""
+    """Compile TensorFlow's training step with XLA, which it does only without `deterministic`."""
     epochs: Count
     patience: Count
     """Epochs without a better validation loss before training stops."""
@@ -199,6 +207,13 @@ class TrainParams(Section):
     def _consistent(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError("warmup_epochs must be below epochs")
+        if self.engine == "jax" and self.xla:
+            raise ValueError("xla: the engine jax always compiles with XLA; set it to false")
+        if self.engine == "jax" and self.encoder not in OWN_ENCODERS:
+            raise ValueError(
+                f"encoder: {self.encoder} is built by TensorFlow alone; with the engine jax choose "
+                f"{' or '.join(OWN_ENCODERS)}"
+            )
         if self.xla and self.deterministic:
             raise ValueError("xla and deterministic exclude each other; set one to false")
         if self.encoder != PLAIN and self.depth > BACKBONE_DEPTH:

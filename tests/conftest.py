@@ -104,7 +104,10 @@ def _environment_of_its_own() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    return load_params(PROJECT / "params.yaml")
+    """Those of the project, with the engine that Keras computes with in these tests."""
+    params = load_params(PROJECT / "params.yaml")
+    engine = os.environ.get("KERAS_BACKEND", params.train.engine)
+    return params.model_copy(update={"train": params.train.model_copy(update={"engine": engine})})
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ HEAVY = {
     "great_expectations",
     "h5py",
     "kagglehub",
+    "jax",
     "keras",
     "mlflow",
     "onnx",

@@ -78,6 +78,7 @@ def test_parameters_cannot_be_changed_after_loading() -> None:
         ("train__warmup_epochs", 5, "warmup_epochs must be below epochs"),
         ("train__weight_averaging", 1.0, "train.weight_averaging: found 1.0"),
         ("train__xla", True, "xla and deterministic exclude each other; set one to false"),
+        ("train__engine", "torch", "train.engine: found 'torch'"),
         ("augment__copies", 51, "augment.copies: found 51"),
         ("augment__transforms", [], "copies without transforms are all alike"),
         ("augment__transforms", {"name": "Rotate"}, "augment.transforms: found {'name': 'Rotate'}"),
@@ -100,6 +101,21 @@ def test_keys_that_exclude_each_other_do_not_list_their_whole_section(path: Path
 
     assert message.endswith("train: xla and deterministic exclude each other; set one to false")
     assert "batch_size" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train__xla": True}, "xla: the engine jax always compiles with XLA; set it to false"),
+        (
+            {"train__encoder": "resnet34"},
+            "encoder: resnet34 is built by TensorFlow alone; with the engine jax choose plain or "
+            "efficientnetlite0",
+        ),
+    ],
+)
+def test_what_jax_cannot_do_is_refused(path: Path, changes: dict[str, Any], said: str) -> None:
+    assert refusal(path, train__engine="jax", **changes).endswith(f"train: {said}")
 
 
 def test_images_that_do_not_suit_the_network_are_refused_with_sizes_that_do(path: Path) -> None:

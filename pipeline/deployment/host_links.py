@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,16 +26,15 @@ MOST_SKEW = 60.0
 LEAST_FREE = 5 * 2**30
 """Bytes: what an environment and the results of one run take."""
 DEVICES = """
-import keras
-if keras.backend.backend() == "jax":
-    import jax
-    found = [d for d in jax.devices() if d.platform == "gpu"]
-else:
+from importlib.util import find_spec
+if find_spec("tensorflow"):
     import tensorflow
-    found = tensorflow.config.list_physical_devices("GPU")
-print(keras.backend.backend(), len(found))
+    print("tensorflow", len(tensorflow.config.list_physical_devices("GPU")))
+if find_spec("jax"):
+    import jax
+    print("jax", sum(device.platform == "gpu" for device in jax.devices()))
 """
-"""A program that says which engine trains here, and how many GPUs it sees."""
+"""A program that says of each engine that is installed here how many GPUs it sees."""
 
 
 def look_at_clock(site: Site) -> str:
@@ -107,7 +107,7 @@ def _existing(folder: Path) -> Path:
 
 
 def look_at_gpu(site: Site) -> str:
-    """The engine that trains sees the GPUs that the driver lists."""
+    """An engine that trains sees the GPUs that the driver lists."""
     cards = listed_cards()
     if not cards and site.role != "gpu":
         raise NotLookedAt("nvidia-smi lists no GPU here: trainings use the CPU")
@@ -119,21 +119,21 @@ def look_at_gpu(site: Site) -> str:
         check=False,
         timeout=180,
     )
-    words = done.stdout.split()[-2:]
-    if done.returncode or len(words) != 2:
+    found = re.findall(r"^(tensorflow|jax) (\d+)$", done.stdout, re.MULTILINE)
+    if done.returncode or not found:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise DeploymentError(f"the engine that trains cannot be asked for its GPUs: {last}")
-    engine, seen = words[0], int(words[1])
-    if not cards and not seen:
+        raise DeploymentError(f"the engines that train cannot be asked for their GPUs: {last}")
+    if not cards and not any(int(seen) for _, seen in found):
         raise DeploymentError(
             "no GPU: nvidia-smi lists none; install the driver, or give the container the device"
         )
-    if not seen:
+    if not any(int(seen) for _, seen in found):
+        engines = " and ".join(engine for engine, _ in found)
         raise DeploymentError(
-            f"nvidia-smi lists {cards} GPUs, and {engine} sees none, so trainings would use the "
-            "CPU; install lungseg[gpu], or the CUDA build of the engine"
+            f"nvidia-smi lists {cards} GPUs, and {engines} sees none, so trainings would use the "
+            "CPU; install lungseg[gpu] or lungseg[gpu-jax], or the CUDA build of the engine"
         )
-    return f"{engine} sees {seen} GPUs"
+    return ", ".join(f"{engine} sees {seen} GPUs" for engine, seen in found)
 
 
 def look_at_uv(site: Site) -> str:

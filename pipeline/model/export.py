@@ -25,7 +25,9 @@ from pipeline.inference.graph import (
     TOLD_FORMAT,
 )
 from pipeline.inference.predictor import Predictor, Probability
-from pipeline.model.shards import Shards, read_first
+from pipeline.model.batches import read_first
+from pipeline.model.engine import engine_devices
+from pipeline.model.shards import Shards
 from pipeline.model.telling import One, network_inputs
 from pipeline.radiograph.grey import Grey
 
@@ -81,10 +83,11 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
     """
     images, _, truth = read_first(shards, CHECKED)
     whole = _with_heads(network)
-    answers = [
-        keras.tree.flatten(whole.predict_on_batch(_asked(images, one, shards)))
-        for one in range(len(shards.conventions))
-    ]
+    with engine_devices().exact():
+        answers = [
+            keras.tree.flatten(whole.predict_on_batch(_asked(images, one, shards)))
+            for one in range(len(shards.conventions))
+        ]
     differences = []
     for level in range(len(answers[0])):
         predictor = Predictor(path, level)

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from pipeline.errors import StageError
-from pipeline.model.shards import Shards, read_first
+from pipeline.model.batches import read_first
+from pipeline.model.shards import Shards
 from pipeline.model.telling import network_inputs
 from pipeline.params import TrainParams
 

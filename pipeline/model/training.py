@@ -11,15 +11,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline.model.batches import read_batches
 from pipeline.model.checkpoint import Checkpoint, Checkpoints, Position
-from pipeline.model.devices import Devices, compute_policy, translated_errors
+from pipeline.model.engine import compute_policy, engine_devices, translated_errors
 from pipeline.model.epoch_log import EpochLog
 from pipeline.model.heartbeat import heartbeat
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import Examples, TrainingObserver, check_finite
 from pipeline.model.pace import EpochSize
 from pipeline.model.passes import Pass, read_sums, synchronise
-from pipeline.model.shards import Shards, read_shards
+from pipeline.model.shards import Shards
 from pipeline.model.training_history import HISTORY, EpochRow
 from pipeline.model.unetpp import build_unetpp, supervised
 from pipeline.params import TrainParams
@@ -125,15 +126,17 @@ class Training:
     """A network, its optimizer and how they got where they are, epoch by epoch."""
 
     def __init__(self, params: TrainParams, train: Shards, val: Shards) -> None:
-        self._params, self._train = params, train
-        self._devices = Devices(params)
-        self._val = read_shards(val, params.batch_size)
-        steps = len(read_shards(train, params.batch_size, params.seed))
-        self.size = EpochSize(steps, len(self._val), min(params.batch_size, train.records))
+        self._params, self._train, self._val = params, train, val
+        self._devices = engine_devices()(params)
+        taken = min(params.batch_size, train.records)
+        self._devices.check_batch(taken)
+        steps = len(read_batches(train, params.batch_size, params.seed))
+        self.size = EpochSize(steps, len(read_batches(val, params.batch_size)), taken)
         self._rate = learning_rate(params, steps)
         averaging = params.weight_averaging
         with self._devices.scope(), _dtype_policy(compute_policy(params.precision)):
-            self._network = self._build(params, synchronized=self.replicas > 1)
+            synchronized = self._devices.synchronized and self.replicas > 1
+            self._network = self._build(params, synchronized=synchronized)
             self._supervised = supervised(self._network)
             self._supervised.compile(
                 optimizer=keras.optimizers.Adam(
@@ -141,7 +144,7 @@ class Training:
                 ),
                 loss=loss_function(params.loss),
                 metrics=[accuracy, dice, iou],
-                jit_compile=params.xla,
+                jit_compile=params.xla or params.engine == "jax",
             )
             # By default the first step does it, too late for what is restored.
             self._supervised.optimizer.build(self._supervised.trainable_variables)
@@ -183,9 +186,9 @@ class Training:
         number or a shard is damaged, CrashedError when the device has too little memory.
         """
         epoch = self.epoch + 1
-        with translated_errors(self._train):
+        with translated_errors():
             if not self._at.measured:
-                self._fit(epoch_seed(self._params.seed, epoch), on_batch)
+                self._fit(epoch, on_batch)
             found = self._validate(on_validation_batch)
         values = self._at.measured | {f"val_{name}": value for name, value in found.items()}
         rate = float(self._rate(epoch * self.size.steps - 1))
@@ -200,7 +203,7 @@ class Training:
         self._at, self._state = Position(), []
         return row
 
-    def _fit(self, seed: int, on_batch: OnBatch) -> None:
+    def _fit(self, epoch: int, on_batch: OnBatch) -> None:
         """Train the batches of an epoch that are left; then the weights are their average."""
 
         def told(means: Mapping[str, float]) -> None:
@@ -210,13 +213,19 @@ class Training:
                 self._state = _arrays(self._variables())
             on_batch(self._at.trained - 1, means)
 
+        seed = epoch_seed(self._params.seed, epoch)
         keras.utils.set_random_seed(seed)
-        self._supervised.fit(
-            read_shards(self._train, self._params.batch_size, seed).skip(self._at.trained),
-            callbacks=[Pass(self._at.sums, told)],
-            shuffle=False,  # the shards are
-            verbose=0,
+        train = read_batches(
+            self._train, self._params.batch_size, seed, skip=self._at.trained, epoch=epoch
         )
+        with train.reading() as batches:
+            self._supervised.fit(
+                self._devices.share(batches),
+                steps_per_epoch=len(train),
+                callbacks=[Pass(self._at.sums, told)],
+                shuffle=False,  # the batches are
+                verbose=0,
+            )
 
     def _validate(self, on_batch: OnBatch) -> EpochRow:
         """The means over the validation radiographs, of which some may have been validated."""
@@ -226,12 +235,18 @@ class Training:
             if self._at.validated < self.size.validation_steps:
                 on_batch(self._at.validated - 1, means)
 
+        trainable = self._supervised.trainable_variables
         with self._devices.scope():  # the weights are averaged; `fit` did so, if there was one
-            self._supervised.optimizer.finalize_variable_values(
-                self._supervised.trainable_variables
+            self._supervised.optimizer.finalize_variable_values(trainable)
+        self._devices.part_from_optimizer(trainable)
+        val = read_batches(self._val, self._params.batch_size, skip=self._at.validated)
+        with val.reading() as batches, self._devices.validation(self._val.records):
+            self._supervised.evaluate(
+                self._devices.share(batches),
+                steps=len(val),
+                callbacks=[Pass(self._at.sums, told)],
+                verbose=0,
             )
-        rest, callback = self._val.skip(self._at.validated), Pass(self._at.sums, told)
-        self._supervised.evaluate(rest, callbacks=[callback], verbose=0)
         return self._means()
 
     def _means(self) -> EpochRow:
@@ -243,7 +258,8 @@ class Training:
         """The network with the weights of its best epoch, in float32 and for any device."""
         # No ImageNet weights: they would be fetched to be overwritten.
         plain = self._params.model_copy(update={"encoder_weights": None})
-        network = self._build(plain)
+        with self._devices.alone():
+            network = self._build(plain)
         network.set_weights(self.best_weights)
         return network
 

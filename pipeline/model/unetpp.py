@@ -38,8 +38,8 @@ def build_unetpp(
     (pipeline.model.telling). With deep supervision there is a head `lung_0_j` on every X^{0,j}; the
     last one answers (the paper's fast mode; its accurate mode, their mean, is the worse here:
     docs/accuracy.md). With `synchronized`, normalisation takes its means over the whole batch where
-    several devices share it (TensorFlow only). Raises ParamsError when `image_size` does not suit
-    the depth or the encoder, ServiceError when its weights cannot be fetched.
+    several devices share it; on JAX it always does. Raises ParamsError when `image_size` does not
+    suit the depth or the encoder, ServiceError when its weights cannot be fetched.
     """
     if problem := size_problem(image_size, params.depth):
         raise ParamsError(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from pipeline.files import atomic_folder
 from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
+from pipeline.model.engine import TrainingEnvironment, choose_engine, training_environment
+from pipeline.model.export_process import export_saved
 from pipeline.model.keras_file import save_network
 from pipeline.model.shards import AUGMENT_SUMMARY_FILE, find_shards
 from pipeline.model.training_history import (
@@ -26,7 +29,8 @@ from pipeline.settings import Settings
 from pipeline.tracking.live import live_run
 
 if TYPE_CHECKING:
-    from pipeline.model.devices import TrainingEnvironment
+    import keras
+
     from pipeline.model.training import Fitted
 
 log = logging.getLogger(__name__)
@@ -36,10 +40,11 @@ def run(params: Params, root: Path) -> str:
     """Write artifacts/train: model.keras, model.onnx, history.csv and train.json.
 
     A killed training resumes where it was minutes before, with the result that it would have had.
-    Raises StageError when the shards are missing, the loss is no longer a number, a checkpoint
+    Of several processes that train together only the first one writes. Raises StageError when the
+    shards are missing, the engine is not installed, the loss is no longer a number, a checkpoint
     cannot be written or the exported network answers otherwise than the trained one, ParamsError
     when network and image size do not suit each other, ServiceError when the weights of an encoder
-    cannot be fetched.
+    cannot be fetched, CrashedError when memory is full or other processes do not come.
     """
     shards = root / AUGMENT_SUMMARY_FILE.parent
     train, val = find_shards(shards, "train"), find_shards(shards, "val")
@@ -47,22 +52,40 @@ def run(params: Params, root: Path) -> str:
         "%d radiographs to train on, %d to validate; loading the engine",
         *(train.records, val.records),
     )
+    settings = Settings()
+    choose_engine(params.train, settings.home)
 
-    from pipeline.model.devices import training_environment
-    from pipeline.model.export import check_export, export_network
+    from pipeline.model.export import check_export
+    from pipeline.model.processes import (
+        check_same_training,
+        join_processes,
+        leave_processes,
+        looking_on,
+        process_number,
+        tell_checkpoints,
+        told_checkpoints,
+    )
     from pipeline.model.training import fit
 
-    live = live_run()
+    join_processes(params.train)
     inputs = [*train.paths, *val.paths, root / AUGMENT_SUMMARY_FILE]
     environment = training_environment()
+    key = training_key(params.train, inputs, environment)
+    check_same_training(key)
+    if process_number():
+        with told_checkpoints() as told:
+            fit(params.train, train, val, told, looking_on(None))
+        leave_processes()
+        return f"train: process {process_number()} has trained along; process 0 writes"
+    live = live_run()
     if live:
         live.log_gpus(len(environment.devices))
-    key = training_key(params.train, inputs, environment)
-    with hold_checkpoints(Settings().checkpoints, key, open_store(root)) as checkpoints:
+    with hold_checkpoints(settings.checkpoints, key, open_store(root)) as checkpoints:
+        tell_checkpoints(checkpoints)
         with atomic_folder(root / TRAINED) as folder:
-            fitted = fit(params.train, train, val, checkpoints, live)
-            save_network(fitted.network, folder / "model.keras")
-            export_network(fitted.network, folder / "model.onnx", train.conventions)
+            fitted = fit(params.train, train, val, checkpoints, looking_on(live))
+            leave_processes()
+            _save(params.train, fitted.network, folder, train.conventions)
             difference = check_export(fitted.network, folder / "model.onnx", val)
             HISTORY.write(folder / HISTORY_FILE.name, history_table(fitted.history))
             _summary(fitted, difference).write(folder / TRAIN_SUMMARY_FILE.name)
@@ -82,6 +105,19 @@ def training_key(params: TrainParams, inputs: list[Path], environment: TrainingE
     """
     files = {path.name: path for path in inputs} | code_files("train")
     return checkpoint_key(files, {"params": params.model_dump(), **asdict(environment)})
+
+
+def _save(
+    params: TrainParams, network: keras.Model, folder: Path, conventions: Sequence[str]
+) -> None:
+    """Write model.keras and model.onnx."""
+    from pipeline.model.export import export_network
+
+    save_network(network, folder / "model.keras")
+    if params.engine == "tensorflow":
+        export_network(network, folder / "model.onnx", conventions)
+    else:
+        export_saved(folder / "model.keras", folder / "model.onnx", conventions)
 
 
 def _summary(fitted: Fitted, difference: float) -> TrainSummary:

@@ -51,7 +51,13 @@ def _extras(folder: Path) -> list[str]:
     if not declared.is_file():  # uv says so
         return []
     project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
-    wanted = ["train", *(["gpu"] if has_gpu_libraries() else [])]
+    here = {
+        "train": True,
+        "gpu": has_gpu_libraries(),
+        "jax": installed_version("jax") is not None,
+        "gpu-jax": installed_version("jax-cuda12-plugin") is not None,
+    }
+    wanted = [extra for extra, installed in here.items() if installed]
     return [extra for extra in wanted if extra in project.get("optional-dependencies", {})]
 
 

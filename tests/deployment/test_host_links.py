@@ -93,7 +93,7 @@ def answer_of_the_engine(monkeypatch: pytest.MonkeyPatch, program: str, cards: i
     [
         ("print('tensorflow 0')", 2, "nvidia-smi lists 2 GPUs, and tensorflow sees none"),
         ("print('tensorflow 0')", 0, "no GPU: nvidia-smi lists none; install the driver"),
-        ("raise SystemExit('no cuDNN')", 1, "cannot be asked for its GPUs: no cuDNN"),
+        ("raise SystemExit('no cuDNN')", 1, "cannot be asked for their GPUs: no cuDNN"),
     ],
 )
 def test_gpu_that_a_training_would_not_use_is_named(
@@ -108,18 +108,17 @@ def test_gpu_that_a_training_would_not_use_is_named(
 def test_gpus_that_the_engine_sees_are_told(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_of_the_engine(monkeypatch, "print('jax 2')", 2)
+    answer_of_the_engine(monkeypatch, "print('tensorflow 0\\njax 2')", 2)
 
-    assert look_at_gpu(Site(settings, "gpu")) == "jax sees 2 GPUs"
+    assert look_at_gpu(Site(settings, "gpu")) == "tensorflow sees 0 GPUs, jax sees 2 GPUs"
 
 
 @pytest.mark.slow  # imports the engine
 def test_engine_is_really_asked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(host_links, "listed_cards", lambda: 1)
 
-    with pytest.raises(DeploymentError, match="lists 1 GPUs, and jax sees none"):
+    with pytest.raises(DeploymentError, match="lists 1 GPUs, and tensorflow and jax sees none"):
         look_at_gpu(Site(settings, "gpu"))
 
 

@@ -1,22 +1,23 @@
 """Train one epoch from a checkpoint, as a process with an engine and devices of its own.
 
-python -m tests.model.few_steps PARAMS SHARDS CHECKPOINTS CPUS, with KERAS_BACKEND; prints the row
-of the history as JSON.
+python -m tests.model.few_steps PARAMS SHARDS CHECKPOINTS CPUS; prints the row of the history as
+JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
 from pipeline.files import read_json
 from pipeline.model.checkpoint import Checkpoints
+from pipeline.model.engine import choose_engine
 from pipeline.model.shards import find_shards
-from pipeline.params import Params
+from pipeline.params import Params, TrainParams
+from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.model.training import Training
@@ -24,18 +25,33 @@ if TYPE_CHECKING:
 
 def main(params: Path, shards: Path, checkpoints: Path, cpus: str) -> None:
     """Print the first epoch's row."""
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    virtual = [tf.config.LogicalDeviceConfiguration() for _ in range(int(cpus))]
-    tf.config.set_logical_device_configuration(cpu, virtual)
+    wanted = Params.model_validate(read_json(params)).train
+    divide_cpu(wanted, int(cpus))
 
+    from pipeline.model.processes import join_processes
     from pipeline.model.training import Training
 
-    wanted = Params.model_validate(read_json(params)).train
+    join_processes(wanted)
     training = Training(wanted, find_shards(shards, "train"), find_shards(shards, "val"))
     start = Checkpoints(checkpoints).latest()
     assert start
     training.restore(start)
     sys.stdout.write(json.dumps(run_epoch(training)))
+
+
+def divide_cpu(wanted: TrainParams, cpus: int) -> None:
+    """Choose the engine, and let it see as many devices."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    # It compiles for much longer than it then runs.
+    flags = ["backend_optimization_level=0", f"force_host_platform_device_count={cpus}"]
+    os.environ["XLA_FLAGS"] = " ".join(f"--xla_{flag}" for flag in flags)
+    choose_engine(wanted, Settings().home)
+    if wanted.engine == "tensorflow":
+        import tensorflow as tf
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        virtual = [tf.config.LogicalDeviceConfiguration() for _ in range(cpus)]
+        tf.config.set_logical_device_configuration(cpu, virtual)
 
 
 def run_epoch(training: Training) -> dict[str, Any]:

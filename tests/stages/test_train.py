@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,14 +21,12 @@ from pipeline.errors import StageError
 from pipeline.files import read_json, write_json
 from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import Checkpoints
+from pipeline.model.engine import TrainingEnvironment
 from pipeline.model.shards import encode_record, find_shards, write_shard
 from pipeline.params import Params
 from pipeline.stages import train
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
-
-if TYPE_CHECKING:
-    from pipeline.model.devices import TrainingEnvironment
 
 SIDE = 32
 
@@ -115,9 +113,9 @@ def train_columns() -> tuple[str, ...]:
 
 
 def environment(keras: str = "3") -> TrainingEnvironment:
-    from pipeline.model.devices import TrainingEnvironment
-
-    return TrainingEnvironment(keras, tensorflow="2", engine="tensorflow", devices=[], replicas=1)
+    return TrainingEnvironment(
+        keras, engine="tensorflow", engine_version="2", devices=[], replicas=1
+    )
 
 
 @pytest.mark.slow
@@ -200,7 +198,8 @@ def test_random_layers_go_on_as_if_undisturbed(
     wanted, found = undisturbed.checkpoint().state, resumed.checkpoint().state
     assert [array.tobytes() for array in found] == [array.tobytes() for array in wanted]
     # The state of the dropout's seeds, and the optimizer's count of steps.
-    assert [array.shape for array in found if array.dtype == np.int64] == [(2,), ()]
+    whole = [array.shape for array in found if array.dtype.kind in "iu"]
+    assert whole == [(2,), ()]
 
 
 @pytest.mark.parametrize(
@@ -399,9 +398,9 @@ def test_a_validation_loss_that_is_no_number_stops_the_training(params: Params) 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("cut", "truncated record"),
-        ("other size", "reshape"),
-        ("fewer records", "expected to contain 24 elements but contained only 4"),
+        ("cut", "00001.tfrecord: found a truncated record 17"),
+        ("other size", "record 0: found image of 1024 pixels, expected 64 x 64"),
+        ("fewer records", "found 18 records in all shards, expected 99"),
     ],
 )
 def test_damaged_shards_are_refused(params: Params, root: Path, damage: str, reason: str) -> None:
@@ -415,7 +414,9 @@ def test_damaged_shards_are_refused(params: Params, root: Path, damage: str, rea
     else:
         write_json(folder / "augment.json", made | {"records": {"train": 99, "val": 6}})
 
-    with pytest.raises(StageError, match=rf"augment: a shard is damaged or of .*{reason}") as info:
+    with pytest.raises(
+        StageError, match=rf"augment: a shard is damaged or of .*{re.escape(reason)}"
+    ) as info:
         train.run(with_train(params, epochs=1), root)
     assert "\n" not in str(info.value)
 

@@ -142,8 +142,9 @@ def test_what_the_stages_do_not_need_asks_for_no_other_environment(
         ("train = []", False, " --extra train"),
         ("train = []", True, " --extra train"),
         ("train = []\ngpu = []", True, " --extra train --extra gpu"),
+        ("train = []\njax = []\ngpu-jax = []", False, " --extra train --extra jax"),
     ],
-    ids=["before there were extras", "a CPU", "before there was one for GPUs", "a GPU"],
+    ids=["before there were extras", "a CPU", "before there was one for GPUs", "a GPU", "JAX"],
 )
 def test_another_version_gets_an_environment_of_its_own_once(
     declared: str,

@@ -1,0 +1,133 @@
+"""The choice of the engine, and what a process is told of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import CrashedError, StageError
+from pipeline.model import engine
+from pipeline.model.engine import (
+    DETERMINISTIC,
+    choose_engine,
+    compute_policy,
+    engine_devices,
+    translated_errors,
+)
+from pipeline.params import Params, TrainParams
+from tests.conftest import PROJECT
+
+LOADED = """
+import json, logging, os, sys
+from pathlib import Path
+from pipeline.model.engine import choose_engine
+from pipeline.params import load_params
+logging.basicConfig(format="%(message)s")
+train = load_params(Path("params.yaml")).train.model_copy(update=json.loads(sys.argv[1]))
+choose_engine(train, Path("/home/of/lungseg"))
+import keras
+from pipeline.model.engine import training_environment
+found = training_environment()
+loaded = [name for name in ("tensorflow", "jax") if sys.modules.get(name)]
+print(json.dumps([keras.backend.backend(), found.engine_version, loaded, dict(os.environ)]))
+"""
+
+
+def loaded(changes: dict[str, Any], **variables: str) -> tuple[list[Any], str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, json.dumps(changes)],
+        env={**os.environ, **variables},
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout), done.stderr
+
+
+def other_engine(params: Params) -> TrainParams:
+    (other,) = set(engine.EXTRAS) - {params.train.engine}
+    return params.train.model_copy(update={"engine": other})
+
+
+@pytest.mark.slow
+def test_the_parameter_chooses_the_engine_and_not_the_shell() -> None:
+    import jax
+
+    (backend, version, modules, variables), said = loaded(
+        {"engine": "jax"}, KERAS_BACKEND="tensorflow", XLA_FLAGS="--xla_dump_to="
+    )
+
+    assert (backend, version, modules) == ("jax", jax.__version__, ["jax"])
+    assert variables["KERAS_BACKEND"] == "jax"
+    assert "KERAS_BACKEND=tensorflow does not count: train.engine is jax" in said
+    assert variables["XLA_FLAGS"] == f"--xla_dump_to= {DETERMINISTIC}"
+    assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert variables["JAX_COMPILATION_CACHE_DIR"] == "/home/of/lungseg/jax"
+
+
+def test_an_engine_that_is_not_installed_is_named_with_its_extra(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    wanted = params.train.model_copy(update={"engine": "jax"})
+
+    with pytest.raises(StageError, match=r"no package jax; install it \(`uv sync --extra jax`"):
+        choose_engine(wanted, tmp_path)
+
+
+def test_an_engine_beside_another_one_is_refused(params: Params, tmp_path: Path) -> None:
+    import keras
+
+    choose_engine(params.train, tmp_path)
+    assert os.environ["KERAS_BACKEND"] == keras.backend.backend()
+
+    with pytest.raises(StageError, match=r"found Keras on .* in this process, expected"):
+        choose_engine(other_engine(params), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "policy"),
+    [([], "mixed_bfloat16"), ([(8, 0), (9, 0)], "mixed_bfloat16"), ([(7, 5)], "mixed_float16")],
+)
+def test_mixed_precision_is_float16_on_gpus_without_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]], policy: str
+) -> None:
+    from pipeline.model.devices import Gpu
+
+    cards = [Gpu("card", capability) for capability in capabilities]
+    monkeypatch.setattr(engine_devices(), "gpus", lambda: cards)
+
+    assert compute_policy("mixed") == policy
+    assert compute_policy("float32") == "float32"
+
+
+def test_a_full_memory_and_no_other_fault_is_worth_a_retry() -> None:
+    import keras
+
+    said = r"out of memory \(.+\); .*lower train\.batch_size"
+    with pytest.raises(CrashedError, match=said), translated_errors():
+        keras.ops.zeros((2**22, 2**22))  # 64 TiB
+    with pytest.raises(ZeroDivisionError), translated_errors():
+        _ = 1 / 0
+
+
+def test_steps_that_devices_cannot_share_equally_are_refused(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.model.devices import Devices
+
+    devices = engine_devices()(params.train)
+    devices.check_batch(7)
+    monkeypatch.setattr(Devices, "step", 3)
+
+    devices.check_batch(6)
+    with pytest.raises(StageError, match=r"steps of 7 radiographs, expected a multiple of the 3"):
+        Devices.check_batch(devices, 7)
