@@ -37,7 +37,8 @@ from pathlib import Path
 import tempfile
 import pandas as pd
 from pipeline.dataset.manifest import MANIFEST, QUARANTINE
-from pipeline.dataset.validation.drift import Profile, shift_table
+from pipeline.dataset.validation.drift import (shift_table)
+from pipeline.dataset.validation.populations import (Profile)
 from pipeline.dataset.validation.expectations import check_expectations
 from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.params import load_params

@@ -95,6 +95,8 @@ class ValidateParams(Section):
     """The same of the study, or whatever else has one patient only."""
     source_columns: Headers
     """The same of the source."""
+    convention_columns: Headers
+    """The same of the annotation convention."""
 
     @property
     def columns(self) -> dict[str, list[str]]:
@@ -104,6 +106,7 @@ class ValidateParams(Section):
             "patient": self.patient_columns,
             "study": self.study_columns,
             "source": self.source_columns,
+            "convention": self.convention_columns,
         }
 
     @model_validator(mode="after")

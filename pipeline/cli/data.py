@@ -42,11 +42,45 @@ def import_(
             help="Of a zip's names that are not UTF-8, such as cp866; default: what they suggest.",
         ),
     ] = None,
+    convention: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Annotation convention of all masks that it brings."),
+    ] = None,
 ) -> None:
     """Check a delivery, make it the dataset (or a part of it) and record it with DVC."""
     from pipeline.dataset.delivery.importing import import_dataset
 
-    typer.echo(import_dataset(source, Path.cwd(), append, code_page).summary())
+    typer.echo(import_dataset(source, Path.cwd(), append, code_page, convention).summary())
+
+
+@app.command()
+def convention(
+    name: Annotated[str, typer.Argument(help="What the convention is called; or standard.")],
+    pairs: Annotated[
+        list[str] | None, typer.Argument(metavar="[PAIR]...", help="CLASS/NAME, or its file.")
+    ] = None,
+    *,
+    list_file: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A CSV whose column image_id names pairs."),
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="CLASS", help="Pairs of this class.")
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Pairs that the last import brought.")] = False,
+    instead_of: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Pairs that have this convention now.")
+    ] = None,
+) -> None:
+    """Record by hand to which annotation convention masks in data/ are drawn, or confirm it.
+
+    Pairs are named, by PAIR or --from; or all are meant for which --class, --new and --instead-of
+    hold.
+    """
+    from pipeline.dataset.delivery.confirmation import ChosenPairs, confirm_convention
+
+    chosen = ChosenPairs(pairs or (), list_file, classes or (), new, instead_of)
+    typer.echo(confirm_convention(Path.cwd(), name, chosen).summary())
 
 
 @app.command()

@@ -3,6 +3,7 @@
 <root>/<class>/images/<name>.png      the radiograph
 <root>/<class>/masks/<name>.png       its lung mask
 <root>/<class>.metadata.xlsx          optional, a sheet per class; or .csv, .tsv
+<root>/<class>.conventions.csv        optional, whose masks are drawn to which convention
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipeline.strays import is_stray
 
 IMAGES, MASKS = "images", "masks"
 METADATA_SUFFIX = ".metadata.xlsx"
+CONVENTIONS_SUFFIX = ".conventions.csv"
 MASK_SIDE = 256
 """Pixels: the database's masks are 256x256, whatever the radiograph's size (299x299)."""
 LONGEST_NAME = 200  # bytes; file systems end at 255, and stages write files named after these
@@ -142,6 +144,22 @@ def list_sheets(root: Path) -> list[Path]:
         path
         for path in _visible(root)
         if sheet_class(path.name) is not None and _unsafe(path) is None and path.is_file()
+    ]
+
+
+def conventions_class(name: str) -> str | None:
+    """The class that a file `<class>.conventions.csv` is of; None for others."""
+    if not name.casefold().endswith(CONVENTIONS_SUFFIX):
+        return None
+    return name[: -len(CONVENTIONS_SUFFIX)] or None
+
+
+def list_convention_files(root: Path) -> list[Path]:
+    """The files `<class>.conventions.csv` below `root` that may be opened, sorted by name."""
+    return [
+        path
+        for path in _visible(root)
+        if conventions_class(path.name) is not None and _unsafe(path) is None and path.is_file()
     ]
 
 

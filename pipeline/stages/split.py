@@ -43,12 +43,17 @@ FIRST = ("test", "val", "train")
 def run(params: Params, root: Path) -> str:
     """Write artifacts/split/: split.csv, and split.json which says how good the split is.
 
-    Raises StageError when the manifest is missing, a class misses a split, a source looks like a
-    collection, or the written table breaks a rule of splits.
+    Raises StageError when the manifest is missing, a class or an annotation convention misses a
+    split, a source looks like a collection, or the written table breaks a rule of splits.
     """
     rows, merges = assign_splits(MANIFEST.read(root / MANIFEST_FILE), params.split)
-    counts = count_splits(rows)
-    _refuse_missing_splits(counts)
+    counts = count_splits(rows, "class_name")
+    _refuse_missing_splits("class", counts, "remove the class")
+    _refuse_missing_splits(
+        "convention",
+        count_splits(rows, "convention"),
+        "record another convention of its pairs with `lungseg data convention`",
+    )
     with atomic_folder(root / SPLIT_FILE.parent) as folder:
         SPLIT.write(folder / SPLIT_FILE.name, rows)
         _refuse_leaks(folder / SPLIT_FILE.name, rows["origin"].map(person_key))
@@ -106,13 +111,13 @@ def _position(sha256: str) -> float:
     return int(sha256[:13], 16) / 16**13  # 52 bits: all that a float holds
 
 
-def count_splits(rows: pd.DataFrame) -> pd.DataFrame:
-    """Radiographs per class (rows) and split (columns)."""
-    table = pd.crosstab(rows["class_name"], rows["split"])
+def count_splits(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Radiographs per value of the column `by` (rows) and split (columns)."""
+    table = pd.crosstab(rows[by], rows["split"])
     return table.reindex(columns=list(SPLITS), fill_value=0)
 
 
-def _refuse_missing_splits(counts: pd.DataFrame) -> None:
+def _refuse_missing_splits(kind: str, counts: pd.DataFrame, remedy: str) -> None:
     missing = [
         f"{name} has {in_splits.sum()} radiographs and none in {split}"
         for name, in_splits in counts.iterrows()
@@ -121,8 +126,8 @@ def _refuse_missing_splits(counts: pd.DataFrame) -> None:
     ]
     if missing:
         raise StageError(
-            f"split: class {'; class '.join(missing)}; add radiographs of it, remove the class, "
-            "or raise split.val and split.test",
+            f"split: {kind} {f'; {kind} '.join(missing)}; add radiographs of it, {remedy}, or "
+            "raise split.val and split.test",
         )
 
 

@@ -15,9 +15,10 @@ import pandas as pd
 
 from pipeline.dataset.manifest import MANIFEST, MANIFEST_FILE, QUARANTINE, QUARANTINE_FILE
 from pipeline.dataset.validation.counting import summarise_validation
-from pipeline.dataset.validation.drift import read_previous, shift_table
+from pipeline.dataset.validation.drift import shift_table
 from pipeline.dataset.validation.expectations import ValidationResult, check_expectations
 from pipeline.dataset.validation.gallery import write_page
+from pipeline.dataset.validation.populations import read_previous
 from pipeline.dataset.validation.validation_summary import VALIDATION_SUMMARY_FILE
 from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset, inspect_part
 from pipeline.errors import StageError

@@ -142,6 +142,7 @@ def write_counts(root: Path) -> None:
         reasons={"truncated": 1},
         label_masks=0,
         flags={"one_lung": 2},
+        conventions={},
         classes=rows["class_name"].value_counts().to_dict(),
         median_lung_area={},
         shifts={},

@@ -226,6 +226,55 @@ def test_a_class_of_two_radiographs_is_refused_and_nothing_is_written(
     assert not (tmp_path / "artifacts/split").exists()
 
 
+def drawn(**counts: int) -> pd.DataFrame:
+    """A manifest of so many pairs of each convention, which a person says."""
+    names = [name for name, count in counts.items() for _ in range(count)]
+    return make_manifest({"convention": name, "convention_by": "person"} for name in names)
+
+
+def test_the_split_does_not_depend_on_conventions_and_passes_them_on(
+    tmp_path: Path, params: Params
+) -> None:
+    manifest = drawn(standard=100, wide=100)
+    write_manifest(tmp_path, manifest)
+
+    run(params, tmp_path)
+
+    rows = pd.read_csv(tmp_path / "artifacts/split/split.csv")
+    alike, _ = assign_splits(manifest.assign(convention="standard"), params.split)
+    assert rows["split"].tolist() == alike["split"].tolist()
+    assert rows["convention"].tolist() == ["standard"] * 100 + ["wide"] * 100
+    assert set(rows["convention_by"]) == {"person"}
+    counts = read_json(tmp_path / "artifacts/split/split.json")["conventions"]
+    assert list(counts) == ["standard", "wide"]
+    assert (
+        counts["wide"]["train"]
+        == ((rows["convention"] == "wide") & (rows["split"] == "train")).sum()
+    )
+
+
+def test_one_convention_alone_is_not_counted(tmp_path: Path, params: Params) -> None:
+    write_manifest(tmp_path, drawn(wide=200))
+
+    run(params, tmp_path)
+
+    assert read_json(tmp_path / "artifacts/split/split.json")["conventions"] == {}
+
+
+def test_a_convention_that_misses_a_split_is_refused_with_the_remedy(
+    tmp_path: Path, params: Params
+) -> None:
+    write_manifest(tmp_path, drawn(standard=100, wide=2))
+
+    with pytest.raises(StageError) as refusal:
+        run(params, tmp_path)
+
+    said = str(refusal.value)
+    assert said.startswith("split: convention wide has 2 radiographs and none in ")
+    assert "record another convention of its pairs with `lungseg data convention`" in said
+    assert not (tmp_path / "artifacts/split").exists()
+
+
 def test_a_leak_in_the_written_table_is_refused_and_nothing_is_written(
     tmp_path: Path,
     params: Params,

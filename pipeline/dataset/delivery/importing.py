@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.dataset.delivery.carried_conventions import carry_conventions
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
 from pipeline.dataset.delivery.member_names import OPTION, MemberNaming, check_code_page
 from pipeline.dataset.delivery.sheets import place_sheet, read_sheets
@@ -27,8 +28,9 @@ from pipeline.dataset.layout import (
     same_name,
     sheet_class,
 )
+from pipeline.dataset.metadata.convention_names import unusable_name
 from pipeline.dataset.metadata.origins import is_table
-from pipeline.dataset.validation.drift import Profile
+from pipeline.dataset.validation.populations import Profile, read_previous
 from pipeline.dataset.versions.findings import find_findings, project_limits
 from pipeline.dataset.zips import extract
 from pipeline.errors import DatasetError
@@ -64,7 +66,8 @@ class ImportResult:
     changed: bool
     """False when data/ held everything already."""
     sheets: list[str] = field(default_factory=list)
-    """A line on each metadata sheet of the dataset, and one on what of it is not used."""
+    """Lines on what became of recorded conventions, on each metadata sheet of the dataset, and on
+    what of it is not used."""
 
     @property
     def commit(self) -> str | None:
@@ -102,7 +105,11 @@ class ImportResult:
 
 
 def import_dataset(
-    source: Path, project: Path, append: bool = False, code_page: str | None = None
+    source: Path,
+    project: Path,
+    append: bool = False,
+    code_page: str | None = None,
+    convention: str | None = None,
 ) -> ImportResult:
     """Check the folder or zip `source`, make it the dataset of `project` and `dvc add` it.
 
@@ -110,19 +117,26 @@ def import_dataset(
     Without `append` it replaces data/, which must be known to DVC and git; with `append` its
     pairs join those of data/, identical ones are skipped and a name that stands for other content
     is refused. `code_page` is that of a zip's names, where they do not say and do not suggest the
-    right one. Raises DatasetError and changes nothing unless everything is good.
+    right one. The pairs that are delivered get the annotation convention `convention`, but for
+    those of which a person says another; what was recorded of masks that stay is kept. Raises
+    DatasetError and changes nothing unless everything is good.
     """
     source, project = source.absolute(), project.absolute()
+    if convention is not None and (problem := unusable_name(convention)):
+        raise DatasetError(f"--convention: {problem}")
     with importing(project):
         try:
             check_replaceable(project, append)
-            return _import(_open(source, project, code_page), source, project, append)
+            delivery = _open(source, project, code_page)
+            return _import(delivery, source, project, append, convention)
         except OSError as error:
             where, why = error.filename or project, error.strerror or error
             raise DatasetError(f"{where}: {why}; nothing was changed") from error
 
 
-def _import(delivery: DeliveryListing, source: Path, project: Path, append: bool) -> ImportResult:
+def _import(
+    delivery: DeliveryListing, source: Path, project: Path, append: bool, convention: str | None
+) -> ImportResult:
     former = project / "data"
     replaced = not append and has_data(project)
     # When replacing, nothing is present: every pair is new.
@@ -136,19 +150,25 @@ def _import(delivery: DeliveryListing, source: Path, project: Path, append: bool
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     names = _names_of_columns(project)
     sheets = [place_sheet(name, folders, names, problems) for name in delivery.sheets]
+    carried = carry_conventions(delivery, folders, former, convention, problems)
     told = read_sheets(delivery.sheets, folders, names, problems)
     _refuse(delivery, source, problems)
-    changed = any(sheets) or not all(outcome.skipped for outcome in outcomes)
+    delivered = any(sheets) or not all(outcome.skipped for outcome in outcomes)
+    changed = delivered or carried.changed
     if changed:
-        # A replacement is a dataset of its own, and its own first version.
-        swap_data(project, _profile(project) if append and has_data(project) else Profile())
-    return _result(outcomes, delivery, project, replaced, changed, told)
+        swap_data(project, _previous(project, append, delivered))
+    return _result(outcomes, delivery, project, replaced, changed, [*carried.told, *told])
 
 
-def _profile(project: Path) -> Profile:
+def _previous(project: Path, append: bool, delivered: bool) -> Profile:
+    """What the new version is compared with; one that has nothing new with what was before."""
+    if append and not delivered:
+        return read_previous(project)
+    if not append or not has_data(project):
+        return Profile()  # a replacement is a dataset of its own, and its own first version
     pointer = parse_pointer((project / "data.dvc").read_text(encoding="utf-8"), "data.dvc")
     manifest, _ = find_findings(Settings(repo=str(project)), pointer.md5, project / "data")
-    return Profile.of(manifest)
+    return Profile.of(manifest, pointer.md5)
 
 
 def _open(source: Path, project: Path, code_page: str | None) -> DeliveryListing:

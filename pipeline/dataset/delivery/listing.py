@@ -22,7 +22,7 @@ from pipeline.dataset.delivery.pairing import (
     pair_up,
     shown_path,
 )
-from pipeline.dataset.layout import IMAGES, MASKS, same_name, sheet_class
+from pipeline.dataset.layout import IMAGES, MASKS, conventions_class, same_name, sheet_class
 from pipeline.dataset.spellings import FolderRole, Side, role_of_folder, side_of_folder
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
@@ -42,6 +42,8 @@ class DeliveryListing:
     pairs: list[DeliveredPair] = field(default_factory=list)
     sheets: list[str] = field(default_factory=list)
     """`<class>.metadata.xlsx` or alike, of delivered classes or other ones."""
+    conventions: list[str] = field(default_factory=list)
+    """`<class>.conventions.csv`, as the data/ of another project has them."""
     left_out: list[str] = field(default_factory=list)
     """Files that are no part of the layout, such as a README."""
     problems: list[str] = field(default_factory=list)
@@ -63,6 +65,8 @@ def list_delivery(folder: Path) -> DeliveryListing:
             _list_class(entry, found)
         elif sheet_class(entry.name) is not None:
             found.sheets.append(entry.name)
+        elif conventions_class(entry.name) is not None:
+            found.conventions.append(entry.name)
         else:
             found.left_out.append(entry.name)
     if not found.pairs and not found.problems:

@@ -9,6 +9,7 @@ from pipeline.dataset.delivery.staging import Folders
 from pipeline.dataset.layout import METADATA_SUFFIX, list_dataset, list_sheets, sheet_class
 from pipeline.dataset.metadata.merging import merge_sheets
 from pipeline.dataset.metadata.origins import delivered_losses, read_origins
+from pipeline.dataset.metadata.told_conventions import mask_files, settle_conventions
 from pipeline.errors import DatasetError
 
 
@@ -58,5 +59,6 @@ def read_sheets(
                 problem = str(error).removeprefix(f"{folders.delivery}/")
                 problems += [problem] if problem not in problems else []
     origins = read_origins(folders.staging, listing, names)
+    settle_conventions(folders.staging, listing, origins, mask_files(folders.staging, listing))
     problems += [f"{one.path}: {one.found}; {one.remedy}" for one in origins.refused]
     return [*told, *origins.lines, *(one.finding for one in origins.findings)]

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from pipeline.dataset.validation.drift import PREVIOUS, Profile
+from pipeline.dataset.validation.populations import PREVIOUS, Profile
 from pipeline.errors import DatasetError
 from pipeline.git_command import run_git
 from pipeline.settings import child_environment
@@ -57,15 +57,15 @@ def _clear(project: Path) -> None:
 def check_replaceable(project: Path, append: bool) -> None:
     """Refuse to go on from a data/ that DVC, or for a replacement git, does not know.
 
-    `append` needs the known dataset in place; without it the known dataset is replaced and must
-    stay retrievable.
+    `append`, also of what is said of its pairs, needs the known dataset in place; without it the
+    known dataset is replaced and must stay retrievable.
     """
     data, pointer = project / "data", project / "data.dvc"
     if data.is_symlink():
         raise DatasetError(f"{data}: is a link, which DVC cannot take in; make it a folder")
     if not has_data(project):
         if append and pointer.exists():
-            raise DatasetError(f"{data}: missing; get it with `dvc pull data` and append again")
+            raise DatasetError(f"{data}: missing; get it with `dvc pull data` and run this again")
         return
     if not pointer.exists():
         raise DatasetError(

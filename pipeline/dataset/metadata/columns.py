@@ -11,6 +11,7 @@ from pipeline.dataset.metadata.folding import folded
 from pipeline.errors import DatasetError
 
 FILE, PATIENT, STUDY, SOURCE, SPACING = "file", "patient", "study", "source", "spacing"
+CONVENTION = "convention"
 HEADERS = {
     FILE: (
         "FILE NAME, FILE, FILES, FILE NAMES, IMAGE FILE, IMAGE FILE NAME, IMAGE NAME, IMAGE ID,"
@@ -50,6 +51,14 @@ HEADERS = {
         "FUENTE, ENLACE, LIEN, PROVENANCE"
     ),
     SPACING: "PIXEL SPACING",
+    CONVENTION: (
+        "CONVENTION, ANNOTATION CONVENTION, MASK CONVENTION, SEGMENTATION CONVENTION,"
+        "LABELLING CONVENTION, LABELING CONVENTION, CONVENTION OF ANNOTATION, CONVENTIONS,"
+        "KONVENTION, ANNOTATIONSKONVENTION, SEGMENTIERUNGSKONVENTION, MASKENKONVENTION,"
+        "КОНВЕНЦИЯ, КОНВЕНЦИЯ РАЗМЕТКИ, ПРАВИЛА РАЗМЕТКИ,"
+        "CONVENCIÓN, CONVENCIÓN DE ANOTACIÓN, CONVENCIÓN DE SEGMENTACIÓN,"
+        "CONVENTION D'ANNOTATION, CONVENTION DE SEGMENTATION"
+    ),
 }
 """The usual headers of each, the better one first where a sheet has several."""
 PERSON_WORDS = ("patient", "pacient", "пациент", "subject", "sujet", "participant", "proband")

@@ -12,16 +12,20 @@ Fills = dict[int, Line]
 
 
 def fill_cells(
-    lines: Mapping[int, Line], merged: Iterable[Merged], groups: Sequence[Sequence[int]]
+    lines: Mapping[int, Line],
+    merged: Iterable[Merged],
+    groups: Sequence[Sequence[int]],
+    each: Sequence[int] = (),
 ) -> Fills:
     """What empty cells stand for; `lines` are in order and without the header.
 
     A merged cell says the same for all its lines. Where something is written only in the first of
     several lines, an empty cell means the cell above it. The columns of each of `groups` say the
     same thing in several ways: a line that has another value than the one above in one of them
-    takes nothing from above in the others.
+    takes nothing from above in the others. In the columns `each` only merged cells say more than
+    their own line.
     """
-    wanted = {column for group in groups for column in group}
+    wanted = {*each, *(column for group in groups for column in group)}
     fills = _of_merged(lines, [area for area in merged if area.left in wanted])
     for group in groups:
         _fill_down(lines, group, fills)

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.layout import (
     Listing,
     Quarantined,
     class_folders,
+    conventions_class,
     list_sheets,
     same_name,
     sheet_class,
     shown,
 )
-from pipeline.dataset.metadata.columns import PATIENT, SOURCE, SPACING, STUDY
+from pipeline.dataset.metadata.columns import CONVENTION, PATIENT, SOURCE, SPACING, STUDY
 from pipeline.dataset.metadata.file_names import match_names
 from pipeline.dataset.metadata.sheet import Row, Sheet, read_sheet
 from pipeline.errors import DatasetError
@@ -39,6 +41,10 @@ class Origin(NamedTuple):
     study: str = ""
     spacing: float = math.nan
     """Millimetres per pixel; NaN where there is no positive number."""
+    convention: str = STANDARD
+    """Of its mask."""
+    convention_by: str = ""
+    """Who says so: `sheet`, or of a file of conventions `import` or `person`; or nobody."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,12 @@ class SheetFinding:
     """One of FINDINGS."""
 
 
-REFUSED = "refused"
+REFUSED, CONVENTION_REFUSED = "refused", "refused_convention"
+STOPPING = (REFUSED, CONVENTION_REFUSED)
+"""The kinds of findings that stop a run."""
 FINDINGS = {
     REFUSED: "a sheet cannot be used, so the patients of its class are not known",
+    CONVENTION_REFUSED: "what is said of annotation conventions cannot be used",
     "rows_without_file": "rows of a sheet name no radiograph",
     "lines_without_name": "lines of a sheet hold something and name no file",
     "files_without_row": "radiographs are not in the sheet of their class",
@@ -62,8 +71,10 @@ FINDINGS = {
     "formulas_without_value": "formulas have no value",
     "cells_without_header": "cells stand in columns without a header",
     "unread_tables": "tables beside the classes are not read",
+    "stale_conventions": "recorded conventions are of masks that changed since",
+    "conventions_without_pair": "recorded conventions are of no pair",
 }
-"""The kinds of findings and what each means. Only the first stops a run."""
+"""The kinds of findings and what each means."""
 
 
 @dataclass
@@ -78,6 +89,8 @@ class Origins:
     """Sheets, rows, patients, filled cells, and what FINDINGS counts."""
     lines: list[str] = field(default_factory=list)
     """A line on each sheet that is used."""
+    sheets: dict[str, str] = field(default_factory=dict)
+    """The sheet of each class that has one, by its name."""
 
     def note(self, kind: str, count: int, sentence: str) -> None:
         """Count something and say it; nothing where there is none."""
@@ -96,13 +109,12 @@ def read_origins(
     """
     found = Origins()
     files = _files(listing)
-    sheets: dict[str, str] = {}
     for path in list_sheets(data):
         try:
             class_name, names_of_files = _class_of(path.name, data, files)
-            if class_name in sheets:
-                raise DatasetError(f"{sheets[class_name]} is a sheet of this class too; join them")
-            sheets[class_name] = path.name
+            if other := found.sheets.get(class_name):
+                raise DatasetError(f"{other} is a sheet of this class too; join them")
+            found.sheets[class_name] = path.name
             _take(read_sheet(path, names), path.name, class_name, names_of_files, found)
         except DatasetError as error:
             message = str(error).removeprefix(f"{path}: ")
@@ -112,7 +124,7 @@ def read_origins(
     found.note(
         "unread_tables",
         len(unread),
-        f"tables that are not read: {len(unread)} ({_some(unread)}); name them {EXPECTED_NAME}",
+        f"tables that are not read: {len(unread)} ({some(unread)}); name them {EXPECTED_NAME}",
     )
     return found
 
@@ -152,7 +164,8 @@ def _unread_tables(data: Path) -> list[str]:
 
 def is_table(name: str) -> bool:
     """Whether a file of this name may be a table, and is no sheet that is read."""
-    return Path(name).suffix.casefold() in TABLES and sheet_class(name) is None
+    known = sheet_class(name) or conventions_class(name)
+    return Path(name).suffix.casefold() in TABLES and known is None
 
 
 def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found: Origins) -> None:
@@ -173,7 +186,7 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
         "unused_columns": ("columns that look like a patient and are not read", sheet.unused),
     }
     for kind, (what, names) in notes.items():
-        found.note(kind, len(names), f"{label}: {what}: {len(names)} ({_some(names)})")
+        found.note(kind, len(names), f"{label}: {what}: {len(names)} ({some(names)})")
     for kind, (what, count) in _counted(sheet).items():
         found.note(kind, count, f"{label}: {what}: {count}")
     counts = {
@@ -197,8 +210,8 @@ def _matched(sheet: Sheet, class_name: str, files: Sequence[str]) -> dict[str, s
     if not matched:
         raise DatasetError(
             f"none of its {len(sheet.rows)} rows names a radiograph of the class: found "
-            f"{_some(list(sheet.rows)) or 'none'}, expected names such as "
-            f"{_some(files) or 'none'}; correct the names"
+            f"{some(list(sheet.rows)) or 'none'}, expected names such as "
+            f"{some(files) or 'none'}; correct the names"
         )
     return matched
 
@@ -228,11 +241,14 @@ def delivered_losses(
 
 
 def _origin(sheet: Sheet, row: Row) -> Origin:
+    convention = sheet.value(row, CONVENTION)
     return Origin(
         sheet.value(row, SOURCE),
         sheet.value(row, PATIENT),
         sheet.value(row, STUDY),
         _spacing(sheet.value(row, SPACING)),
+        convention or STANDARD,
+        "sheet" if convention else "",
     )
 
 
@@ -245,6 +261,7 @@ def _spacing(text: str) -> float:
     return spacing if 0 < spacing < math.inf else math.nan
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of these names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return shown(", ".join(names[:NAMED])) + more

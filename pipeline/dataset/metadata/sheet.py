@@ -13,6 +13,7 @@ from openpyxl.utils.exceptions import InvalidFileException
 
 from pipeline.dataset.metadata.cells import Cells, Line, Unvalued, text_of
 from pipeline.dataset.metadata.columns import (
+    CONVENTION,
     FILE,
     PATIENT,
     SOURCE,
@@ -33,6 +34,8 @@ Row = dict[str, object]
 READERS = {".xlsx": read_workbook, ".csv": read_delimited, ".tsv": read_delimited}
 WHO = (PATIENT, STUDY, SOURCE)
 """What may be written once for several rows below each other."""
+TOLD = (*WHO, CONVENTION)
+"""What words such as `unknown` do not say, and what may stand in several columns."""
 # What openpyxl and csv raise for a damaged file.
 UNREADABLE = (
     zipfile.BadZipFile,
@@ -59,7 +62,7 @@ class Sheet:
     rows: dict[str, Row]
     """By file name as it is written."""
     filled: int
-    """Cells of patients, studies and sources that took the value of a cell above."""
+    """Cells of patients, studies, sources and conventions that took the value of a cell above."""
     nameless: int
     """Lines that hold something and no file name."""
     formulas: int
@@ -105,7 +108,8 @@ def _sheet(cells: Cells, names: Mapping[str, Sequence[str]]) -> Sheet:
     columns = find_columns(cells, names)
     lines = {number: line for number, line in cells.lines.items() if number > columns.line}
     formulas = _take_out_formulas(lines, columns)
-    fills = fill_cells(lines, cells.merged, [columns.by_role.get(role, ()) for role in WHO])
+    groups = [columns.by_role.get(role, ()) for role in WHO]
+    fills = fill_cells(lines, cells.merged, groups, columns.by_role.get(CONVENTION, ()))
     named = {
         number: name for number, line in lines.items() if (name := text_of(line.get(columns.file)))
     }
@@ -114,6 +118,8 @@ def _sheet(cells: Cells, names: Mapping[str, Sequence[str]]) -> Sheet:
         role: _used(rows, columns, role) if role in WHO else found[:1]
         for role, found in columns.by_role.items()
     }
+    if CONVENTION in used:
+        used[CONVENTION] = _conventions(rows, columns)
     return Sheet(
         replace(columns, by_role=used),
         rows,
@@ -127,14 +133,14 @@ def _sheet(cells: Cells, names: Mapping[str, Sequence[str]]) -> Sheet:
 
 
 def _take_out_formulas(lines: dict[int, Line], columns: Columns) -> int:
-    """Take out formulas without a value and count them; refuse those that would name a patient."""
+    """Take out formulas without a value and count them; refuse those of what is read."""
     found = [
         (number, column)
         for number, line in lines.items()
         for column, value in line.items()
         if isinstance(value, Unvalued)
     ]
-    for role in (FILE, *WHO):
+    for role in (FILE, *TOLD):
         for column in columns.by_role.get(role, ()):
             if count := sum(one == column for _, one in found):
                 raise DatasetError(
@@ -168,13 +174,13 @@ def _rows(
 
 
 def _row(line: Line, columns: Columns) -> Row:
-    who = {column for role in WHO for column in columns.by_role.get(role, ())}
+    told = {column for role in TOLD for column in columns.by_role.get(role, ())}
     return {
         columns.headers[column]: value
         for column, value in line.items()
         if column in columns.headers
         and column != columns.file
-        and not (column in who and is_unknown(text_of(value)))
+        and not (column in told and is_unknown(text_of(value)))
     }
 
 
@@ -218,6 +224,26 @@ def _used(rows: Mapping[str, Row], columns: Columns, role: str) -> tuple[int, ..
         if alone and not unclear:
             used.append(column)
     return tuple(used)
+
+
+def _conventions(rows: Mapping[str, Row], columns: Columns) -> tuple[int, ...]:
+    """All columns of the convention, the best one first: a sheet that was made of two needs them.
+
+    Raises DatasetError where two of them differ, unless the project says which is right.
+    """
+    found = columns.by_role[CONVENTION]
+    if CONVENTION in columns.chosen:
+        return found
+    headers = [columns.headers[column] for column in found]
+    for name, row in rows.items():
+        said = {header: text for header in headers if (text := text_of(row.get(header)))}
+        if len(set(said.values())) > 1:
+            both = " and ".join(f"{header} {text}" for header, text in said.items())
+            raise DatasetError(
+                f"{name}: found {both}, expected one convention; correct one of them, or name the "
+                "right column in validate.convention_columns of params.yaml"
+            )
+    return found
 
 
 def _unused(rows: Mapping[str, Row], columns: Columns, used: set[int]) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ class SplitSummary(Artifact, SplitCounts):
     made_by: ClassVar[str] = "the stage split"
 
     classes: dict[str, SplitCounts]
+    conventions: dict[str, SplitCounts]
+    """The counts of each annotation convention, where there are several; else none."""
     train_expected: float
     """The share to be expected of these groups."""
     val_expected: float
@@ -70,7 +72,7 @@ class SplitSummary(Artifact, SplitCounts):
 def summarise_split(
     rows: pd.DataFrame, merges: dict[str, int], params: SplitParams
 ) -> SplitSummary:
-    """The summary of `rows`: class_name, split, group, position (0 to 1) and patient of each."""
+    """The summary of rows of class_name, convention, split, group, position (0 to 1), patient."""
     wanted = {"train": 1 - params.val - params.test, "val": params.val, "test": params.test}
     sizes = rows["group"].value_counts()
     train, val, test = _expected(rows, params)
@@ -79,10 +81,10 @@ def summarise_split(
         train_expected=train,
         val_expected=val,
         test_expected=test,
-        classes={
-            str(name): _counts(splits, wanted)
-            for name, splits in rows.groupby("class_name")["split"]
-        },
+        classes=_counts_by(rows, "class_name", wanted),
+        conventions=(
+            _counts_by(rows, "convention", wanted) if rows["convention"].nunique() > 1 else {}
+        ),
         groups=len(sizes),
         largest_group=int(sizes.max()),
         group_sizes=tuple(
@@ -93,6 +95,11 @@ def summarise_split(
         groups_of_several_patients=_groups_of_several(rows[rows["patient"] != ""], "patient"),
         merges=merges,
     )
+
+
+def _counts_by(rows: pd.DataFrame, column: str, wanted: dict[str, float]) -> dict[str, SplitCounts]:
+    by_name = rows.groupby(column)["split"]
+    return {str(name): _counts(splits, wanted) for name, splits in by_name}
 
 
 def _counts(splits: pd.Series, wanted: dict[str, float]) -> SplitCounts:

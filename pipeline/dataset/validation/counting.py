@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from pipeline.dataset.validation.convention_counts import count_conventions
 from pipeline.dataset.validation.expectations import ValidationResult
 from pipeline.dataset.validation.validation_summary import ValidationSummary
 from pipeline.dataset.validation.whole import DatasetTables
@@ -24,6 +25,7 @@ def summarise_validation(tables: DatasetTables, result: ValidationResult) -> Val
         label_masks=int((tables.manifest["mask_labels"] != "").sum()),
         flags=dict(sorted(flags.items())),
         classes={str(name): len(rows) for name, rows in by_class},
+        conventions=count_conventions(tables.manifest),
         median_lung_area={str(name): float(area) for name, area in areas.items()},
         shifts=_by_subject(tables.shifts),
         sheets=dict(sorted(tables.origins.counts.items())),
@@ -33,7 +35,8 @@ def summarise_validation(tables: DatasetTables, result: ValidationResult) -> Val
 
 
 def _by_subject(shifts: pd.DataFrame) -> dict[str, float]:
-    """Shifts by quantity, class and reference; without those that are no number."""
+    """Shifts by quantity, class, convention and reference; without those that are no number."""
     known = shifts[np.isfinite(shifts["shift"])]
-    names = known["quantity"] + " " + known["class_name"] + " " + known["against"]
+    drawn = known["convention"].map(lambda name: f" {name}" if name else "")
+    names = known["quantity"] + " " + known["class_name"] + drawn + " " + known["against"]
     return dict(zip(names, known["shift"].round(4).tolist(), strict=True))

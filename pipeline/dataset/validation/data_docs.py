@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import pandas as pd
+
+from pipeline.dataset.validation.convention_counts import ConventionCount
+from pipeline.table_files import rows_of
+
 FROM_THE_WEB = re.compile(
     r'<(?:link|img)[^>]*(?:href|src)="https?://[^>]*>'
     r'|<link[^>]*rel="shortcut icon"[^>]*>'  # its path is wrong in half of the pages
@@ -44,17 +49,37 @@ class Checked:
     """A sentence each; none when the expectation is met."""
 
 
-def publish(site: Path, target: Path, checks: Sequence[Checked]) -> None:
-    """Copy the pages that Great Expectations wrote to `site`, and write their index."""
+def publish(site: Path, target: Path, checks: Sequence[Checked], conventions: pd.DataFrame) -> None:
+    """Copy the pages that Great Expectations wrote to `site`, and write their index.
+
+    `conventions` are of pipeline.dataset.validation.convention_counts; shown unless empty.
+    """
     # The tutorial's animations and fonts are most of the 4 MB.
     shutil.copytree(site, target, ignore=shutil.ignore_patterns("*.gif", "*.otf"))
     for page in target.rglob("*.html"):
         text = FROM_THE_WEB.sub("", page.read_text(encoding="utf-8"))
         page.write_text(text.replace("</head>", f"{STYLE}</head>"), encoding="utf-8")
-    (target / "index.html").write_text(_index(target, checks), encoding="utf-8")
+    index = _index(target, checks, _conventions(conventions))
+    (target / "index.html").write_text(index, encoding="utf-8")
 
 
-def _index(target: Path, checks: Sequence[Checked]) -> str:
+def _conventions(counts: pd.DataFrame) -> str:
+    if counts.empty:
+        return ""
+    lines = [
+        (row.class_name, row.convention, str(row.pairs), f"{row.lung_area:.1%}", row.said_by)
+        for row in rows_of(counts, ConventionCount)
+    ]
+    rows = "\n".join(f"<tr><td>{'</td><td>'.join(map(escape, line))}</td></tr>" for line in lines)
+    return f"""<h2>Annotation conventions</h2>
+<table><tr><th>class</th><th>convention</th><th>pairs</th><th>lung area, median</th>\
+<th>said by</th></tr>
+{rows}
+</table>
+"""
+
+
+def _index(target: Path, checks: Sequence[Checked], conventions: str) -> str:
     worst_first = sorted(checks, key=lambda one: (not one.problems, not one.critical))
     rows = "\n".join(_row(target, check) for check in worst_first)
     unmet = [check for check in checks if check.problems]
@@ -65,7 +90,8 @@ def _index(target: Path, checks: Sequence[Checked]) -> str:
 {len(unmet) - critical} warnings.</p>
 <table><tr><th>table</th><th>result</th><th>expectation</th><th>found</th></tr>
 {rows}
-</table></body></html>
+</table>
+{conventions}</body></html>
 """
 
 

@@ -1,7 +1,8 @@
 """Whether a delivery differs from what was there before: another annotator, another scanner.
 
 Two quantities of a class tell: how large its lungs are drawn, and how bright its radiographs are.
-Each is compared with the dataset's previous version and with the other classes. A shift is a
+Each is compared with the dataset's previous version and with the other classes, lung areas only
+among masks of one annotation convention. A shift is a
 difference in robust standard deviations of the reference (Glass's Δ, Glass 1976, with 1.4826 · MAD
 for the standard deviation, Rousseeuw and Croux 1993), so a class that varies much does not hide its
 own shift, and a few odd pairs neither make nor mask one.
@@ -14,131 +15,23 @@ same class, 99 in 100 below 0.9 and 1.2. The limits in params.yaml lie between.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from pipeline.artifacts import Artifact, StrictModel
-from pipeline.files import write_json
+from pipeline.dataset.validation.populations import QUANTITIES, Population, Populations, Profile
 from pipeline.params import ValidateParams
 from pipeline.table_files import columns_of, table_of
-
-PREVIOUS = "data.previous.json"
-"""In the project's root, known to git: the profile of the dataset's version before this one."""
 
 Against = Literal["previous version", "other classes"]
 PREVIOUS_VERSION: Against = "previous version"
 OTHER_CLASSES: Against = "other classes"
 ENOUGH = 10
 """Fewer pairs than this are not compared: a median of 10 lung areas strays by 1 sd once in 100."""
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What is compared of the pairs."""
-
-    column: str
-    """Its column of the manifest."""
-    words: str
-    least_spread: float
-    """A smaller robust standard deviation counts as this: equal masks are no reason to divide by
-    zero. Those of real classes are 0.05 to 0.11 (lung area) and 12 to 22 (intensity)."""
-    digits: int
-    limit: str
-    """Its key in the section validate of params.yaml."""
-    suspicion: str
-
-
-QUANTITIES = {
-    "lung_area": Quantity(
-        "lung_area", "lung area", 0.01, 3, "max_area_shift", "another annotation convention?"
-    ),
-    "intensity": Quantity(
-        "mean", "intensity", 1.0, 0, "max_intensity_shift", "another scanner or exposure?"
-    ),
-}
-
-
-class Distribution(StrictModel):
-    """Of one quantity of some pairs: lung area as a share of the mask, intensity 0..255."""
-
-    mean: float
-    median: float
-    spread: float
-    """Robust standard deviation."""
-    quantiles: tuple[float, ...]
-    """Those of QUANTILES; none without pairs."""
-
-
-class Population(StrictModel):
-    """Some pairs, all or those of a class."""
-
-    n: int
-    """Pairs."""
-    lung_area: Distribution
-    intensity: Distribution
-
-    @classmethod
-    def of(cls, pairs: pd.DataFrame) -> Self:
-        """Of rows of the manifest."""
-        return cls(
-            n=len(pairs),
-            **{name: _distribution(pairs[one.column]) for name, one in QUANTITIES.items()},
-        )
-
-    def distribution(self, quantity: str) -> Distribution:
-        """Of a quantity by its name in QUANTITIES."""
-        found: Distribution = getattr(self, quantity)
-        return found
-
-
-def _distribution(values: pd.Series[float]) -> Distribution:
-    median = values.median()
-    spread = 1.4826 * (values - median).abs().median()
-    quantiles: list[float] = np.quantile(values, QUANTILES).tolist() if len(values) else []
-    return Distribution(
-        mean=round(float(values.mean()), 6),
-        median=round(float(median), 6),
-        spread=round(float(spread), 6),
-        quantiles=tuple(round(value, 6) for value in quantiles),
-    )
-
-
-class Profile(Artifact):
-    """data.previous.json: what a version of the dataset is compared with; empty for a first one."""
-
-    made_by: ClassVar[str] = "`lungseg data import`"
-    remedy: ClassVar[str] = f"bring it back with `git checkout {PREVIOUS}`"
-
-    all: Population | None = None
-    classes: dict[str, Population] = Field(default_factory=dict)
-
-    @classmethod
-    def of(cls, manifest: pd.DataFrame) -> Self:
-        """Of all pairs and of each class; empty without pairs."""
-        if manifest.empty:
-            return cls()
-        classes = {str(name): Population.of(rows) for name, rows in manifest.groupby("class_name")}
-        return cls(all=Population.of(manifest), classes=classes)
-
-    def write(self, path: Path) -> None:
-        """Write it as stable, readable JSON: {} for an empty one."""
-        write_json(path, self.model_dump(mode="json", exclude_defaults=True))
-
-
-def read_previous(project: Path) -> Profile:
-    """The profile in data.previous.json below `project`, an empty one where there is no such file.
-
-    Raises StageError when the file holds anything else.
-    """
-    path = project / PREVIOUS
-    return Profile.read(path) if path.exists() else Profile()
 
 
 @dataclass(frozen=True)
@@ -148,6 +41,8 @@ class ShiftRow:
     subject: str
     """A sentence, unique in its table."""
     class_name: str
+    convention: str
+    """Of the masks, where the dataset has several and the quantity is of masks; else empty."""
     quantity: str
     against: str
     """PREVIOUS_VERSION or OTHER_CLASSES."""
@@ -156,6 +51,8 @@ class ShiftRow:
     """Both lung area 0..1 or intensity 0..255."""
     shift: float
     """found - reference in robust standard deviations of the reference."""
+    remedy: str
+    """What to do if the shift stands out; may be empty."""
 
 
 SHIFT_COLUMNS = columns_of(ShiftRow)
@@ -172,18 +69,17 @@ class _Sample(NamedTuple):
 def shift_table(manifest: pd.DataFrame, previous: Profile) -> pd.DataFrame:
     """Compare every class with the `previous` version and with the other classes together.
 
-    A ShiftRow per class, quantity and comparison for which both have ENOUGH pairs.
+    Lung areas are compared within an annotation convention, so a class of several has a row for
+    each. A ShiftRow per class, quantity and comparison for which both have ENOUGH pairs.
     """
     rows = []
-    for name, pairs in manifest.groupby("class_name"):
-        now = Population.of(pairs)
-        others = Population.of(manifest[manifest["class_name"] != name])
-        for quantity, against in product(QUANTITIES, (PREVIOUS_VERSION, OTHER_CLASSES)):
-            if against == OTHER_CLASSES:
-                row = _compare_medians(_Subject(str(name), quantity, against), now, others)
-            else:
-                row = _compare_previous(str(name), quantity, now, previous)
-            rows.extend([row] if row else [])
+    for compared in (*_of_areas(manifest, previous), *_of_intensities(manifest, previous)):
+        against_previous = _compare_previous(compared)
+        subject = replace(compared.subject, against=OTHER_CLASSES)
+        against_others = _compare_medians(subject, compared.now, compared.others)
+        rows += [row for row in (against_previous, against_others) if row]
+    order = list(QUANTITIES)
+    rows.sort(key=lambda row: (row.class_name, row.convention, order.index(row.quantity)))
     return table_of(rows, SHIFT_COLUMNS)
 
 
@@ -193,29 +89,64 @@ class _Subject:
 
     class_name: str
     quantity: str
-    against: Against
+    convention: str = ""
+    """Of its masks, where the dataset has several and they matter."""
+    against: Against = PREVIOUS_VERSION
     note: str = ""
     """In brackets behind the name of the class."""
 
 
-def _compare_previous(
-    name: str, quantity: str, now: Population, previous: Profile
-) -> ShiftRow | None:
-    if previous.all is None:
+@dataclass(frozen=True)
+class _Compared:
+    """One quantity of one class, and what it is compared with."""
+
+    subject: _Subject
+    now: Population
+    others: Population
+    """The other classes."""
+    before: Populations | None
+    """The previous version; None where it has nothing alike."""
+
+
+def _of_areas(manifest: pd.DataFrame, previous: Profile) -> Iterator[_Compared]:
+    """What is compared within each convention, as masks of two are not alike."""
+    several = manifest["convention"].nunique() > 1
+    for convention, alike in manifest.groupby("convention"):
+        before, shown = previous.within(str(convention)), str(convention) if several else ""
+        yield from _of_classes(alike, "lung_area", before, shown)
+
+
+def _of_intensities(manifest: pd.DataFrame, previous: Profile) -> Iterator[_Compared]:
+    """What has nothing to do with masks."""
+    yield from _of_classes(manifest, "intensity", previous.whole, "")
+
+
+def _of_classes(
+    manifest: pd.DataFrame, quantity: str, before: Populations | None, convention: str
+) -> Iterator[_Compared]:
+    for name, pairs in manifest.groupby("class_name"):
+        others = Population.of(manifest[manifest["class_name"] != name])
+        subject = _Subject(str(name), quantity, convention)
+        yield _Compared(subject, Population.of(pairs), others, before)
+
+
+def _compare_previous(compared: _Compared) -> ShiftRow | None:
+    if compared.before is None:
         return None
-    subject = _Subject(name, quantity, PREVIOUS_VERSION)
-    before = previous.classes.get(name)
+    subject, now = compared.subject, compared.now
+    before = compared.before.classes.get(subject.class_name)
     if before is None:
-        return _compare_medians(replace(subject, note=" (new)"), now, previous.all)
+        return _compare_medians(replace(subject, note="new"), now, compared.before.all)
     added = now.n - before.n
     if added < ENOUGH:
         return _compare_medians(subject, now, before)
     # The class as a whole moves little when it gets a few pairs of another kind; what was added
     # follows from counts and means. Means for both, then: medians cannot be subtracted.
+    quantity = subject.quantity
     found, reference = now.distribution(quantity), before.distribution(quantity)
     addition = (now.n * found.mean - before.n * reference.mean) / added
     return _compare(
-        replace(subject, note=f" ({added} added)"),
+        replace(subject, note=f"{added} added"),
         _Sample(added, addition),
         _Sample(before.n, reference.mean, reference.spread),
     )
@@ -235,15 +166,28 @@ def _compare(subject: _Subject, now: _Sample, reference: _Sample) -> ShiftRow | 
         return None
     kind = QUANTITIES[subject.quantity]
     numbers = f"{now.centre:.{kind.digits}f} against {reference.centre:.{kind.digits}f}"
-    name = f"{subject.class_name}{subject.note}"
+    notes = ", ".join(note for note in (subject.convention, subject.note) if note)
+    name = f"{subject.class_name} ({notes})" if notes else subject.class_name
     return ShiftRow(
         subject=f"{name}: {kind.words} {numbers} in the {subject.against}",
         class_name=subject.class_name,
+        convention=subject.convention,
         quantity=subject.quantity,
         against=subject.against,
         found=now.centre,
         reference=reference.centre,
         shift=(now.centre - reference.centre) / max(reference.spread, kind.least_spread),
+        remedy=_remedy(subject) if subject.quantity == "lung_area" else "",
+    )
+
+
+def _remedy(subject: _Subject) -> str:
+    """The command that records the masks as of another convention."""
+    new = " --new" if subject.against == PREVIOUS_VERSION else ""
+    now = f" --instead-of {subject.convention}" if subject.convention else ""
+    return (
+        "if these masks are drawn to another one, give it a NAME: `lungseg data convention NAME"
+        f"{new} --class {shlex.quote(subject.class_name)}{now}`"
     )
 
 
@@ -251,6 +195,11 @@ def shift_limit(quantity: str, params: ValidateParams) -> float:
     """The shift beyond which a quantity stands out, in robust standard deviations."""
     limit: float = getattr(params, QUANTITIES[quantity].limit)
     return limit
+
+
+def shift_sentence(subject: str, means: str, remedy: str) -> str:
+    """What a person is told of a shift beyond its limit; `means` is of its expectation."""
+    return "; ".join(part for part in (subject, means, remedy) if part)
 
 
 def shift_expectations(params: ValidateParams) -> list[Any]:

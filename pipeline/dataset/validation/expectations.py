@@ -10,14 +10,21 @@ from typing import Any
 import pandas as pd
 
 from pipeline.dataset.manifest import MANIFEST
-from pipeline.dataset.metadata.origins import FINDINGS, REFUSED
+from pipeline.dataset.metadata.origins import FINDINGS, STOPPING
+from pipeline.dataset.validation.convention_counts import (
+    convention_expectations,
+    tabulate_conventions,
+    total_conventions,
+)
 from pipeline.dataset.validation.data_docs import Checked, publish
-from pipeline.dataset.validation.drift import shift_expectations
+from pipeline.dataset.validation.drift import shift_expectations, shift_sentence
 from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.errors import CrashedError
 from pipeline.params import ValidateParams
 
+DOCS = "gx/uncommitted/data_docs/local_site"
 BY_CLASS = ("shifts", "sheets")
+NAMED_TOO = {"shifts": ["remedy"]}  # what of a row is told beside what names it
 MOST_CLASSES = 100  # rows of these that a message names: every class is worth a line
 NAMED = 5  # rows that a message names before it says "and n more"
 
@@ -55,14 +62,15 @@ def check_expectations(
         _Suite("quarantine", share, _of_quarantine(params)),
         _Suite("shifts", tables.shifts, shift_expectations(params)),
         _Suite("sheets", tables.sheets, _of_sheets()),
+        _Suite("conventions", total_conventions(manifest), convention_expectations(params)),
     ]
+    schema = _Suite("schema", _schema_table(manifest), _of_schema())
     with tempfile.TemporaryDirectory() as project:
-        schema = _Suite("schema", _schema_table(manifest), _of_schema())
         checks = [
             _checked(name, result, quarantine)
             for name, result in _results(Path(project), schema, suites)
         ]
-        publish(Path(project, "gx/uncommitted/data_docs/local_site"), data_docs, checks)
+        publish(Path(project, DOCS), data_docs, checks, tabulate_conventions(manifest))
     return ValidationResult(
         critical=[text for check in checks if check.critical for text in check.problems],
         warnings=[text for check in checks if not check.critical for text in check.problems],
@@ -129,13 +137,9 @@ def _of_manifest(params: ValidateParams) -> list[Any]:
     least, most = params.min_lung_area, params.max_lung_area
     return [
         gxe.ExpectTableRowCountToBeBetween(min_value=1, **_critical("no usable pair")),
+        gxe.ExpectColumnValuesToBeUnique(column="image_id", **_critical("the same image id twice")),
         gxe.ExpectColumnValuesToBeUnique(
-            column="image_id",
-            **_critical("the same image id twice"),
-        ),
-        gxe.ExpectColumnValuesToBeUnique(
-            column="pixel_sha256",
-            **_warning("the same picture more than once"),
+            column="pixel_sha256", **_warning("the same picture more than once")
         ),
         gxe.ExpectColumnValuesToBeBetween(
             column="lung_area",
@@ -192,7 +196,7 @@ def _of_sheets() -> list[Any]:
         gxe.ExpectColumnValuesToNotBeInSet(
             column="kind",
             value_set=[kind],
-            **(_critical(means) if kind == REFUSED else _warning(means)),
+            **(_critical(means) if kind in STOPPING else _warning(means)),
         )
         for kind, means in FINDINGS.items()
     ]
@@ -227,7 +231,10 @@ def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str,
         # COMPLETE would repeat every row's index: megabytes at 20,000 rows.
         result_format={
             "result_format": "SUMMARY",
-            "unexpected_index_column_names": [suite.table.columns[0]],
+            "unexpected_index_column_names": [
+                suite.table.columns[0],
+                *(["remedy"] if name == "shifts" else []),
+            ],
             "partial_unexpected_count": MOST_CLASSES if name in BY_CLASS else NAMED,
         },
     )
@@ -240,17 +247,13 @@ def _run_checkpoint(context: Any, source: Any, suite: _Suite) -> list[tuple[str,
 
 def _refuse_crash(name: str, result: Any) -> None:
     """Raise CrashedError when the expectation could not be evaluated."""
-    for info in _exceptions(result.exception_info):
+    found = result.exception_info
+    for info in [found] if "raised_exception" in found else found.values():  # one, or per metric
         if info["raised_exception"]:
             raise CrashedError(
                 f"validate: {result.expectation_config.type} of {name} could not be evaluated "
                 f"({info['exception_message']}); this says nothing of the dataset, run it again",
             )
-
-
-def _exceptions(info: Any) -> list[Any]:
-    """Great Expectations gives one, or one per metric."""
-    return [info] if "raised_exception" in info else list(info.values())
 
 
 def _checked(name: str, result: Any, quarantine: pd.DataFrame) -> Checked:
@@ -270,7 +273,7 @@ def _sentences(name: str, failure: Any, quarantine: pd.DataFrame) -> list[str]:
         columns = [f"{one['column']} is {one['found']}, expected {one['expected']}" for one in rows]
         return [f"{means}: {_listing(columns, result['unexpected_count'])}"]
     if name == "shifts":
-        return [f"{one['subject']}; {means}" for one in rows]
+        return [shift_sentence(one["subject"], means, one["remedy"]) for one in rows]
     if name == "sheets":
         return [one["finding"] for one in rows]
     if rows is not None:

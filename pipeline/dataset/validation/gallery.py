@@ -14,7 +14,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.validation.drift import QUANTITIES, ShiftRow, shift_limit
+from pipeline.dataset.validation.convention_counts import (
+    ConventionCount,
+    tabulate_conventions,
+)
+from pipeline.dataset.validation.drift import ShiftRow, shift_limit
+from pipeline.dataset.validation.populations import QUANTITIES
 from pipeline.dataset.validation.tiles import (
     draw_mean_masks,
     draw_mean_radiograph,
@@ -83,8 +88,10 @@ class Shift:
     """How one quantity of one class differs, in words and pictures."""
 
     class_name: str
+    """With its convention where the dataset has several and the quantity is of masks."""
     quantity: str
     subjects: list[str]
+    remedies: list[str]
     means: dict[str, bytes | None] = field(default_factory=dict)
     found: list[Tile] = field(default_factory=list)
     expected: list[Tile] = field(default_factory=list)
@@ -105,6 +112,7 @@ def write_page(folder: Path, data: Path, tables: DatasetTables, params: Validate
         quarantined=len(quarantine),
         flagged=_flagged(manifest).sum(),
         reasons=quarantine["reason"].value_counts().sort_index().to_dict(),
+        conventions=rows_of(tabulate_conventions(manifest), ConventionCount),
         charts=_charts(manifest),
         comparisons=comparisons,
         shifts=_shifts(data, manifest, comparisons),
@@ -174,26 +182,30 @@ def _comparisons(shifts: pd.DataFrame, params: ValidateParams) -> list[Compariso
 
 
 def _shifts(data: Path, manifest: pd.DataFrame, compared: list[Comparison]) -> list[Shift]:
-    """Those that stand out, with pictures: one per class and quantity."""
-    shown: dict[tuple[str, str], list[Comparison]] = {}
+    """Those that stand out, with pictures: one per class, convention and quantity."""
+    shown: dict[tuple[str, str, str], list[Comparison]] = {}
     for row in compared:
         if row.stands_out:
-            shown.setdefault((row.class_name, row.quantity), []).append(row)
+            key = (row.class_name, row.convention, row.quantity)
+            shown.setdefault(key, []).append(row)
     return [_shift(data, manifest, rows) for rows in list(shown.values())[:MOST_SHIFTS]]
 
 
 def _shift(data: Path, manifest: pd.DataFrame, rows: list[Comparison]) -> Shift:
-    first = rows[0]
-    name, column = first.class_name, QUANTITIES[first.quantity].column
-    ours = manifest["class_name"] == name
-    pairs, others = manifest[ours], manifest[~ours]
+    first, column = rows[0], QUANTITIES[rows[0].quantity].column
+    drawn = f", {first.convention}" if first.convention else ""
+    alike = manifest[manifest["convention"] == first.convention] if drawn else manifest
+    ours = alike["class_name"] == first.class_name
+    pairs, others = alike[ours], alike[~ours]
     means = {} if others.empty else _means(data, first.quantity, pairs, others)
     found = _nearest(pairs, column, first.found)
     rest = (pairs if others.empty else others).drop(found.index, errors="ignore")
     expected = _nearest(rest, column, first.reference)
     subjects = [f"{row.subject} ({row.shift:+.1f})" for row in rows]
+    remedies = list(dict.fromkeys(row.remedy for row in rows if row.remedy))
     tiles = (_pair_tiles(data, found), _pair_tiles(data, expected))
-    return Shift(name, first.quantity, subjects, means, *tiles)
+    name = f"{first.class_name}{drawn}"
+    return Shift(name, first.quantity, subjects, remedies, means, *tiles)
 
 
 def _means(

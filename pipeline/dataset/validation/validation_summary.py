@@ -27,10 +27,13 @@ class ValidationSummary(Artifact):
     """Pairs by the code of what is odd about them."""
     classes: dict[str, int]
     """Good pairs of each class."""
+    conventions: dict[str, int]
+    """Good pairs of each annotation convention, where there are several; else none."""
     median_lung_area: dict[str, float]
     """Of each class, as a share of the mask."""
     shifts: dict[str, float]
-    """Robust standard deviations by quantity, class and what it is compared with."""
+    """Robust standard deviations by quantity, class, convention (where there are several) and what
+    it is compared with."""
     sheets: dict[str, int]
     """Metadata sheets, their rows, patients and filled cells, and what of them is not used."""
     critical: int

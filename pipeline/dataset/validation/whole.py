@@ -21,6 +21,7 @@ from pipeline.dataset.manifest import (
     quarantine_table,
 )
 from pipeline.dataset.metadata.origins import Origin, Origins, SheetFinding, read_origins
+from pipeline.dataset.metadata.told_conventions import settle_conventions
 from pipeline.dataset.validation.pairs import GoodPair, inspect_pair, use_one_thread
 from pipeline.dataset.validation.part_files import read_part, write_part
 from pipeline.dataset.validation.plausibility import orientation_flags
@@ -73,6 +74,8 @@ def inspect_dataset(
                 good.append(result)
     good.sort(key=lambda one: one.row.image_id)
     origins = read_origins(data, listing, params.columns if params else None)
+    masks = {one.row.image_id: one.row.mask_sha256 for one in good}
+    settle_conventions(data, listing, origins, masks.get)
     known = origins.by_image_id
     manifest = manifest_table(
         replace(one.row, **known.get(one.row.image_id, Origin())._asdict()) for one in good

@@ -30,6 +30,8 @@ class VersionResults(StrictModel):
     """Files by the code of their fault."""
     flags: dict[str, int]
     """Pairs by the code of what is odd about them."""
+    conventions: dict[str, int]
+    """Good pairs by annotation convention."""
     median_lung_area: dict[str, float]
     """Of each class, as a share of the mask."""
     median_intensity: dict[str, float]
@@ -57,6 +59,7 @@ class DifferenceSummary(StrictModel):
     removed: list[str]
     changed: dict[str, str]
     other_files: dict[str, str]
+    conventions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class ComparedVersion:
             good_pairs=len(self.manifest),
             quarantined=_counted(self.quarantine["reason"]),
             flags=dict(sorted(flags.items())),
+            conventions=_counted(self.manifest["convention"]),
             median_lung_area=_rounded(medians["lung_area"], 4),
             median_intensity=_rounded(medians["mean"], 1),
         )
@@ -106,6 +110,8 @@ class Difference:
     """What of the pair has other bytes: radiograph, mask, or radiograph and mask."""
     other_files: dict[str, str] = field(default_factory=dict)
     """Files that belong to no pair, such as metadata sheets: added, removed or changed."""
+    conventions: dict[str, str] = field(default_factory=dict)
+    """The former and the present convention of good pairs of both whose convention differs."""
 
     @property
     def summary(self) -> DifferenceSummary:
@@ -117,6 +123,7 @@ class Difference:
             removed=self.removed,
             changed=self.changed,
             other_files=self.other_files,
+            conventions=self.conventions,
         )
 
 
@@ -141,6 +148,7 @@ def compare_versions(project: Path, before: str, after: str | None) -> Differenc
             if old[name] != new[name]
         },
         other_files=_compare_others(left.files, right.files),
+        conventions=compare_conventions(left, right),
     )
 
 
@@ -148,6 +156,19 @@ def _open(settings: Settings, version: Version) -> ComparedVersion:
     return ComparedVersion(
         version, read_files(settings, version), *version_findings(settings, version)
     )
+
+
+def compare_conventions(old: ComparedVersion, new: ComparedVersion) -> dict[str, str]:
+    """Those of a Difference."""
+    before, after = (
+        dict(zip(one.manifest["image_id"], one.manifest["convention"], strict=True))
+        for one in (old, new)
+    )
+    return {
+        name: f"{before[name]} → {after[name]}"
+        for name in sorted(before.keys() & after.keys(), key=natural)
+        if before[name] != after[name]
+    }
 
 
 def _changed_halves(old: tuple[str, str], new: tuple[str, str]) -> str:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.versions.difference import Difference
 from pipeline.dataset.versions.versions import (
     WORKING_TREE,
@@ -115,6 +116,10 @@ def _facts(difference: Difference) -> list[Text]:
         "quarantined": _moves(before.quarantined, after.quarantined),
         "flags": _moves(before.flags, after.flags),
     }
+    if difference.conventions or {*before.conventions, *after.conventions} != {STANDARD}:
+        drawn = [f"{name} ({what})" for name, what in difference.conventions.items()]
+        facts["conventions"] = _moves(before.conventions, after.conventions)
+        facts["other convention"] = _named(drawn)
     return [Text(f"{label}: {fact}") for label, fact in facts.items() if fact]
 
 

@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.manifest import quarantine_table
 from pipeline.dataset.validation.drift import (
     ENOUGH,
     OTHER_CLASSES,
-    PREVIOUS,
     PREVIOUS_VERSION,
     SHIFT_COLUMNS,
-    Profile,
-    read_previous,
     shift_table,
 )
 from pipeline.dataset.validation.expectations import check_expectations
+from pipeline.dataset.validation.populations import PREVIOUS, Profile, read_previous
 from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset
 from pipeline.params import Params
 from tests.dataset.validation.test_expectations import manifest as sound_manifest
@@ -32,6 +31,7 @@ def pairs(name: str, n: int, area: float = 0.25, mean: float = 150, seed: int = 
         {
             "image_id": [f"{name}/{name}-{number}" for number in range(n)],
             "class_name": name,
+            "convention": STANDARD,
             "mean": random.normal(mean, 15, n),
             "lung_area": random.normal(area, 0.05, n),
         }
@@ -99,6 +99,80 @@ def test_masks_that_were_drawn_anew_are_compared_as_a_class() -> None:
 
     assert found["Normal", "lung_area", PREVIOUS_VERSION] > 1.5
     assert found["Normal", "intensity", PREVIOUS_VERSION] == pytest.approx(0, abs=1e-6)
+
+
+def drawn(convention: str, manifest: pd.DataFrame) -> pd.DataFrame:
+    return manifest.assign(convention=convention)
+
+
+def test_a_profile_of_one_standard_convention_says_nothing_of_conventions(tmp_path: Path) -> None:
+    standard, wide = (Profile.of(drawn(name, pairs("Normal", 20))) for name in ("standard", "wide"))
+
+    standard.write(tmp_path / "standard.json")
+
+    assert "conventions" not in (tmp_path / "standard.json").read_text()
+    assert standard.within("wide") is None
+    assert wide.within("standard") is None
+    assert standard.within("standard") == wide.within("wide")
+    assert Profile().within("standard") is None
+
+
+def test_a_class_of_another_convention_is_not_compared_with_the_rest_in_lung_area() -> None:
+    before = together(pairs("Normal", 100), pairs("Tuberculosis", 100))
+    wide = drawn("wide", pairs("COVID", 60, area=0.4, mean=200))
+
+    found = shifts(together(before, wide), Profile.of(before))
+
+    assert not any(name == "COVID" and quantity == "lung_area" for name, quantity, _ in found)
+    assert found["COVID", "intensity", OTHER_CLASSES] > 1.5
+    assert found["COVID", "intensity", PREVIOUS_VERSION] > 1.5
+    assert abs(found["Normal", "lung_area", OTHER_CLASSES]) < 0.5
+
+
+def test_lung_areas_are_compared_with_the_previous_version_within_a_convention() -> None:
+    before = together(pairs("COVID", 100), drawn("wide", pairs("COVID", 50, area=0.4, seed=1)))
+    added = drawn("wide", pairs("COVID", 20, area=0.25, seed=2))
+
+    table = shift_table(together(before, added), Profile.of(before)).set_index("subject")
+
+    areas = table[table["quantity"] == "lung_area"]
+    assert areas["convention"].tolist() == ["standard", "wide"]
+    assert areas["shift"].iloc[0] == pytest.approx(0, abs=1e-6)
+    assert areas["shift"].iloc[1] < -2
+    assert areas.index[1].startswith("COVID (wide, 20 added): lung area 0.2")
+    assert set(table.loc[table["quantity"] == "intensity", "convention"]) == {""}
+
+
+def test_a_class_that_is_new_in_a_convention_is_compared_with_all_that_is_drawn_to_it() -> None:
+    before = together(pairs("Normal", 100), drawn("wide", pairs("COVID", 50, area=0.4)))
+    added = drawn("wide", pairs("Tuberculosis", 20, area=0.25))
+
+    table = shift_table(together(before, added), Profile.of(before))
+
+    rows = table[(table["class_name"] == "Tuberculosis") & (table["quantity"] == "lung_area")]
+    assert rows["against"].tolist() == [PREVIOUS_VERSION, OTHER_CLASSES]
+    assert (rows["shift"] < -2).all()
+    assert rows["subject"].iloc[0].startswith("Tuberculosis (wide, new): lung area 0.2")
+
+
+def test_a_shift_of_lung_area_gives_the_command_that_records_another_convention() -> None:
+    before = together(pairs("Normal", 100), drawn("wide", pairs("Old Class", 50, area=0.4)))
+    added = pairs("New Class", 20, area=0.4)
+
+    alone = shift_table(together(pairs("Normal", 100), added), Profile.of(pairs("Normal", 100)))
+    beside = shift_table(together(before, added), Profile.of(before))
+
+    def remedy(table: pd.DataFrame, quantity: str, against: str) -> str:
+        rows = table.set_index(["class_name", "quantity", "against"])["remedy"]
+        return str(rows["New Class", quantity, against])
+
+    command = "`lungseg data convention NAME --new --class 'New Class'`"
+    assert remedy(alone, "lung_area", PREVIOUS_VERSION).endswith(command)
+    assert remedy(alone, "lung_area", OTHER_CLASSES).endswith("NAME --class 'New Class'`")
+    assert remedy(beside, "lung_area", PREVIOUS_VERSION).endswith(
+        "NAME --new --class 'New Class' --instead-of standard`"
+    )
+    assert remedy(alone, "intensity", OTHER_CLASSES) == ""
 
 
 @pytest.mark.parametrize(("here", "there"), [(ENOUGH - 1, 50), (50, ENOUGH - 1)])

@@ -49,7 +49,7 @@ def quarantine(*paths: str) -> pd.DataFrame:
 
 def shifts(shift: float) -> pd.DataFrame:
     subject = "COVID: lung area 0.380 against 0.280 in the other classes"
-    row = [subject, "COVID", "lung_area", "other classes", 0.38, 0.28, shift]
+    row = [subject, "COVID", "", "lung_area", "other classes", 0.38, 0.28, shift, ""]
     return pd.DataFrame([row], columns=list(SHIFT_COLUMNS))
 
 

@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.conventions import STANDARD
 from pipeline.dataset.layout import list_dataset
+from pipeline.dataset.validation.drift import SHIFT_COLUMNS
 from pipeline.dataset.validation.gallery import SHOWN, write_page
 from pipeline.dataset.validation.plausibility import components, left_share
 from pipeline.dataset.validation.whole import DatasetTables
@@ -25,7 +27,7 @@ from tests.conftest import PROJECT
 Made = Callable[..., Path]
 
 QUARANTINE = ["image_id", "path", "reason", "found", "remedy"]
-SHIFTS = ["subject", "class_name", "quantity", "against", "found", "reference", "shift"]
+SHIFTS = list(SHIFT_COLUMNS)
 NOTHING = pd.DataFrame(columns=QUARANTINE)
 NO_SHIFT = pd.DataFrame(columns=SHIFTS)
 LIMITS = load_params(PROJECT / "params.yaml").validate_
@@ -41,6 +43,8 @@ def inspect(data: Path, **flags: str) -> pd.DataFrame:
             {
                 "image_id": pair.image_id,
                 "class_name": pair.class_name,
+                "convention": STANDARD,
+                "convention_by": "",
                 "image_path": pair.image.as_posix(),
                 "mask_path": pair.mask.as_posix(),
                 "pixel_sha256": pixel_sha256(image),
@@ -62,7 +66,7 @@ def aside(*rows: tuple[str, str]) -> pd.DataFrame:
 
 def shift(name: str, quantity: str, value: float, found: float, reference: float) -> pd.DataFrame:
     subject = f"{name}: {quantity} {found} against {reference} in the other classes"
-    row = (subject, name, quantity, "other classes", found, reference, value)
+    row = (subject, name, "", quantity, "other classes", found, reference, value, "")
     return pd.DataFrame([row], columns=SHIFTS)
 
 

@@ -16,7 +16,12 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.cli import app as cli
-from pipeline.dataset.versions.difference import Difference, compare_versions, natural
+from pipeline.dataset.versions.difference import (
+    Difference,
+    compare_conventions,
+    compare_versions,
+    natural,
+)
 from pipeline.dataset.versions.findings import find_findings, load_findings
 from pipeline.dataset.versions.version_tables import difference_view, format_size, log_table
 from pipeline.dataset.versions.versions import (
@@ -165,6 +170,23 @@ def test_flags_are_counted_by_code(project: Path) -> None:
     assert after.results.flags == {"one_lung": 1, "rotated": 2}
     moved = Difference(found.before, after)
     assert "flags: one_lung 0 → 1, rotated 0 → 2" in shown(difference_view(moved))
+
+
+def test_a_difference_tells_of_conventions_where_one_is_not_standard(project: Path) -> None:
+    found = compare_versions(project, "first", "first")
+    assert "convention" not in shown(difference_view(found))
+    before = found.before
+    manifest = before.manifest.assign(convention=["wide"] + ["standard"] * 11)
+    after = type(before)(before.version, before.files, manifest, before.quarantine)
+
+    moved = Difference(before, after, conventions=compare_conventions(before, after))
+
+    name = str(manifest["image_id"].iloc[0])
+    assert moved.summary.conventions == {name: "standard → wide"}
+    assert moved.summary.after.conventions == {"standard": 11, "wide": 1}
+    text = shown(difference_view(moved))
+    assert "conventions: standard 12 → 11, wide 0 → 1" in text
+    assert f"other convention: {name} (standard → wide)" in text
 
 
 @pytest.mark.slow

@@ -1,0 +1,256 @@
+"""A person's word on the annotation convention of pairs that are in data/."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from pipeline.conventions import in_order
+from pipeline.dataset.delivery.staging import link_tree
+from pipeline.dataset.delivery.swap import (
+    STAGING,
+    VERSION_FILES,
+    check_replaceable,
+    has_data,
+    importing,
+    swap_data,
+)
+from pipeline.dataset.layout import IMAGES, MASKS, Listing, list_dataset, same_name
+from pipeline.dataset.metadata.cells import text_of
+from pipeline.dataset.metadata.columns import letters
+from pipeline.dataset.metadata.convention_file import (
+    PERSON,
+    ConventionRow,
+    recorded_conventions,
+    write_recorded,
+)
+from pipeline.dataset.metadata.convention_names import misspelt_names, unusable_name
+from pipeline.dataset.metadata.delimited import read_delimited
+from pipeline.dataset.metadata.origins import read_origins, some
+from pipeline.dataset.metadata.told_conventions import (
+    Told,
+    mask_files,
+    misspelling,
+    told_conventions,
+)
+from pipeline.dataset.validation.populations import read_previous
+from pipeline.dataset.versions.findings import project_limits
+from pipeline.dataset.versions.new_pairs import new_pairs
+from pipeline.errors import DatasetError
+from pipeline.settings import Settings
+
+LIST_COLUMN = "image_id"
+"""Of a list of pairs; other columns are of no account."""
+
+
+@dataclass(frozen=True)
+class ChosenPairs:
+    """Which pairs of data/ are meant: those named, or all for which the rest holds."""
+
+    names: Sequence[str] = ()
+    """`<class>/<name>`, or the path of the radiograph or mask."""
+    list_file: Path | None = None
+    """A table with a column LIST_COLUMN that names pairs."""
+    classes: Sequence[str] = ()
+    """Pairs of these classes; of all where there is none."""
+    new: bool = False
+    """Pairs that the version before does not have."""
+    instead_of: str | None = None
+    """Pairs that have this convention now."""
+
+    @property
+    def named(self) -> bool:
+        """Whether pairs are given by name."""
+        return bool(self.names or self.list_file)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What became of a person's word."""
+
+    convention: str
+    pairs: dict[str, int]
+    """Those that it was recorded for, by class."""
+    before: dict[str, int]
+    """Their conventions till now."""
+    total: dict[str, int]
+    """Pairs of data/ by convention, as it is now."""
+    changed: bool
+    """False when all of it was recorded already."""
+
+    def summary(self) -> str:
+        """Some lines for a person."""
+        count = sum(self.pairs.values())
+        classes = ", ".join(f"{name} {number}" for name, number in self.pairs.items())
+        were = ", ".join(f"{name} {number}" for name, number in self.before.items())
+        total = ", ".join(f"{name} {number}" for name, number in self.total.items())
+        lines = [f"{self.convention}: recorded for {classes}; before: {were}", f"total: {total}"]
+        message = shlex.quote(f"Record the convention {self.convention} of {count} pairs")
+        commit = f"git add {' '.join(VERSION_FILES)} && git commit -m {message}"
+        return "\n".join([*lines, f"commit it: {commit}" if self.changed else "nothing to commit"])
+
+
+def confirm_convention(project: Path, convention: str, chosen: ChosenPairs) -> Confirmation:
+    """Record as a person's word that the masks of the chosen pairs are drawn to `convention`.
+
+    The files `<class>.conventions.csv` change with data.dvc, all or nothing; what data/ is compared
+    with stays. Raises DatasetError for a name that cannot be used or is likely another one
+    misspelt, for pairs that are not there, and when no pair is meant.
+    """
+    if problem := unusable_name(convention):
+        raise DatasetError(f"convention: {problem}")
+    with importing(project):
+        try:
+            check_replaceable(project, append=True)
+            return _confirm(project, convention, chosen)
+        except OSError as error:
+            where, why = error.filename or project, error.strerror or error
+            raise DatasetError(f"{where}: {why}; nothing was changed") from error
+
+
+def _confirm(project: Path, convention: str, chosen: ChosenPairs) -> Confirmation:
+    data, staging = project / "data", project / STAGING
+    if not has_data(project):
+        raise DatasetError(f"{data}: found no pairs, expected some; `lungseg data import` them")
+    listing = list_dataset(data)
+    now = _told(project, listing)
+    meant = _meant(project, listing, now, chosen)
+    after = {image_id: one.convention for image_id, one in now.items()}
+    after.update(dict.fromkeys(meant, convention))
+    _refuse_misspelt(convention, Counter(after.values()))
+    recorded = recorded_conventions(data)
+    masks = mask_files(data, listing)
+    for image_id in meant:
+        name, sha256 = image_id.partition("/")[2], masks(image_id) or ""
+        recorded[image_id] = ConventionRow(name, sha256, convention, PERSON)
+    link_tree(data, staging)
+    changed = write_recorded(staging, recorded)
+    if changed:
+        swap_data(project, read_previous(project))
+    return Confirmation(
+        convention,
+        _counted(image_id.partition("/")[0] for image_id in meant),
+        _counted(now[image_id].convention for image_id in meant),
+        _counted(after.values()),
+        changed,
+    )
+
+
+def _told(project: Path, listing: Listing) -> dict[str, Told]:
+    """What is said of each pair until now, wrong names too: they are what may be mended here."""
+    data, limits = project / "data", project_limits(Settings(repo=str(project)))
+    origins = read_origins(data, listing, limits.columns if limits else None)
+    return told_conventions(data, listing, origins, mask_files(data, listing))
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    counts = Counter(names)
+    return {name: counts[name] for name in in_order(counts)}
+
+
+def _refuse_misspelt(convention: str, after: Counter[str]) -> None:
+    misspelt = misspelt_names(after)
+    if convention in misspelt:
+        problem = misspelling(convention, misspelt[convention], after)
+        raise DatasetError(f"convention: {problem}")
+    likely = [name for name, meant in misspelt.items() if meant == convention]
+    if likely:
+        other = likely[0]
+        raise DatasetError(
+            f"convention: found {convention!r} beside {other!r}, which {after[other]} other pairs "
+            f"have, expected one spelling; if {convention} is right, `lungseg data convention "
+            f"{convention} --instead-of {shlex.quote(other)}`, else write {other}"
+        )
+
+
+def _meant(project: Path, listing: Listing, now: dict[str, Told], chosen: ChosenPairs) -> list[str]:
+    """The image_ids of the chosen pairs, sorted; raises DatasetError when there is none."""
+    described = bool(chosen.classes or chosen.new or chosen.instead_of is not None)
+    if chosen.named == described:
+        raise DatasetError(
+            f"found {'pairs both named and described' if described else 'no pairs named'}, "
+            "expected one of both; give PAIR... or --from FILE, or --class, --new or --instead-of"
+        )
+    if chosen.named:
+        names = [*chosen.names, *(_listed(chosen.list_file) if chosen.list_file else ())]
+        return sorted(_by_names(names, set(now)))
+    meant = set(now)
+    if chosen.classes:
+        classes = _known_classes(chosen.classes, listing)
+        meant = {image_id for image_id in meant if image_id.partition("/")[0] in classes}
+    if chosen.instead_of is not None:
+        meant &= _having(chosen.instead_of, now)
+    if chosen.new:
+        meant &= new_pairs(project)
+    if not meant:
+        raise DatasetError("found no pair for which all of this holds; give other options")
+    return sorted(meant)
+
+
+def _having(convention: str, now: dict[str, Told]) -> set[str]:
+    found = {image_id for image_id, one in now.items() if one.convention == convention}
+    if not found:
+        known = ", ".join(in_order(one.convention for one in now.values()))
+        raise DatasetError(
+            f"--instead-of {convention}: no pair of data/ has it, expected one of {known}; "
+            "correct the name"
+        )
+    return found
+
+
+def _known_classes(classes: Sequence[str], listing: Listing) -> set[str]:
+    known = sorted({pair.class_name for pair in listing.pairs})
+    for name in classes:
+        if name not in known:
+            alike = [one for one in known if same_name(one) == same_name(name)]
+            raise DatasetError(
+                f"--class {name}: not in data/, expected one of {', '.join(known)}; "
+                f"{f'write {alike[0]}' if alike else 'correct the name'}"
+            )
+    return set(classes)
+
+
+def _listed(path: Path) -> list[str]:
+    """The pairs that a table names in its column LIST_COLUMN."""
+    try:
+        lines = list(read_delimited(path).lines.values())
+    except (OSError, ValueError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DatasetError(
+            f"{path}: not readable as .csv ({' '.join(str(why).split())[:160]}), expected a column "
+            f"{LIST_COLUMN} of pairs; check the path"
+        ) from None
+    header = lines[0] if lines else {}
+    column = next((at for at, text in header.items() if letters(text) == "imageid"), None)
+    names = [text_of(line.get(column or 0)) for line in lines[1:]]
+    if column is None or not any(names):
+        found = ", ".join(map(str, header.values()))[:160] or "nothing"
+        raise DatasetError(
+            f"{path}: found {found if column is None else 'no pair'}, expected a column "
+            f"{LIST_COLUMN} that names pairs; give such a list"
+        )
+    return [name for name in names if name]
+
+
+def _by_names(names: Sequence[str], known: set[str]) -> set[str]:
+    found = {name: name if name in known else _image_id(name) for name in names}
+    unknown = [name for name, image_id in found.items() if image_id not in known]
+    if unknown:
+        raise DatasetError(
+            f"found {len(unknown)} pairs that data/ does not have ({some(unknown)}), expected "
+            f"<class>/<name> such as {min(known)}; correct the names"
+        )
+    return set(found.values())
+
+
+def _image_id(name: str) -> str:
+    """What the path of a radiograph or mask means: `data/COVID/masks/COVID-1.png` is COVID/COVID-1.
+
+    The folders before count as little as the suffix.
+    """
+    parts = [part for part in PurePath(name).parts if part not in (IMAGES, MASKS)]
+    return "/".join(parts[-2:]).removesuffix(".png")
