@@ -8,7 +8,9 @@ a convention, by name, and what is said of none is `standard`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from .errors import StageError
 
 STANDARD = "standard"
 """The convention of pairs of which nothing else is said."""
@@ -36,3 +38,25 @@ def in_order(names: Iterable[str]) -> list[str]:
     The first is what a network answers in when it is not told another.
     """
     return sorted(set(names), key=lambda name: (name != STANDARD, name))
+
+
+def convention_places(asked: Sequence[str], known: Sequence[str]) -> list[int]:
+    """The place of each name that is asked for among those that a network knows.
+
+    Raises StageError for one that it does not know.
+    """
+    strange = next((name for name in asked if name not in known), None)
+    if strange is not None:
+        raise StageError(
+            f"convention: found {strange[:80]!r}, expected one that the network knows: "
+            f"{', '.join(known)}; ask for one of these",
+        )
+    return [list(known).index(name) for name in asked]
+
+
+def nearest_conventions(wanted: Iterable[str], known: Sequence[str]) -> list[str]:
+    """What a network is asked for where `wanted` is wanted: that, or its default if unknown.
+
+    For comparing masks of any convention with what a network can answer at all.
+    """
+    return [name if name in known else known[0] for name in wanted]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.conventions import nearest_conventions
 from pipeline.errors import StageError
 from pipeline.evaluation.boundary import border_scores
 from pipeline.evaluation.confidence import Bins, bin_pixels, measure_confidence
@@ -72,6 +73,14 @@ class LabelledPair(Protocol):
     def spacing(self) -> float:
         """Of the mask, millimetres per pixel; NaN where it is not known."""
 
+    @property
+    def convention(self) -> str:
+        """Of the mask."""
+
+    @property
+    def convention_by(self) -> str:
+        """Who says so, as in the manifest."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -95,6 +104,7 @@ def score_images(
 ) -> list[ImageScores]:
     """Score `predictor` on the radiographs of `pairs`, each at the size of its own mask.
 
+    It is asked for the convention of each mask or, where it does not know that, for its default.
     The paths of the pairs are below `data`, and the result is in their order. Raises DatasetError
     when a file is not the one that was split or cannot be read, StageError when a probability is
     not finite.
@@ -112,7 +122,8 @@ def answer_pairs(
         batch = pairs[start : start + params.batch_size]
         images = [read_radiograph(data / pair.image_path, pair.image_sha256) for pair in batch]
         truths = [read_mask(data / pair.mask_path, pair.mask_sha256) for pair in batch]
-        probabilities = predictor.predict(images, [_size(truth) for truth in truths])
+        asked = nearest_conventions((pair.convention for pair in batch), predictor.conventions)
+        probabilities = predictor.predict(images, [_size(truth) for truth in truths], asked)
         for pair, image, truth, lung in zip(batch, images, truths, probabilities, strict=True):
             mask = binarise(lung, params.threshold, pair.image_id)
             yield pair, Answer(image, truth, lung, mask)
@@ -129,6 +140,8 @@ def score_answer(pair: LabelledPair, answer: Answer) -> ImageScores:
         pixel_sha256=pair.pixel_sha256,
         group=pair.group,
         spacing=pair.spacing,
+        convention=pair.convention,
+        convention_by=pair.convention_by,
         both=_agreement(answer.mask, answer.truth),
         left=_agreement(found["left"], lung["left"]),
         right=_agreement(found["right"], lung["right"]),

@@ -31,6 +31,8 @@ class Predictor:
         Raises StageError when it is not a usable network, or has no such head.
         """
         self._path = model_path
+        self.conventions: tuple[str, ...] = ("standard",)
+        """That it answers in; the first is the default."""
         self._network = _compile(model_path, level)
         self.image_size: int = self._network.input(0).partial_shape[1].get_length()
         """Side of the network's square input, pixels."""
@@ -39,6 +41,7 @@ class Predictor:
         self,
         images: Sequence[Grey],
         sizes: Sequence[tuple[int, int]] | None = None,
+        conventions: Sequence[str] | None = None,
     ) -> list[Probability]:
         """Lung probabilities float32 (h, w), 0..1, of radiographs uint8 (H, W), 0..255.
 

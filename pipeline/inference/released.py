@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.conventions import STANDARD
 from pipeline.errors import ReleaseError
 from pipeline.files import sha256_folder
 from pipeline.inference.graph import FORMATS, read_format
@@ -68,12 +69,14 @@ class _OwnCode:
     def __init__(self, folder: Path, level: int) -> None:
         import mlflow
 
+        self.conventions: tuple[str, ...] = (STANDARD,)
         self._model, self._level = mlflow.pyfunc.load_model(str(folder)), level
 
     def predict(
         self,
         images: Sequence[Grey],
         sizes: Sequence[tuple[int, int]] | None = None,
+        conventions: Sequence[str] | None = None,
     ) -> list[NDArray[np.float32]]:
         """As Segmenter says; an answer of another size than its image is resized once more."""
         wanted = [image.shape for image in images] if sizes is None else list(sizes)

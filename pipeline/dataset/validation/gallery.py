@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from pipeline.dataset.validation.doubtful_gallery import show_doubtful
 from pipeline.dataset.validation.drift import QUANTITIES, ShiftRow, shift_limit
 from pipeline.dataset.validation.tiles import (
     draw_mean_masks,
@@ -108,6 +109,7 @@ def write_page(folder: Path, data: Path, tables: DatasetTables, params: Validate
         charts=_charts(manifest),
         comparisons=comparisons,
         shifts=_shifts(data, manifest, comparisons),
+        doubtful=show_doubtful(data, tables),
         quarantine=_quarantine(data, quarantine),
         flags=_flags(data, manifest),
         swatches={kind: encode_png(draw_swatch(kind)) for kind in ("missed", "extra")},

@@ -31,6 +31,8 @@ class ValidationSummary(Artifact):
     """Of each class, as a share of the mask."""
     shifts: dict[str, float]
     """Robust standard deviations by quantity, class and what it is compared with."""
+    doubtful_conventions: int
+    """Pairs whose mask looks like another convention than its own."""
     sheets: dict[str, int]
     """Metadata sheets, their rows, patients and filled cells, and what of them is not used."""
     critical: int
