@@ -584,17 +584,22 @@ def test_several_conventions_are_compared_on_the_page(
 ) -> None:
     write_bilingual(tmp_path, test=6, COVID=8, Normal=9)
     monkeypatch.setattr(stage, "Predictor", lambda path: Bilingual())
+    table = tmp_path / "artifacts/evaluate/conventions.csv"
+    table.write_text(table.read_text().replace(",Normal,", ",<i onclick=x>,"))
 
     run(params.model_copy(update={"report": ReportParams(cases=3)}), tmp_path)
 
     path = tmp_path / "artifacts/report/index.html"
-    text = Page(path.read_text(encoding="utf-8")).text
+    html = path.read_text(encoding="utf-8")
+    text = Page(html).text
+    assert "<i onclick" not in html
+    assert "&lt;i onclick=x&gt;" in html
     assert "Answers in each annotation convention" in text
     assert "Masks that another convention explains better (1)" in text
     assert "lungseg data convention heart Normal/Normal-1" in text
     assert "Convention confirmed by a person" in text
     bound = read_json(tmp_path / "artifacts/report/report.json")["conventions_sha256"]
-    assert bound == sha256_file(tmp_path / "artifacts/evaluate/conventions.csv")
+    assert bound == sha256_file(table)
     open_page(browser, path)
     for width in (1200, 400):
         resize(browser, width)
