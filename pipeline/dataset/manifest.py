@@ -56,6 +56,9 @@ class ManifestRow:
     """Separate parts of the lung."""
     left_share: float
     """Of the lung area, what lies in the left half of the picture, 0..1."""
+    medial_left: str = ""
+    """Where its lungs end towards the heart: of pipeline.dataset.validation.medial_borders."""
+    medial_right: str = ""
     flags: str = ""
     """What is odd about the pair: codes with blanks between."""
     notes: str = ""

@@ -21,6 +21,8 @@ METRICS_FILE = Path("artifacts/evaluate/metrics.json")
 PER_CLASS_FILE = Path("artifacts/evaluate/per_class.csv")
 """Both below the project's root."""
 
+CONFIRMED = "person"
+"""Who says the convention of a mask when a person looked."""
 SMALLEST_SOURCE = 10
 """Test radiographs of a source that is shown by itself."""
 OTHER, UNKNOWN = "(other sources)", "(not recorded)"
@@ -115,7 +117,7 @@ def _spread(per_image: pd.DataFrame, columns: Mapping[str, str], *shares: str) -
 
 
 class Metrics(Artifact, Summary):
-    """metrics.json: the scores over all test images, of each class, each source and each lung.
+    """metrics.json: the scores over all test images, of each class, source, lung and convention.
 
     Each score is the mean over images; `pooled` has those of the summed counts, where large masks
     weigh more.
@@ -130,6 +132,10 @@ class Metrics(Artifact, Summary):
     classes: dict[str, Summary]
     sources: dict[str, Summary]
     """By `source_names`."""
+    conventions: dict[str, Summary]
+    """By annotation convention, where there are several."""
+    confirmed: Summary | None
+    """Of the radiographs whose convention a person confirmed, where there are any."""
     worst_class_dice: float
     """The lowest mean Dice of a class."""
     worst_class_interval: Interval
@@ -148,6 +154,8 @@ class Metrics(Artifact, Summary):
             right=PartSummary.of_part(per_image, "right_"),
             classes=classes,
             sources=_summaries(per_image, source_names(per_image["source"])),
+            conventions=_by_convention(per_image),
+            confirmed=_confirmed(per_image),
             worst_class_dice=min(means.dice for means in classes.values()),
             worst_class_interval=worst_class_interval(per_image),
         )
@@ -155,6 +163,16 @@ class Metrics(Artifact, Summary):
 
 def _summaries(per_image: pd.DataFrame, names: pd.Series) -> dict[str, Summary]:
     return {str(name): Summary.of_rows(rows) for name, rows in per_image.groupby(names)}
+
+
+def _by_convention(per_image: pd.DataFrame) -> dict[str, Summary]:
+    several = per_image["convention"].nunique() > 1
+    return _summaries(per_image, per_image["convention"]) if several else {}
+
+
+def _confirmed(per_image: pd.DataFrame) -> Summary | None:
+    rows = per_image[per_image["convention_by"] == CONFIRMED]
+    return Summary.of_rows(rows) if len(rows) else None
 
 
 def source_names(source: pd.Series) -> pd.Series:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.conventions import STANDARD
 from pipeline.evaluation.boundary import BorderScores
 from pipeline.evaluation.confidence import Confidence
 from pipeline.evaluation.scores import SCORES, Counts, Scores, area_error, score
@@ -18,7 +19,10 @@ from pipeline.table_files import COUNT, NUMBER, TEXT, TableFile
 PER_IMAGE_FILE = Path("artifacts/evaluate/per_image.parquet")
 """Below the project's root."""
 
-IDENTITY = ("image_id", "class_name", "source", "pixel_sha256", "group")
+IDENTITY = (
+    *("image_id", "class_name", "source", "pixel_sha256", "group"),
+    *("convention", "convention_by"),
+)
 FAILURE = 0.90
 """A radiograph whose Dice is below this is a failure."""
 
@@ -80,6 +84,9 @@ class ImageScores:
     """The patient's left lung."""
     right: Agreement
     confidence: Confidence
+    convention: str = STANDARD
+    """Of the mask, and who says so, as in split.csv."""
+    convention_by: str = ""
     tta_dice: float = math.nan
     """Agreement among the answers to the radiograph changed in harmless ways; NaN: not measured."""
 

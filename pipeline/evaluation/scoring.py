@@ -77,6 +77,10 @@ class LabelledPair(Protocol):
     def convention(self) -> str:
         """Of the mask."""
 
+    @property
+    def convention_by(self) -> str:
+        """Who says so, as in the manifest."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -136,6 +140,8 @@ def score_answer(pair: LabelledPair, answer: Answer) -> ImageScores:
         pixel_sha256=pair.pixel_sha256,
         group=pair.group,
         spacing=pair.spacing,
+        convention=pair.convention,
+        convention_by=pair.convention_by,
         both=_agreement(answer.mask, answer.truth),
         left=_agreement(found["left"], lung["left"]),
         right=_agreement(found["right"], lung["right"]),

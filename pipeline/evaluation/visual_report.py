@@ -32,6 +32,8 @@ class ReportHashes(StrictModel):
     calibration_sha256: str
     robustness_sha256: str
     failure_prediction_sha256: str
+    conventions_sha256: str = ""
+    """Of conventions.csv; empty where the network knows one convention."""
     split_sha256: str
     """Of split.csv."""
     params_sha256: str

@@ -9,6 +9,7 @@ deuteranopia.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
@@ -31,6 +32,16 @@ COLOURS: dict[Area, Colour] = {
 REFERENCE: Colour = (255, 255, 255)
 PREDICTED: Colour = (0, 0, 0)
 PREDICTED_ALONE: Colour = (240, 228, 66)  # yellow of the same palette
+
+ANSWERS: tuple[tuple[Colour, int], ...] = (
+    ((240, 228, 66), 0),
+    ((86, 180, 233), 18),
+    ((204, 121, 167), 8),
+    ((0, 158, 115), 30),
+    ((230, 159, 0), 12),
+)
+"""Of several answers to one radiograph, in turn: colours of the same palette, and the length of a
+dash with the gap behind it, pixels; 0 for a line without gaps."""
 
 AGREEMENT_OPACITY = 0.14
 STRIPE_OPACITY, GAP_OPACITY = 0.7, 0.3  # a lobe that is missed whole can still be read
@@ -70,6 +81,39 @@ def draw_outline(radiograph: Picture, mask: Mask, kind: Outline, side: int) -> P
     colour = REFERENCE if kind == "reference" else PREDICTED_ALONE
     cv2.polylines(canvas, _contours(_enlarge(mask, size)), True, colour, 1, cv2.LINE_AA)
     return canvas
+
+
+def draw_answers(radiograph: Picture, truth: Mask, answers: Sequence[Mask], side: int) -> Picture:
+    """An RGB picture (h, w, 3) of the radiograph with the outlines of several answers to it.
+
+    Over a thin white one of the reference. `radiograph` is uint8 (H, W); the masks are (h', w')
+    with values 0 and 1.
+    """
+    canvas = draw_outline(radiograph, truth, "reference", side)
+    size = (canvas.shape[0], canvas.shape[1])
+    for place, answer in enumerate(answers):
+        for contour in _contours(_enlarge(answer, size)):
+            _answer_line(canvas, contour, place)
+    return canvas
+
+
+def draw_answer_swatch(place: int) -> Picture:
+    """A sample of the outline of an answer for the legend; RGB (32, 64, 3)."""
+    canvas = np.full((32, 64, 3), 110, np.uint8)
+    _answer_line(canvas, np.array([[[x, 16]] for x in range(64)], np.int32), place, closed=False)
+    return canvas
+
+
+def _answer_line(
+    canvas: Picture, contour: NDArray[np.int32], place: int, closed: bool = True
+) -> None:
+    colour, period = ANSWERS[place % len(ANSWERS)]
+    if not period:
+        cv2.polylines(canvas, [contour], closed, colour, LINE, cv2.LINE_AA)
+        return
+    starts = range(0, len(contour), period)
+    dashes = [contour[start : start + period - period // 3] for start in starts]
+    cv2.polylines(canvas, dashes, False, colour, LINE, cv2.LINE_AA)
 
 
 def fit_picture(picture: Picture, side: int) -> Picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.conventions import in_order
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import Metrics, PartSummary, Summary
 from pipeline.evaluation.per_image import FAILURE, LOW_IS_GOOD
@@ -15,6 +16,8 @@ from pipeline.report.measures import FAILURE_SHARE, MEASURES_SHOWN, Measure
 
 SCORED = tuple(name for name in MEASURES_SHOWN if name != "tta_dice")
 """The measures of the tables."""
+
+CONFIRMED_ROW = "Convention confirmed by a person"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ScoreRow:
 
     name: str
     kind: str
-    """all, class, source or side."""
+    """all, class, source, convention, confirmed or side."""
     cases: int
     groups: int
     means: Mapping[str, Cell]
@@ -156,10 +159,17 @@ def _interval(measure: Measure, interval: Interval) -> str:
 
 
 def table_rows(metrics: Metrics) -> list[ScoreRow]:
-    """All, each class, each source as metrics.json has them, left and right lung."""
+    """As metrics.json has them: all, classes, sources, conventions, confirmed ones, both lungs."""
     rows = [_row("All", "all", metrics, metrics)]
     rows += [_row(name, "class", one, one) for name, one in sorted(metrics.classes.items())]
     rows += [_row(name, "source", one, one) for name, one in sorted(metrics.sources.items())]
+    conventions = metrics.conventions
+    rows += [
+        _row(name, "convention", conventions[name], conventions[name])
+        for name in in_order(conventions)
+    ]
+    if metrics.confirmed:
+        rows.append(_row(CONFIRMED_ROW, "confirmed", metrics.confirmed, metrics.confirmed))
     sides = (("Left lung", metrics.left), ("Right lung", metrics.right))
     return [*rows, *(_row(name, "side", part, metrics) for name, part in sides)]
 

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from markupsafe import Markup
 
+from pipeline.evaluation.asked import CLEAR
 from pipeline.evaluation.failure_prediction import FEW_FAILURES
 from pipeline.evaluation.intervals import MIN_GROUPS
 from pipeline.evaluation.per_image import FAILURE
@@ -23,6 +24,7 @@ from pipeline.pictures.strips import PANELS, draw_scale
 from pipeline.report.behaviour import draw_calibration, judge_warnings, map_errors, try_robustness
 from pipeline.report.case_drawing import DrawnCase
 from pipeline.report.case_gallery import build_gallery
+from pipeline.report.convention_answers import ConventionAnswers
 from pipeline.report.measures import FAILURE_SHARE, MEASURES_SHOWN
 from pipeline.report.overview import (
     SCORED,
@@ -39,7 +41,12 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 SCRIPT = Path(__file__).with_name("page.js")
 
 
-def render_page(inputs: ReportInputs, drawn: Sequence[DrawnCase], cases: Sequence[Case]) -> str:
+def render_page(
+    inputs: ReportInputs,
+    drawn: Sequence[DrawnCase],
+    cases: Sequence[Case],
+    conventions: ConventionAnswers | None,
+) -> str:
     """The page as HTML; it asks for nothing but, for a case of the gallery, its strip."""
     template = load_template(TEMPLATE, _percent)
     script = SCRIPT.read_text(encoding="utf-8")
@@ -57,6 +64,8 @@ def render_page(inputs: ReportInputs, drawn: Sequence[DrawnCase], cases: Sequenc
         scored=SCORED,
         measures={**MEASURES_SHOWN, "failures": FAILURE_SHARE},
         charts=_charts(inputs),
+        conventions=conventions,
+        clear=CLEAR,
         maps=map_errors(drawn, inputs.classes),
         robustness=try_robustness(inputs),
         warning=judge_warnings(inputs),

@@ -20,11 +20,13 @@ from pipeline.dataset.splits.table import (
     select_split,
     test_split_sha256,
 )
+from pipeline.dataset.validation.doubtful import DOUBTFUL, DOUBTFUL_FILE
 from pipeline.dataset.validation.validation_summary import (
     VALIDATION_SUMMARY_FILE,
     ValidationSummary,
 )
 from pipeline.errors import StageError
+from pipeline.evaluation.asked import ASKED, ASKED_FILE
 from pipeline.evaluation.calibration import CALIBRATION, CALIBRATION_FILE
 from pipeline.evaluation.failure_prediction import FAILURE_PREDICTION, FAILURE_PREDICTION_FILE
 from pipeline.evaluation.metrics import METRICS_FILE, Metrics, differing_metrics
@@ -61,6 +63,10 @@ class ReportInputs:
     calibration: pd.DataFrame
     robustness: pd.DataFrame
     failure_prediction: pd.DataFrame
+    asked: pd.DataFrame
+    """In every convention; without rows where the network knows one."""
+    doubtful: pd.DataFrame
+    """The pairs of the dataset whose mask looks like another convention."""
 
     @property
     def best_epoch(self) -> int:
@@ -81,6 +87,7 @@ class ReportInputs:
             "calibration_sha256": CALIBRATION_FILE,
             "robustness_sha256": ROBUSTNESS_FILE,
             "failure_prediction_sha256": FAILURE_PREDICTION_FILE,
+            **({} if self.asked.empty else {"conventions_sha256": ASKED_FILE}),
             "split_sha256": SPLIT_FILE,
         }
         return ReportHashes(
@@ -117,10 +124,13 @@ def read_inputs(root: Path, params: Params) -> ReportInputs:
         calibration=CALIBRATION.read(root / CALIBRATION_FILE),
         robustness=ROBUSTNESS.read(root / ROBUSTNESS_FILE),
         failure_prediction=FAILURE_PREDICTION.read(root / FAILURE_PREDICTION_FILE),
+        asked=ASKED.read(root / ASKED_FILE),
+        doubtful=DOUBTFUL.read(root / DOUBTFUL_FILE),
     )
     _refuse_other_split(inputs.per_image, select_split(inputs.split, "test"))
     _refuse_other_metrics(inputs.metrics, inputs.per_image)
     _refuse_history(inputs.history)
+    _refuse_other_answers(inputs.asked, inputs.per_image)
     return inputs
 
 
@@ -146,6 +156,16 @@ def _refuse_other_metrics(metrics: Metrics, per_image: pd.DataFrame) -> None:
         raise StageError(
             f"metrics.json: found another {differing[0]} than follows from per_image.parquet, "
             "expected the same; run the stage evaluate again",
+        )
+
+
+def _refuse_other_answers(asked: pd.DataFrame, per_image: pd.DataFrame) -> None:
+    differing = set(asked["image_id"]) ^ set(per_image["image_id"])
+    if len(asked) and differing:
+        raise StageError(
+            f"conventions.csv: found {asked['image_id'].nunique()} radiographs, expected the "
+            f"{len(per_image)} of per_image.parquet, {min(differing)} is in one only; run the "
+            "stage evaluate again",
         )
 
 

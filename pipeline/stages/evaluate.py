@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import StageError
+from pipeline.evaluation.asked import (
+    ASKED,
+    ASKED_FILE,
+    AskedAnswer,
+    Told,
+    answer_in_all,
+    asked_table,
+    better_explained,
+)
 from pipeline.evaluation.calibration import CALIBRATION, CALIBRATION_FILE, calibration_table
 from pipeline.evaluation.confidence import Bins
 from pipeline.evaluation.failure_prediction import (
@@ -37,6 +49,8 @@ from pipeline.inference.segmenter import Segmenter
 from pipeline.model.training_history import TRAINED
 from pipeline.params import EvaluateParams, Params
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Found:
@@ -46,6 +60,8 @@ class Found:
     bins: dict[str, Bins] = field(default_factory=dict)
     """By class."""
     changed: list[Changed] = field(default_factory=list)
+    asked: list[AskedAnswer] = field(default_factory=list)
+    """In every convention, where the network knows several."""
 
 
 def run(params: Params, root: Path) -> str:
@@ -58,16 +74,34 @@ def run(params: Params, root: Path) -> str:
         metrics = Metrics.of(table)
         PER_IMAGE.write(folder / PER_IMAGE_FILE.name, table)
         PER_CLASS.write(folder / PER_CLASS_FILE.name, per_class_table(metrics))
+        asked = asked_table(found.asked)
+        ASKED.write(folder / ASKED_FILE.name, asked)
         CALIBRATION.write(folder / CALIBRATION_FILE.name, calibration_table(found.bins))
         ROBUSTNESS.write(folder / ROBUSTNESS_FILE.name, robustness)
         ranked = rank_failures(table, robustness)
         FAILURE_PREDICTION.write(folder / FAILURE_PREDICTION_FILE.name, ranked)
         metrics.write(folder / METRICS_FILE.name)
+    _warn(predictor, pairs, asked)
     low, high = metrics.intervals["dice"]
     return (
         f"evaluate: {len(table)} test radiographs, mean Dice {metrics.dice:.4f} "
         f"({low:.4f} to {high:.4f})"
     )
+
+
+def _warn(predictor: Segmenter, pairs: list[SplitRow], asked: pd.DataFrame) -> None:
+    strange = sorted({pair.convention for pair in pairs} - set(predictor.conventions))
+    if strange:
+        log.warning(
+            "evaluate: the network knows no convention %s; it was asked for %s there",
+            ", ".join(strange),
+            predictor.conventions[0],
+        )
+    if better := better_explained(asked):
+        log.warning(
+            "evaluate: another convention explains %d masks better; the report shows them",
+            len(better),
+        )
 
 
 def _load(model: Path) -> Segmenter:
@@ -88,8 +122,10 @@ def evaluate_pairs(
     for pair, answer in answer_pairs(predictor, pairs, data, params):
         write_answer(folder, pair.image_id, answer)
         scores = score_answer(pair, answer)
+        found.asked += answer_in_all(predictor, pair, answer, params.threshold)
         if pair.image_id in chosen:
-            changed = list(change_radiograph(predictor, pair, answer, params.threshold))
+            told = Told(predictor, pair.convention)
+            changed = list(change_radiograph(told, pair, answer, params.threshold))
             found.changed += changed
             scores = replace(scores, tta_dice=changed[0].tta_dice)
         found.scores.append(scores)

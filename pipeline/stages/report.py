@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.dataset.splits.table import select_split, split_rows
+from pipeline.dataset.splits.table import SplitRow, select_split, split_rows
 from pipeline.evaluation.per_image import image_scores
 from pipeline.evaluation.visual_report import REPORT_FILE, REPORT_PAGE, STRIPS, Report, ShownCase
 from pipeline.explanation.explainer import Explainer
 from pipeline.files import atomic_folder, sha256_file, sha256_folder
+from pipeline.inference.predictor import Predictor
 from pipeline.model.training_history import TRAINED
 from pipeline.params import Params
 from pipeline.report.case_drawing import draw_all
+from pipeline.report.convention_answers import ConventionAnswers, compare_conventions
 from pipeline.report.page import render_page
 from pipeline.report.report_inputs import ReportInputs, read_inputs
 from pipeline.report.shown_cases import Case, show_cases
@@ -31,9 +33,17 @@ def run(params: Params, root: Path) -> str:
         for case in cases:
             (folder / case.overlay_name).write_bytes(case.overlay)
         page = folder / REPORT_PAGE.name
-        page.write_text(render_page(inputs, drawn, cases), encoding="utf-8")
+        answers = _ask(inputs, pairs)
+        page.write_text(render_page(inputs, drawn, cases, answers), encoding="utf-8")
         _bind(inputs, cases, folder).write(folder / REPORT_FILE.name)
     return f"report: {len(cases)} cases of {len(drawn)} test radiographs"
+
+
+def _ask(inputs: ReportInputs, pairs: Sequence[SplitRow]) -> ConventionAnswers | None:
+    """The answers in each convention; None where the network knows one."""
+    if inputs.asked.empty:
+        return None
+    return compare_conventions(inputs, pairs, Predictor(inputs.root / TRAINED / "model.onnx"))
 
 
 def _bind(inputs: ReportInputs, cases: Sequence[Case], folder: Path) -> Report:

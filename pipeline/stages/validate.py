@@ -15,6 +15,7 @@ import pandas as pd
 
 from pipeline.dataset.manifest import MANIFEST, MANIFEST_FILE, QUARANTINE, QUARANTINE_FILE
 from pipeline.dataset.validation.counting import summarise_validation
+from pipeline.dataset.validation.doubtful import DOUBTFUL, DOUBTFUL_FILE
 from pipeline.dataset.validation.drift import shift_table
 from pipeline.dataset.validation.expectations import ValidationResult, check_expectations
 from pipeline.dataset.validation.gallery import write_page
@@ -52,12 +53,19 @@ def run(params: Params, root: Path) -> str:
             shutil.copytree(docs, folder / "data_docs")
             MANIFEST.write(folder / MANIFEST_FILE.name, manifest)
             QUARANTINE.write(folder / QUARANTINE_FILE.name, quarantine)
+            DOUBTFUL.write(folder / DOUBTFUL_FILE.name, tables.doubtful)
             summary = summarise_validation(tables, result)
             summary.write(folder / VALIDATION_SUMMARY_FILE.name)
             write_page(folder / "page", data, tables, params.validate_)
     for line in origins.lines:
         log.info("validate: %s", line)
     log_problems(quarantine, result)
+    if doubtful := len(tables.doubtful):
+        log.warning(
+            "validate: %d masks look like another annotation convention than theirs; %s lists them",
+            doubtful,
+            DOUBTFUL_FILE.name,
+        )
     if noted := int((manifest["notes"] != "").sum()):
         log.warning("validate: %d radiographs have notes on how they were read (manifest)", noted)
     if result.critical:

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.pictures.overlay import SIDE, Area, draw_overlay, draw_swatch, shrink_radiograph
+from pipeline.pictures.overlay import (
+    ANSWERS,
+    SIDE,
+    Area,
+    draw_answer_swatch,
+    draw_answers,
+    draw_overlay,
+    draw_swatch,
+    shrink_radiograph,
+)
 
 # Machado, Oliveira and Fernandes 2009, doi 10.1109/TVCG.2009.113: severity 1, on linear RGB.
 VISIONS = {
@@ -142,3 +151,28 @@ def test_every_kind_of_area_and_line_has_a_swatch_of_its_own() -> None:
     kinds = (*get_args(Area), "reference", "predicted")
 
     assert len({draw_swatch(kind).tobytes() for kind in kinds}) == 5
+
+
+def test_each_answer_has_an_outline_of_its_own_colour_and_form() -> None:
+    swatches = {draw_answer_swatch(place).tobytes() for place in range(len(ANSWERS))}
+
+    assert len(swatches) == len({colour for colour, _ in ANSWERS}) == len(ANSWERS)
+    assert len({dash for _, dash in ANSWERS}) == len(ANSWERS)
+
+
+def test_answers_are_outlined_over_the_reference() -> None:
+    truth, inner, outer = (np.zeros((64, 64), np.uint8) for _ in range(3))
+    truth[20:44, 20:44], inner[24:40, 24:40], outer[8:56, 8:56] = 1, 1, 1
+
+    picture = draw_answers(np.full((64, 64), 60, np.uint8), truth, [inner, outer], side=320)
+
+    found = {tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0).tolist()}
+    assert {ANSWERS[0][0], ANSWERS[1][0]} <= found
+    assert any(min(colour) > 150 for colour in found)  # white, softened
+    for answer, column in ((0, 120), (1, 40)):  # the left border of each
+        border = picture[130:190, column - 3 : column + 3].reshape(-1, 3)
+        assert ANSWERS[answer][0] in {tuple(pixel) for pixel in border.tolist()}
+
+
+def test_there_may_be_more_answers_than_colours() -> None:
+    assert np.array_equal(draw_answer_swatch(0), draw_answer_swatch(len(ANSWERS)))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.evaluation.metrics import Metrics
@@ -8,6 +10,15 @@ from pipeline.params import GateParams, Params
 from pipeline.report.overview import compare_with_bounds, count_errors, table_rows
 from tests.evaluation.images import image_of
 from tests.report.drawn import BAD, GOOD, drawn_case
+
+
+def told_metrics() -> Metrics:
+    """Of two conventions, one of whose radiographs a person confirmed."""
+    images = [
+        replace(image_of(f"N/{n}", GOOD), convention=name, convention_by=by)
+        for n, (name, by) in enumerate([("a", ""), ("standard", "person"), ("a", "import")])
+    ]
+    return Metrics.of(per_image_table(images))
 
 
 def metrics_of(*counts: tuple[str, object]) -> Metrics:
@@ -102,3 +113,17 @@ def test_errors_are_counted_by_class_and_what_is_none_comes_last() -> None:
         ("hole", 1, {"C": 1, "N": 0}),
         ("nothing_stands_out", 2, {"C": 0, "N": 2}),
     ]
+
+
+def test_conventions_have_rows_and_so_have_the_confirmed() -> None:
+    rows = [row for row in table_rows(told_metrics()) if row.kind in ("convention", "confirmed")]
+
+    assert [(row.name, row.cases) for row in rows] == [
+        ("standard", 1),
+        ("a", 2),
+        ("Convention confirmed by a person", 1),
+    ]
+
+
+def test_one_convention_that_nobody_confirmed_has_no_row(mixed: Metrics) -> None:
+    assert {row.kind for row in table_rows(mixed)} == {"all", "class", "source", "side"}

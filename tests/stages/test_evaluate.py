@@ -18,7 +18,14 @@ from pipeline.params import EvaluateParams, Params
 from pipeline.radiograph.reading import pixel_sha256, read_mask, read_radiograph
 from pipeline.stages import evaluate
 from pipeline.stages.evaluate import run
-from tests.stages.evaluated import PARAMS, StandIn, write_split, write_training
+from tests.stages.evaluated import (
+    PARAMS,
+    Bilingual,
+    StandIn,
+    write_bilingual,
+    write_split,
+    write_training,
+)
 
 
 @pytest.fixture
@@ -40,7 +47,8 @@ def test_the_stage_scores_every_test_radiograph_and_only_those(
     assert table["image_id"].tolist() == split[split["split"] == "test"]["image_id"].tolist()
     assert line.startswith("evaluate: 10 test radiographs, mean Dice 0.")
     assert table.columns.tolist() == [
-        *("image_id", "class_name", "source", "pixel_sha256", "group", "spacing"),
+        *("image_id", "class_name", "source", "pixel_sha256", "group"),
+        *("convention", "convention_by", "spacing"),
         *(f"{part}{name}" for part in PARTS for name in (*Counts._fields, *MEASURES)),
         *("brier", "ece", "soft_dice", "contour_entropy", "tta_dice"),
     ]
@@ -100,7 +108,7 @@ def test_a_second_run_writes_the_same_bytes(project: Path, params: Params) -> No
         hashes.append({file: sha256_file(file) for file in files if file.is_file()})
 
     assert hashes[0] == hashes[1]
-    assert len(hashes[0]) == 6 + 2 * 10
+    assert len(hashes[0]) == 7 + 2 * 10
 
 
 def test_a_split_without_test_rows_is_refused_and_nothing_is_written(
@@ -216,3 +224,92 @@ def test_the_stage_runs_with_an_exported_network(tmp_path: Path, params: Params)
     found = pixel_sha256(read_radiograph(tmp_path / "data" / rows[0].image_path))
     assert table.loc[0, "pixel_sha256"] == found
     assert table["dice"].min() > 0.9
+
+
+def test_a_network_of_one_convention_leaves_an_empty_table(project: Path, params: Params) -> None:
+    run(params, project)
+
+    text = (project / "artifacts/evaluate/conventions.csv").read_text()
+    assert text.splitlines() == [
+        "image_id,class_name,convention,convention_by,asked,dice,predicted_area,lung_area"
+    ]
+    metrics = read_json(project / "artifacts/evaluate/metrics.json")
+    assert (metrics["conventions"], metrics["confirmed"]) == ({}, None)
+
+
+@pytest.fixture
+def bilingual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose data and network know two conventions."""
+    write_bilingual(tmp_path, test=5, COVID=7, Normal=8)
+    monkeypatch.setattr(evaluate, "Predictor", lambda path: Bilingual())
+    return tmp_path
+
+
+def test_each_radiograph_is_scored_in_its_own_convention_and_asked_in_all(
+    bilingual: Path, params: Params
+) -> None:
+    run(params, bilingual)
+
+    table = pd.read_parquet(bilingual / "artifacts/evaluate/per_image.parquet")
+    asked = pd.read_csv(bilingual / "artifacts/evaluate/conventions.csv", keep_default_na=False)
+    own = asked[asked["asked"] == asked["convention"]].set_index("image_id")
+    others = asked[asked["asked"] != asked["convention"]].set_index("image_id")
+    assert len(own) == len(others) == len(table) == 10
+    assert own.loc[table["image_id"], "dice"].tolist() == pytest.approx(table["dice"].tolist())
+    assert set(own["convention"]) == {"standard", "heart"}
+    larger = asked.pivot(index="image_id", columns="asked", values="predicted_area")
+    assert (larger["heart"] > larger["standard"]).all()
+    right = own.index != "Normal/Normal-1"
+    assert (own["dice"] > others["dice"])[right].all()
+
+
+def test_scores_are_given_by_convention_and_of_the_confirmed(
+    bilingual: Path, params: Params
+) -> None:
+    run(params, bilingual)
+
+    metrics = read_json(bilingual / "artifacts/evaluate/metrics.json")
+    assert {name: one["cases"] for name, one in metrics["conventions"].items()} == {
+        "standard": 5,
+        "heart": 5,
+    }
+    assert metrics["conventions"]["heart"]["dice"] == metrics["classes"]["COVID"]["dice"]
+    assert metrics["confirmed"]["cases"] == 1
+
+
+def test_robustness_is_of_the_radiographs_own_convention(bilingual: Path, params: Params) -> None:
+    run(params, bilingual)
+
+    table = pd.read_parquet(bilingual / "artifacts/evaluate/per_image.parquet")
+    robustness = pd.read_parquet(bilingual / "artifacts/evaluate/robustness.parquet")
+    unchanged = robustness[robustness["perturbation"] == "none"].set_index("image_id")["dice"]
+    scores = table.set_index("image_id")["dice"]
+    assert set(table.set_index("image_id").loc[unchanged.index, "convention"]) == {
+        "standard",
+        "heart",
+    }
+    assert unchanged.tolist() == pytest.approx(scores[unchanged.index].tolist())
+    gentle = robustness[(robustness["grade"] == 1) & (robustness["class_name"] == "COVID")]
+    assert gentle["dice"].max() > 0.98 * scores[scores.index.str.startswith("COVID")].min()
+
+
+def test_masks_that_another_convention_explains_better_are_logged(
+    bilingual: Path, params: Params, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(params, bilingual)
+
+    assert "another convention explains 1 masks better" in caplog.text
+
+
+def test_a_convention_that_the_network_does_not_know_is_asked_for_in_its_default(
+    bilingual: Path,
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(evaluate, "Predictor", lambda path: StandIn())
+
+    run(params, bilingual)
+
+    assert "knows no convention heart; it was asked for standard there" in caplog.text
+    assert len(pd.read_csv(bilingual / "artifacts/evaluate/conventions.csv")) == 0

@@ -31,7 +31,14 @@ from pipeline.radiograph.grey import Grey
 from pipeline.stages import report as stage
 from pipeline.stages.report import run
 from tests.browser import BROKEN, open_page, overhang, resize
-from tests.stages.evaluated import write_evaluated, write_scores, write_split, write_training
+from tests.stages.evaluated import (
+    Bilingual,
+    write_bilingual,
+    write_evaluated,
+    write_scores,
+    write_split,
+    write_training,
+)
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -132,6 +139,7 @@ def test_the_report_is_bound_to_what_it_shows(evaluated: Path, report: Path) -> 
     artifacts = evaluated / "artifacts"
     assert bound["model_sha256"] == model_sha256(artifacts / "train")
     assert bound["metrics_sha256"] == sha256_file(artifacts / "evaluate/metrics.json")
+    assert bound["conventions_sha256"] == ""
     assert bound["per_image_sha256"] == sha256_file(artifacts / "evaluate/per_image.parquet")
     assert bound["index_sha256"] == sha256_file(report / "index.html")
     assert bound["test_split_sha256"] == table.test_split_sha256(table.select_split(split, "test"))
@@ -564,3 +572,46 @@ def test_the_page_works_where_mlflow_shows_it(browser: Any, report: Path, evalua
         missing = browser.find_element("id", "case-missing")
         assert missing.is_displayed() is (image_id not in shown)
         browser.execute_script("document.getElementById('case').close()")
+
+
+def test_one_convention_has_no_section_of_its_own(page: Page) -> None:
+    assert "conventions" not in page.attributes("h2", "id")
+    assert "Conventions" not in page.text
+
+
+def test_several_conventions_are_compared_on_the_page(
+    tmp_path: Path, params: Params, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bilingual(tmp_path, test=6, COVID=8, Normal=9)
+    monkeypatch.setattr(stage, "Predictor", lambda path: Bilingual())
+    table = tmp_path / "artifacts/evaluate/conventions.csv"
+    table.write_text(table.read_text().replace(",Normal,", ",<i onclick=x>,"))
+
+    run(params.model_copy(update={"report": ReportParams(cases=3)}), tmp_path)
+
+    path = tmp_path / "artifacts/report/index.html"
+    html = path.read_text(encoding="utf-8")
+    text = Page(html).text
+    assert "<i onclick" not in html
+    assert "&lt;i onclick=x&gt;" in html
+    assert "Answers in each annotation convention" in text
+    assert "Masks that another convention explains better (1)" in text
+    assert "lungseg data convention heart Normal/Normal-1" in text
+    assert "Convention confirmed by a person" in text
+    bound = read_json(tmp_path / "artifacts/report/report.json")["conventions_sha256"]
+    assert bound == sha256_file(table)
+    open_page(browser, path)
+    for width in (1200, 400):
+        resize(browser, width)
+        assert overhang(browser) <= 0
+
+
+def test_answers_of_other_radiographs_are_refused(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bilingual(tmp_path, test=6, COVID=8, Normal=9)
+    path = tmp_path / "artifacts/evaluate/conventions.csv"
+    path.write_text(path.read_text().replace("COVID/COVID-2", "COVID/COVID-99"))
+
+    with pytest.raises(StageError, match=r"conventions\.csv: found 12 radiographs"):
+        run(params, tmp_path)

@@ -28,6 +28,7 @@ def summarise_validation(tables: DatasetTables, result: ValidationResult) -> Val
         conventions=count_conventions(tables.manifest),
         median_lung_area={str(name): float(area) for name, area in areas.items()},
         shifts=_by_subject(tables.shifts),
+        doubtful_conventions=len(tables.doubtful),
         sheets=dict(sorted(tables.origins.counts.items())),
         critical=len(result.critical),
         warnings=len(result.warnings),

@@ -18,6 +18,7 @@ from pipeline.dataset.validation.convention_counts import (
     ConventionCount,
     tabulate_conventions,
 )
+from pipeline.dataset.validation.doubtful_gallery import show_doubtful
 from pipeline.dataset.validation.drift import ShiftRow, shift_limit
 from pipeline.dataset.validation.populations import QUANTITIES
 from pipeline.dataset.validation.tiles import (
@@ -116,6 +117,7 @@ def write_page(folder: Path, data: Path, tables: DatasetTables, params: Validate
         charts=_charts(manifest),
         comparisons=comparisons,
         shifts=_shifts(data, manifest, comparisons),
+        doubtful=show_doubtful(data, tables),
         quarantine=_quarantine(data, quarantine),
         flags=_flags(data, manifest),
         swatches={kind: encode_png(draw_swatch(kind)) for kind in ("missed", "extra")},

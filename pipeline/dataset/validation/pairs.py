@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.dataset.layout import MASK_SIDE, Pair, Quarantined
 from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.splits.similarity import perceptual_hash
+from pipeline.dataset.validation.medial_borders import measure_borders
 from pipeline.dataset.validation.plausibility import components, left_share, mask_flags, thumbnail
 from pipeline.errors import UnreadableError
 from pipeline.params import ValidateParams
@@ -111,6 +112,7 @@ def _row(pair: Pair, image: Loaded, mask: Loaded, flags: list[str]) -> ManifestR
         lung_area=float(mask.pixels.mean(dtype=np.float64)),
         components=components(mask.pixels),
         left_share=left_share(mask.pixels),
+        **measure_borders(mask.pixels)._asdict(),
         flags=" ".join(flags),
         notes="; ".join(image.notes),
     )

@@ -36,7 +36,7 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error
 
 def draw_pair(data: Path, pair: pd.Series) -> bytes | None:
     """The radiograph of a row of the manifest with the outline of its mask; parts are ringed."""
-    both = _read_pair(data, pair)
+    both = radiograph_and_mask(data, pair)
     if both is None:
         return None
     radiograph, mask = both
@@ -45,7 +45,8 @@ def draw_pair(data: Path, pair: pd.Series) -> bytes | None:
     return encode_jpeg(_shrink(_ring_small_parts(picture, mask)), QUALITY)
 
 
-def _read_pair(data: Path, pair: pd.Series) -> tuple[Grey, Grey] | None:
+def radiograph_and_mask(data: Path, pair: pd.Series) -> tuple[Grey, Grey] | None:
+    """The radiograph and the mask of a row of the manifest; None when one cannot be read."""
     try:
         return read_radiograph(data / pair["image_path"]), read_mask(data / pair["mask_path"])
     except (UnreadableError, OSError):
@@ -137,7 +138,7 @@ def _average(data: Path, pairs: pd.DataFrame) -> tuple[Grey, NDArray[np.float32]
     total = np.zeros((2, *size), np.float32)
     count = 0
     for _, pair in chosen.iterrows():
-        both = _read_pair(data, pair)
+        both = radiograph_and_mask(data, pair)
         if both is not None:
             count += 1
             for kind, layer in enumerate(both):

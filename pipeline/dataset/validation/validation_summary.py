@@ -34,6 +34,8 @@ class ValidationSummary(Artifact):
     shifts: dict[str, float]
     """Robust standard deviations by quantity, class, convention (where there are several) and what
     it is compared with."""
+    doubtful_conventions: int
+    """Pairs whose mask looks like another convention than its own."""
     sheets: dict[str, int]
     """Metadata sheets, their rows, patients and filled cells, and what of them is not used."""
     critical: int

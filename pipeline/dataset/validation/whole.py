@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipeline.dataset.metadata.told_conventions import settle_conventions
 from pipeline.dataset.validation.pairs import GoodPair, inspect_pair, use_one_thread
 from pipeline.dataset.validation.part_files import read_part, write_part
 from pipeline.dataset.validation.plausibility import orientation_flags
+from pipeline.dataset.validation.resemblance import find_doubtful
 from pipeline.params import ValidateParams
 from pipeline.parts import WHOLE, StagePart
 from pipeline.table_files import columns_of, table_of
@@ -44,6 +46,11 @@ class DatasetTables:
     """How its classes differ: of pipeline.dataset.validation.drift.shift_table."""
     origins: Origins = field(default_factory=Origins)
     """What its metadata sheets say."""
+
+    @cached_property
+    def doubtful(self) -> pd.DataFrame:
+        """doubtful_conventions.csv: a row per pair whose mask looks like another convention."""
+        return find_doubtful(self.manifest)
 
     @property
     def sheets(self) -> pd.DataFrame:

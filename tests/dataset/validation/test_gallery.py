@@ -17,6 +17,7 @@ from pipeline.conventions import STANDARD
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.validation.drift import SHIFT_COLUMNS
 from pipeline.dataset.validation.gallery import SHOWN, write_page
+from pipeline.dataset.validation.medial_borders import measure_borders
 from pipeline.dataset.validation.plausibility import components, left_share
 from pipeline.dataset.validation.whole import DatasetTables
 from pipeline.params import load_params
@@ -52,6 +53,8 @@ def inspect(data: Path, **flags: str) -> pd.DataFrame:
                 "lung_area": mask.mean(),
                 "components": components(mask),
                 "left_share": left_share(mask),
+                "patient": "",
+                **measure_borders(mask)._asdict(),
                 "flags": flags.get(f"row{len(rows)}", ""),
             }
         )

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipeline.dataset.layout import Pair, Quarantined, list_dataset
 from pipeline.dataset.synthetic.phantom import radiograph, write_dataset
+from pipeline.dataset.validation.medial_borders import measure_borders
 from pipeline.dataset.validation.pairs import GoodPair, inspect_pair
 from pipeline.files import sha256_file
 from pipeline.params import Params
@@ -43,6 +44,8 @@ def test_a_good_pair_is_a_row_and_a_thumbnail(tmp_path: Path, params: Params) ->
     assert found.row.lung_area == pytest.approx(mask.mean())
     assert found.row.mask_sha256 == sha256_file(tmp_path / "data" / pair.mask)
     assert (found.row.width, found.row.mask_height) == (299, 256)
+    assert (found.row.medial_left, found.row.medial_right) == measure_borders(mask)
+    assert len(found.row.medial_left.split()) == 10
     assert found.thumbnail.shape == (32, 32)
 
 
