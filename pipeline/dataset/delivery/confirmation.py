@@ -41,6 +41,7 @@ from pipeline.dataset.validation.populations import read_previous
 from pipeline.dataset.versions.findings import project_limits
 from pipeline.dataset.versions.new_pairs import new_pairs
 from pipeline.errors import DatasetError
+from pipeline.files import sha256_file
 from pipeline.settings import Settings
 
 LIST_COLUMN = "image_id"
@@ -123,10 +124,10 @@ def _confirm(project: Path, convention: str, chosen: ChosenPairs) -> Confirmatio
     after.update(dict.fromkeys(meant, convention))
     _refuse_misspelt(convention, Counter(after.values()))
     recorded = recorded_conventions(data)
-    masks = mask_files(data, listing)
-    for image_id in meant:
-        name, sha256 = image_id.partition("/")[2], masks(image_id) or ""
-        recorded[image_id] = ConventionRow(name, sha256, convention, PERSON)
+    pairs = {pair.image_id: pair for pair in listing.pairs}
+    for pair in (pairs[image_id] for image_id in meant):
+        sha256 = sha256_file(data / pair.mask)
+        recorded[pair.image_id] = ConventionRow(pair.name, sha256, convention, PERSON)
     link_tree(data, staging)
     changed = write_recorded(staging, recorded)
     if changed:

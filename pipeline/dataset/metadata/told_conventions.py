@@ -128,7 +128,11 @@ def _holding(
         origins.note("stale_conventions", len(stale), f"{label}: {what}, not used; {remedy}")
     if lost:
         what = f"rows that name no pair: {len(lost)} ({some(lost)})"
-        origins.note("conventions_without_pair", len(lost), f"{label}: {what}; remove them")
+        origins.note(
+            "conventions_without_pair",
+            len(lost),
+            f"{label}: {what}; remove them, as an import does",
+        )
     return found
 
 

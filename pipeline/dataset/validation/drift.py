@@ -186,7 +186,7 @@ def _remedy(subject: _Subject) -> str:
     new = " --new" if subject.against == PREVIOUS_VERSION else ""
     now = f" --instead-of {subject.convention}" if subject.convention else ""
     return (
-        "if these masks are drawn to another one, give it a NAME: `lungseg data convention NAME"
+        "if these masks are drawn to another convention, name it: `lungseg data convention NAME"
         f"{new} --class {shlex.quote(subject.class_name)}{now}`"
     )
 

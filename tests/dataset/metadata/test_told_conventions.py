@@ -161,7 +161,7 @@ def test_a_row_of_no_pair_is_warned_of_and_one_of_half_a_pair_is_not(tmp_path: P
     origins = settled(tmp_path)
 
     assert [one.finding for one in origins.findings] == [
-        "A.conventions.csv: rows that name no pair: 1 (A-2); remove them"
+        "A.conventions.csv: rows that name no pair: 1 (A-2); remove them, as an import does"
     ]
     assert list(origins.by_image_id) == ["A/A-1"]
 

@@ -49,7 +49,7 @@ def quarantine(*paths: str) -> pd.DataFrame:
 
 def shifts(shift: float) -> pd.DataFrame:
     subject = "COVID: lung area 0.380 against 0.280 in the other classes"
-    row = [subject, "COVID", "", "lung_area", "other classes", 0.38, 0.28, shift, ""]
+    row = [subject, "COVID", "", "lung_area", "other classes", 0.38, 0.28, shift, "to do"]
     return pd.DataFrame([row], columns=list(SHIFT_COLUMNS))
 
 
@@ -58,6 +58,7 @@ def origins() -> Origins:
     found = Origins()
     found.note("refused", 1, "COVID.metadata.xlsx: not readable as .xlsx; export it again")
     found.note("rows_without_file", 2, "Normal.metadata.xlsx: rows that name no radiograph: 2")
+    found.note("refused_convention", 1, "A.conventions.csv: names A-1 twice; remove one")
     found.note("unused_columns", 0, "")
     return found
 
@@ -74,6 +75,7 @@ def result(params: Params, docs: Path) -> ValidationResult:
     table.loc[1, ["image_id", "pixel_sha256"]] = table.loc[0, ["image_id", "pixel_sha256"]]
     table.loc[7, "lung_area"] = 0.01
     table.loc[100:, "flags"] = "one_lung"
+    table.loc[:2, ["convention", "convention_by"]] = ["<wide>", "person"]
     bad = quarantine(*(f"COVID/images/{number}.png" for number in range(20)))
     tables = DatasetTables(table, bad, shifts(3.0), origins())
     return check_expectations(tables, params.validate_, docs)
@@ -87,13 +89,16 @@ def result(params: Params, docs: Path) -> ValidationResult:
         "more than validate.max_quarantined=0.05 unusable, found 0.16: COVID/images/0.png "
         "(truncated: ends early), COVID/images/1.png",
         "COVID.metadata.xlsx: not readable as .xlsx; export it again",
+        "A.conventions.csv: names A-1 twice; remove one",
+        "fewer than validate.min_pairs_per_class=10 pairs in an annotation convention; bring more, "
+        "or record another one with `lungseg data convention`: <wide> (3)",
     ],
 )
 def test_what_stops_the_run_is_one_sentence_naming_what_offends(
     result: ValidationResult, sentence: str
 ) -> None:
     assert len([one for one in result.critical if one.startswith(sentence)]) == 1
-    assert len(result.critical) == 4
+    assert len(result.critical) == 6
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,8 @@ def test_what_stops_the_run_is_one_sentence_naming_what_offends(
         "the largest class has more than validate.max_class_ratio=10 times the pairs of a class: "
         "COVID (0.05)",
         "more than validate.max_flagged=0.1 of a class's pairs are flagged: COVID (1)",
-        "COVID: lung area 0.380 against 0.280 in the other classes; lung area",
+        "COVID: lung area 0.380 against 0.280 in the other classes; lung area shifted beyond "
+        "validate.max_area_shift=1.25 (another annotation convention?); to do",
         "Normal.metadata.xlsx: rows that name no radiograph: 2",
     ],
 )
@@ -126,7 +132,8 @@ def test_data_docs_need_no_network_and_name_the_worst_first(
         assert re.findall(r'<(?:script|link|img)[^>]*="https?://[^>]*>', page.read_text()) == []
     positions = [index.index(text) for text in (result.critical[0], result.warnings[0], ">✓ met")]
     assert positions == sorted(positions)
-    assert "4 critical ones not met, 6 warnings" in index
+    assert "6 critical ones not met, 6 warnings" in index
+    assert "<td>Normal</td><td>&lt;wide&gt;</td><td>3</td>" in index
 
 
 @pytest.mark.slow

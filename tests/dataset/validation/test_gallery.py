@@ -117,6 +117,26 @@ def test_the_same_dataset_gives_the_same_bytes(dataset: Made) -> None:
     assert write(root, manifest, shifts=shifts) == write(root, manifest[::-1], shifts=shifts)
 
 
+def test_conventions_are_shown_and_compared_with_their_like(dataset: Made) -> None:
+    root = dataset(Normal=3, COVID=4)
+    manifest = inspect(root / "data")
+    assert "Annotation conventions" not in write(root, manifest)
+    ours = manifest["image_id"].isin(["COVID/COVID-1", "COVID/COVID-2", "Normal/Normal-1"])
+    manifest.loc[ours, ["convention", "convention_by"]] = ["wide", "person"]
+    remedy = "if so: `lungseg data convention NAME --class COVID --instead-of wide`"
+    shifts = shift("COVID", "lung_area", 2.0, 0.3, 0.2).assign(convention="wide", remedy=remedy)
+
+    text = write(root, manifest, shifts=shifts)
+
+    row = '<th scope="row">COVID</th><td>wide</td><td>2</td>'
+    assert row in text
+    assert "<td>person 2</td>" in text
+    assert "<h3>COVID, wide: lung area</h3>" in text
+    assert "<code>lungseg data convention NAME --class COVID --instead-of wide</code>" in text
+    shown = re.findall(r"<figcaption><b>([^<]+)</b>", text)
+    assert sorted(shown) == ["COVID/COVID-1", "COVID/COVID-2", "Normal/Normal-1"]
+
+
 @pytest.mark.parametrize(
     ("quantity", "limit"),
     [("lung_area", LIMITS.max_area_shift), ("intensity", LIMITS.max_intensity_shift)],
