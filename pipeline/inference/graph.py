@@ -177,8 +177,8 @@ def _check_signature(graph: Any, conventions: int) -> None:
     if not side or inputs != wanted or outputs != dict.fromkeys(heads, shape):
         told = f" and (N, {conventions}) as {TOLD}" if conventions > 1 else ""
         raise ValueError(
-            f"it takes {inputs} and gives {outputs}, expected float32 (N, S, S, 1) with one S as "
-            f"{INPUT}, {ANSWER} and {HEAD}1 ...{told}",
+            f"expected float32 (N, S, S, 1) with one S as {INPUT}, {ANSWER} and {HEAD}1 ...{told}, "
+            f"found {inputs} and {outputs}",
         )
 
 

@@ -18,7 +18,7 @@ from pipeline.stages import train
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
 from tests.model.told_networks import told
-from tests.stages.test_train import SIDE, with_train
+from tests.stages.test_train import SIDE, nothing, with_train
 
 NAMES = ["standard", "upper"]
 
@@ -93,10 +93,10 @@ def test_a_told_training_resumes_as_if_it_were_undisturbed(params: Params, root:
     wanted = with_train(params).train
     whole, first, second = (Training(wanted, *shards) for _ in range(3))
     for training in (whole, whole, first):
-        training.run_epoch(lambda *_: None, lambda *_: None)
+        training.run_epoch(nothing, nothing)
 
     second.restore(first.checkpoint())
-    row = second.run_epoch(lambda *_: None, lambda *_: None)
+    row = second.run_epoch(nothing, nothing)
 
     assert row == whole.history[-1]
     for one, other in zip(second.network().weights, whole.network().weights, strict=True):
