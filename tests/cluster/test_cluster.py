@@ -195,7 +195,7 @@ def outage(cluster: Cluster, service: str, seconds: float, start_again: Callable
 def epochs_stored(cluster: Cluster) -> int:
     """The last epoch of which the store has a whole checkpoint; 0 without one."""
     sums = [path for path in cluster.stored("dvc/checkpoints") if path.name == "SHA256SUMS"]
-    return max((int(path.parent.name.removeprefix("epoch-")) for path in sums), default=0)
+    return max((int(path.parent.name.split("-")[1]) for path in sums), default=0)
 
 
 def seconds(text: str) -> float:

@@ -1,7 +1,7 @@
-"""Train with interruptions and without, as a process with an engine of its own.
+"""Train with interruptions and without, as a process with an engine and devices of its own.
 
-python -m tests.model.interrupted PARAMS SHARDS FOLDER NAME..., with KERAS_BACKEND; interrupts after
-each checkpoint of these names. Prints as JSON how much the two differ.
+python -m tests.model.interrupted PARAMS SHARDS FOLDER CPUS NAME..., with KERAS_BACKEND; interrupts
+after each checkpoint of these names. Prints as JSON how much the two differ.
 """
 
 from __future__ import annotations
@@ -68,8 +68,19 @@ def difference(one: Fitted, two: Fitted) -> float:
     return float(max(*numbers, *(np.abs(a - b).max() for a, b in weights)))
 
 
-def main(params: str, shards: str, folder: str, *names: str) -> None:
+def divide_cpu(parts: int) -> None:
+    """Let TensorFlow take the CPU for so many devices."""
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    virtual = [tf.config.LogicalDeviceConfiguration() for _ in range(parts)]
+    tf.config.set_logical_device_configuration(cpu, virtual)
+
+
+def main(params: str, shards: str, folder: str, cpus: str, *names: str) -> None:
     """Print the difference and the interruptions that did not come."""
+    if int(cpus) > 1:
+        divide_cpu(int(cpus))
     wanted = Params.model_validate(read_json(Path(params))).train
     undisturbed = fit_undisturbed(wanted, Path(shards), Path(folder, "undisturbed"))
     checkpoints = InterruptedCheckpoints(Path(folder, "interrupted"), names)

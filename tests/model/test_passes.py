@@ -67,18 +67,21 @@ def test_a_training_interrupted_within_an_epoch_ends_like_an_undisturbed_one(
 
 
 @pytest.mark.slow
-def test_so_it_does_on_another_engine(params: Params, shards: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "cpus"), [("tensorflow", 2), ("jax", 1)])
+def test_so_it_does_on_two_devices_and_another_engine(
+    params: Params, shards: Path, tmp_path: Path, engine: str, cpus: int
+) -> None:
     wanted = with_train(params, **EVERYTHING)
     write_json(tmp_path / "params.json", wanted.model_dump(by_alias=True))
     paths = [str(path) for path in (tmp_path / "params.json", shards, tmp_path)]
     environment = {
-        "KERAS_BACKEND": "jax",
+        "KERAS_BACKEND": engine,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # else it compiles for long
     }
 
     done = subprocess.run(
-        [sys.executable, "-m", "tests.model.interrupted", *paths, *WITHIN],
+        [sys.executable, "-m", "tests.model.interrupted", *paths, str(cpus), *WITHIN],
         env={**os.environ, **environment},
         cwd=PROJECT,
         capture_output=True,

@@ -30,7 +30,8 @@ class FolderStore(RemoteStore):
 
     def list(self, prefix: str) -> list[StoredFile]:
         self._answer()
-        files = sorted(path for path in (self.folder / prefix).rglob("*") if path.is_file())
+        found = (path for path in (self.folder / prefix).rglob("*") if path.is_file())
+        files = sorted(found, key=str)  # as a store sorts, in which a-1/x is before a/x
         return [StoredFile(str(path.relative_to(self.folder)), 1, 0.0) for path in files]
 
     def put(self, file: Path, path: str) -> None:
