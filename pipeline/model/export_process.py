@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from pipeline.errors import CrashedError, LungsegError, StageError
+from pipeline.model.keras_file import load_network
 from pipeline.settings import child_environment, quiet_libraries
 
 
@@ -41,11 +42,10 @@ def export_saved(saved: Path, path: Path) -> None:
         )
 
 
-def main(saved: Path, path: Path) -> None:
+def _main(saved: Path, path: Path) -> None:
     """Export, as the process of its own."""
     quiet_libraries()
     from pipeline.model.export import export_network
-    from pipeline.model.keras_file import load_network
 
     try:
         export_network(load_network(saved), path)
@@ -54,4 +54,4 @@ def main(saved: Path, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    _main(*map(Path, sys.argv[1:]))

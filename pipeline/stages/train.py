@@ -47,28 +47,36 @@ def run(params: Params, root: Path) -> str:
     settings = Settings()
     choose_engine(params.train, settings.home)
 
-    from pipeline.model import processes
     from pipeline.model.export import check_export
+    from pipeline.model.processes import (
+        check_same_training,
+        join_processes,
+        leave_processes,
+        looking_on,
+        process_number,
+        tell_checkpoints,
+        told_checkpoints,
+    )
     from pipeline.model.training import fit
 
-    processes.join_processes(params.train)
+    join_processes(params.train)
     inputs = [*train.paths, *val.paths, root / AUGMENT_SUMMARY_FILE]
     environment = training_environment()
     key = training_key(params.train, inputs, environment)
-    processes.check_same_training(key)
-    if processes.process_number():
-        with processes.told_checkpoints() as told:
-            fit(params.train, train, val, told, processes.looking_on(None))
-        processes.leave_processes()
-        return f"train: process {processes.process_number()} has trained along; process 0 writes"
+    check_same_training(key)
+    if process_number():
+        with told_checkpoints() as told:
+            fit(params.train, train, val, told, looking_on(None))
+        leave_processes()
+        return f"train: process {process_number()} has trained along; process 0 writes"
     live = live_run()
     if live:
         live.log_gpus(len(environment.devices))
     with hold_checkpoints(settings.checkpoints, key, open_store(root)) as checkpoints:
-        processes.tell_checkpoints(checkpoints)
+        tell_checkpoints(checkpoints)
         with atomic_folder(root / TRAINED) as folder:
-            fitted = fit(params.train, train, val, checkpoints, processes.looking_on(live))
-            processes.leave_processes()
+            fitted = fit(params.train, train, val, checkpoints, looking_on(live))
+            leave_processes()
             _save(params.train, fitted.network, folder)
             difference = check_export(fitted.network, folder / "model.onnx", val)
             HISTORY.write(folder / HISTORY_FILE.name, history_table(fitted.history))
