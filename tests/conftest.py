@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 LONGEST = (
     "tests/test_main_job.py",
     "tests/cluster/test_cluster.py",
+    "tests/model/test_jax_engine.py",
     "tests/release/test_promotion.py",
     "tests/stages/test_train.py",
     "tests/model/test_training.py",

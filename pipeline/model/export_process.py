@@ -43,7 +43,7 @@ def export_saved(saved: Path, path: Path, conventions: Sequence[str]) -> None:
         )
 
 
-def export_here(saved: Path, path: Path, conventions: Sequence[str]) -> None:
+def _main(saved: Path, path: Path, conventions: Sequence[str]) -> None:
     """Export, as the process of its own."""
     quiet_libraries()
     from pipeline.model.export import export_network
@@ -55,4 +55,4 @@ def export_here(saved: Path, path: Path, conventions: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    export_here(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    _main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
