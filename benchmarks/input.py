@@ -85,6 +85,7 @@ def make_shards(folder: Path, records: int, side: int) -> None:
         pairs={"train": records},
         records={"train": records},
         conventions=["standard"],
+        fresh=None,
         redrawn={},
         transforms={},
         albumentations="",

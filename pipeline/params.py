@@ -140,6 +140,8 @@ class AugmentParams(Section):
     """Side of the square training images, pixels."""
     copies: Annotated[int, Field(ge=0, le=50)]
     """Augmented copies of each training pair, beside the original."""
+    fresh: bool
+    """Whether training draws the copies, others in every epoch; else they are drawn beforehand."""
     transforms: list[AnyTransform]
     """The random changes of a copy, in this order."""
     workers: Annotated[int, Field(ge=0)]
@@ -149,6 +151,8 @@ class AugmentParams(Section):
     def _changes_its_copies(self) -> Self:
         if self.copies and not self.transforms:
             raise ValueError("copies without transforms are all alike; list some or make no copies")
+        if self.fresh and not self.copies:
+            raise ValueError("fresh draws copies, and there are none; set copies or fresh: false")
         return self
 
 

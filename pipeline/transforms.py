@@ -2,8 +2,9 @@
 
 Names and arguments are those of albumentations. Only changes are here that keep a radiograph
 plausible and its mask in place: of the grey levels, and small ones of the geometry. Every argument
-is required, an unknown one is an error (albumentations only warns), and each has bounds. What is
-not an argument here, such as the interpolation, is decided in `pipeline.augmentation.copies`.
+but Affine's `aspect` is required, an unknown one is an error (albumentations only warns), and each
+has bounds. What is not an argument here, such as the interpolation, is decided in
+`pipeline.augmentation.copies`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Affine(Transform):
     """Degrees; positive is counterclockwise."""
     translate_percent: Annotated[list[float], BeforeValidator(Within(-0.25, 0.25))]
     """Share of the side, drawn for each direction."""
+    aspect: Annotated[list[float], BeforeValidator(Within(0.8, 1.25))] = [1, 1]
+    """Width over height of what had both alike, drawn beside the size."""
 
 
 class Rotate(Transform):

@@ -15,6 +15,7 @@ def write_summary(folder: Path, image_size: int, **records: int) -> None:
         pairs=records,
         records=records,
         conventions=[STANDARD],
+        fresh=None,
         redrawn={},
         transforms={},
         albumentations="2.0.8",

@@ -56,7 +56,7 @@ def test_what_is_no_listed_transform_is_refused_with_the_names_of_all(found: Any
 def test_an_unknown_argument_is_refused_with_the_known_ones() -> None:
     message = refusal(AFFINE | {"sheer": 3})
 
-    assert "no argument sheer, expected only p, rotate, scale, translate_percent" in message
+    assert "no argument sheer, expected only aspect, p, rotate, scale, translate_percent" in message
 
 
 @pytest.mark.parametrize("argument", ["scale", "rotate", "translate_percent", "p"])

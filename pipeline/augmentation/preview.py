@@ -114,12 +114,14 @@ def settings_of(params: AugmentParams, pairs: int, redrawn: int) -> list[str]:
     copies = "1 copy" if params.copies == 1 else f"{params.copies} copies"
     again = f"{redrawn} draws" if redrawn > 1 else "1 draw" if redrawn else "no draw"
     listed = "; ".join(
-        f"{transform.name} ({_listed(transform.model_dump(exclude={'name'}))})"
+        f"{transform.name} ({_listed(given)})"
         for transform in params.transforms
+        for given in [transform.model_dump(exclude={"name"}, exclude_defaults=True)]
     )
+    when = "; other copies in every epoch, here of the first" if params.fresh else ""
     return [
         f"{params.image_size} × {params.image_size} pixels, {copies} of each of {pairs} training "
-        f"pairs, seed {params.seed}; {again} lost lungs and had to be repeated.",
+        f"pairs{when}, seed {params.seed}; {again} lost lungs and had to be repeated.",
         f"In this order: {listed or 'no transforms'}.".replace("-", "−"),
     ]
 
@@ -189,8 +191,14 @@ def _moved(drawn: Drawn) -> str:
     moves = [_directed(right, " %", "right", "left"), _directed(down, " %", "down", "up")]
     moved = ", ".join(filter(None, moves))
     turned = _directed(angle, "°", "left", "right")
-    parts = [f"turned {turned}" if turned else "", f"size ×{size:.2f}"]
+    parts = [f"turned {turned}" if turned else "", f"size ×{size:.2f}", _stretched(matrix)]
     return ", ".join(filter(None, [*parts, f"moved {moved}" if moved else ""]))
+
+
+def _stretched(matrix: Any) -> str:
+    """Width over height of what had both alike; nothing where they are kept."""
+    width, height = np.linalg.norm(matrix[:2, :2], axis=0)
+    return "" if round(width / height, 2) == 1 else f"width:height ×{width / height:.2f}"
 
 
 def _directed(amount: float, unit: str, positive: str, negative: str) -> str:
@@ -218,6 +226,7 @@ def _covered(drawn: Drawn) -> str:
 PHRASES: dict[str, Callable[[Drawn], str]] = {
     "HorizontalFlip": lambda _: "mirrored",
     "Affine": _moved,
+    "StretchedAffine": _moved,
     "Rotate": _moved,
     "RandomResizedCrop": _cut,
     "GridDistortion": _warped,

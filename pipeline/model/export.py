@@ -14,7 +14,8 @@ import numpy as np
 from pipeline.errors import StageError
 from pipeline.inference.graph import ANSWER, FORMAT, FORMAT_KEY, HEAD, INPUT
 from pipeline.inference.predictor import Predictor, Probability
-from pipeline.model.shards import Shards, read_first
+from pipeline.model.batches import read_first
+from pipeline.model.shards import Shards
 from pipeline.radiograph.grey import Grey
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
     Both segment the first radiographs of `shards`, with every head. Raises StageError when a
     probability or the mean Dice at threshold 0.5 differs by more than MAX_DIFFERENCE.
     """
-    images, truth = read_first(shards, CHECKED)
+    images, _, truth = read_first(shards, CHECKED)
     expected = _with_heads(network).predict_on_batch(images.astype(np.float32)[..., None])
     differences = []
     for level, answer in enumerate(keras.tree.flatten(expected)):

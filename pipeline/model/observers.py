@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from pipeline.errors import StageError
-from pipeline.model.shards import Shards, read_first
+from pipeline.model.batches import read_first
+from pipeline.model.shards import Shards
 from pipeline.model.training_history import EpochRow
 from pipeline.params import TrainParams
 
@@ -97,7 +98,7 @@ class Examples:
         self._last = params.epochs
         self._observer = observer
         if observer:
-            self._images, self._masks = read_first(val, EXAMPLES)
+            self._images, _, self._masks = read_first(val, EXAMPLES)
 
     def show(self, epoch: int, network: keras.Model) -> None:
         """Let the observer see the network's answers, if it is time for it."""

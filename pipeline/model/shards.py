@@ -1,4 +1,4 @@
-"""TFRecord shards of training images, written without TensorFlow and read with tf.data.
+"""TFRecord shards of training images, written and read without TensorFlow.
 
 A record is a tf.train.Example of bytes features: `image_id` (UTF-8), `image` and `mask` (S*S uint8
 each), and `convention` (one uint8) where the masks are of several. The mask is the share of each
@@ -12,31 +12,21 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import google_crc32c
-import numpy as np
 
 from pipeline.artifacts import Artifact
 from pipeline.conventions import STANDARD
 from pipeline.errors import StageError
+from pipeline.params import AugmentParams
 from pipeline.radiograph.grey import Grey
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
+TRAIN = "train"
+"""The split that has copies."""
 
 AUGMENT_SUMMARY_FILE = Path("artifacts/augment/augment.json")
 """Below the project's root, beside the shards."""
-
-SHUFFLE_BYTES = 64 * 2**20
-"""Of records that wait in memory; shards and their records are already in random order, so this
-has only to spread the copies of a pair, which share a shard."""
-
-PARALLEL_READS = 4
-"""Shards that are open at once, their records taken in turn."""
-
-READ_BYTES = 2**20  # read at once from a shard
 
 
 class AugmentSummary(Artifact):
@@ -49,11 +39,13 @@ class AugmentSummary(Artifact):
     pairs: dict[str, int]
     """Of each split."""
     records: dict[str, int]
-    """Of each split: its pairs and their copies."""
+    """Of each split, in an epoch of training: its pairs and their copies."""
     conventions: list[str]
     """Of the masks of both splits, in the order of pipeline.conventions."""
+    fresh: AugmentParams | None
+    """What training draws the copies with, where the shards hold none."""
     redrawn: dict[str, int]
-    """How many copies were drawn again, by fault."""
+    """How many copies were drawn again, by fault; of fresh ones among those that were tried."""
     transforms: Any
     """The pipeline as albumentations writes it."""
     albumentations: str
@@ -66,9 +58,17 @@ class Shards:
 
     paths: list[Path]
     records: int
+    """Of an epoch: those that the shards hold, and the copies that are drawn of them."""
     image_size: int
     conventions: tuple[str, ...] = (STANDARD,)
     """That the network is told; of one convention records say nothing, of several each says its."""
+    fresh: AugmentParams | None = None
+    """What training draws copies with; without it the shards hold whatever there is."""
+
+    @property
+    def passes(self) -> int:
+        """How often an epoch reads each record: once as it is, and once for each copy of it."""
+        return self.fresh.copies + 1 if self.fresh else 1
 
 
 def encode_record(image_id: str, image: Grey, mask: Grey, convention: int | None = None) -> bytes:
@@ -97,7 +97,7 @@ def write_shard(path: Path, records: Iterable[bytes]) -> None:
     with path.open("wb") as file:
         for record in records:
             length = struct.pack("<Q", len(record))
-            file.write(length + _masked_crc(length) + record + _masked_crc(record))
+            file.write(length + masked_crc(length) + record + masked_crc(record))
 
 
 def find_shards(folder: Path, split: str) -> Shards:
@@ -110,60 +110,8 @@ def find_shards(folder: Path, split: str) -> Shards:
             f"{folder}: found {len(paths)} shards {split}-*.tfrecord, some missing or empty; "
             "run the stage augment again",
         )
-    return Shards(paths, made.records[split], made.image_size, tuple(made.conventions))
-
-
-def read_shards(shards: Shards, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
-    """Batches of images uint8 (N, S, S, 1), 0..255, and masks float32, the share of lung, 0..1.
-
-    With a `seed`, for training, they are in the random order of that seed, and of full size: a last
-    batch of one or two radiographs would spoil the normalisation's means. The rest takes part in
-    another epoch, which has another seed.
-    """
-    import tensorflow as tf
-
-    files = tf.data.Dataset.from_tensor_slices([str(path) for path in shards.paths])
-    if seed is not None:
-        # By default every iterator has another order, and some engines peek with one of their own.
-        files = files.shuffle(len(shards.paths), seed=seed, reshuffle_each_iteration=False)
-    records = files.interleave(
-        lambda path: tf.data.TFRecordDataset(path, buffer_size=READ_BYTES),
-        cycle_length=PARALLEL_READS,
-        num_parallel_calls=PARALLEL_READS,
-        deterministic=True,
-    )
-    if seed is not None:
-        buffered = max(1, SHUFFLE_BYTES // record_size(shards.image_size))
-        records = records.shuffle(
-            min(buffered, shards.records), seed=seed, reshuffle_each_iteration=False
-        )
-    full = seed is not None and shards.records >= batch_size
-    batches = shards.records // batch_size if full else -(-shards.records // batch_size)
-    return (
-        records.batch(batch_size, drop_remainder=full)
-        .map(lambda batch: _decode(batch, shards.image_size), num_parallel_calls=tf.data.AUTOTUNE)
-        .apply(tf.data.experimental.assert_cardinality(batches))
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def read_first(shards: Shards, count: int) -> tuple[Grey, Grey]:
-    """The first radiographs, uint8 (N, S, S), 0..255, and their masks, 0/1; at most `count`."""
-    images, shares = next(iter(read_shards(shards, count)))
-    masks = (np.asarray(shares) >= 0.5).astype(np.uint8)
-    return np.asarray(images)[..., 0], masks[..., 0]
-
-
-def _decode(batch: Any, image_size: int) -> tuple[Any, Any]:
-    import tensorflow as tf
-
-    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "mask")}
-    features = tf.io.parse_example(batch, spec)
-    shape = [-1, image_size, image_size, 1]
-    image, mask = (
-        tf.reshape(tf.io.decode_raw(features[name], tf.uint8), shape) for name in ("image", "mask")
-    )
-    return image, tf.cast(mask, tf.float32) / 255
+    fresh = made.fresh if split == TRAIN else None
+    return Shards(paths, made.records[split], made.image_size, tuple(made.conventions), fresh)
 
 
 def _example(features: Mapping[str, bytes]) -> bytes:
@@ -187,7 +135,7 @@ def _varint(value: int) -> bytes:
     return bytes([*groups, value])
 
 
-def _masked_crc(content: bytes) -> bytes:
+def masked_crc(content: bytes) -> bytes:
     """CRC-32C with the rotation and offset of the TFRecord format."""
     crc = google_crc32c.value(content)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

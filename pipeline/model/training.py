@@ -11,11 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline.model.batches import read_batches
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
 from pipeline.model.devices import Devices, compute_policy, translated_errors
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import EpochLog, Examples, TrainingObserver, check_finite
-from pipeline.model.shards import Shards, read_shards
+from pipeline.model.shards import Shards
 from pipeline.model.training_history import HISTORY, EpochRow
 from pipeline.model.unetpp import build_unetpp, supervised
 from pipeline.params import TrainParams
@@ -106,7 +107,7 @@ class Training:
     def __init__(self, params: TrainParams, train: Shards, val: Shards) -> None:
         self._params, self._train = params, train
         self._devices = Devices(params)
-        self._steps = int(read_shards(train, params.batch_size, params.seed).cardinality())
+        self._steps = len(read_batches(train, params.batch_size, params.seed))
         self._rate = learning_rate(params, self._steps)
         averaging = params.weight_averaging
         with self._devices.scope(), _dtype_policy(compute_policy(params.precision)):
@@ -122,7 +123,7 @@ class Training:
             )
             # By default the first step does it, too late for what is restored.
             self._supervised.optimizer.build(self._supervised.trainable_variables)
-        self._val = read_shards(val, params.batch_size)
+        self._val = read_batches(val, params.batch_size)
         self.history: list[EpochRow] = []
         self.best_weights = self._network.get_weights()
 
@@ -159,9 +160,12 @@ class Training:
         epoch = self.epoch + 1
         trained: list[Any] = []
         with translated_errors(self._train):
-            values = self._fit(epoch_seed(self._params.seed, epoch), on_batch, trained)
+            values = self._fit(epoch, on_batch, trained)
             # From the end of `fit` on, the weights are their moving average.
-            found = self._supervised.evaluate(self._val, return_dict=True, verbose=0)
+            with self._val.reading() as batches:
+                found = self._supervised.evaluate(
+                    batches, steps=len(self._val), return_dict=True, verbose=0
+                )
         values |= {f"val_{name}": float(value) for name, value in found.items()}
         values |= {"epoch": epoch, "learning_rate": float(self._rate(epoch * self._steps - 1))}
         row = {column: values[column] for column in HISTORY.columns}
@@ -175,23 +179,27 @@ class Training:
 
     def _fit(
         self,
-        seed: int,
+        epoch: int,
         on_batch: Callable[[int, Mapping[str, float]], None],
         trained: list[Any],
     ) -> EpochRow:
         """Train one epoch; `trained` gets the weights before they are averaged."""
+        seed = epoch_seed(self._params.seed, epoch)
         keras.utils.set_random_seed(seed)
         variables = self._supervised.trainable_variables
         keep = keras.callbacks.LambdaCallback(
             on_train_batch_end=on_batch,
             on_epoch_end=lambda epoch, logs: trained.extend(_arrays(variables)),
         )
-        logs = self._supervised.fit(
-            read_shards(self._train, self._params.batch_size, seed),
-            callbacks=[keep],
-            shuffle=False,  # the shards are
-            verbose=0,
-        ).history
+        train = read_batches(self._train, self._params.batch_size, seed, epoch=epoch)
+        with train.reading() as batches:
+            logs = self._supervised.fit(
+                batches,
+                steps_per_epoch=len(train),
+                callbacks=[keep],
+                shuffle=False,  # the batches are
+                verbose=0,
+            ).history
         return {name: float(value) for name, [value] in logs.items()}
 
     def network(self) -> keras.Model:

@@ -1,5 +1,7 @@
 """Turn the train and val pairs into shards of training images, with augmented copies for train.
 
+Copies that training draws itself (`fresh`) are only tried here, a few of each pair.
+
 Every pair is decoded once, and all its records go into one shard. Pairs come in random order and so
 do the records of a shard, both by a hash of seed and name, so that the bytes depend neither on the
 number of processes nor on which is first.
@@ -35,6 +37,7 @@ from pipeline.errors import CrashedError, DatasetError, StageError
 from pipeline.files import atomic_folder, link_file, read_json, write_json
 from pipeline.model.shards import (
     AUGMENT_SUMMARY_FILE,
+    TRAIN,
     AugmentSummary,
     encode_record,
     record_size,
@@ -47,7 +50,7 @@ from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 from pipeline.settings import Settings
 
-SHARDED = ("train", "val")
+SHARDED = (TRAIN, "val")
 """Splits that have shards."""
 
 SHARD_SIZE = 32 * 2**20
@@ -63,6 +66,9 @@ WORKER_RECORDS = 1000
 REDRAWN_FILE = "redrawn.json"
 """Of a part, beside its shards: how many copies were drawn again, by fault."""
 
+TRIED = 4
+"""Fresh copies of each pair that are drawn to see whether its lungs stay in the frame."""
+
 PREVIEW_PAIRS = 2  # of each class; more when they fit into a row
 PREVIEW_COPIES = TILES_ACROSS - 1
 
@@ -75,9 +81,16 @@ class Shard:
     data: Path
     pairs: Sequence[SplitRow]
     copies: int
+    """Of each pair, in the shard."""
     params: AugmentParams
     conventions: Sequence[str]
     """Of all pairs of all shards."""
+
+    @property
+    def drawn(self) -> int:
+        """Copies of each pair that are drawn, those that are only tried included."""
+        trying = self.params.fresh and self.path.name.startswith(TRAIN)
+        return min(TRIED, self.params.copies) if trying else self.copies
 
     def place(self, pair: SplitRow) -> int | None:
         """Of the pair's convention among them, where there are several."""
@@ -92,7 +105,7 @@ def run(params: Params, root: Path) -> str:
     the parameters push the lungs out of the frame.
     """
     pairs = _pairs(params.augment, root)
-    records = {split: len(pairs[split]) * (_copies(split, params.augment) + 1) for split in SHARDED}
+    records = {TRAIN: len(pairs[TRAIN]) * (params.augment.copies + 1), "val": len(pairs["val"])}
     with atomic_folder(root / AUGMENT_SUMMARY_FILE.parent) as folder:
         shards = _shards(params.augment, root, pairs, folder)
         redrawn: Counter[str] = Counter()
@@ -101,12 +114,13 @@ def run(params: Params, root: Path) -> str:
             redrawn += _take(of_part, made) if made else _write_all(of_part, params.augment)
         summary = _summary(params.augment, pairs, records, redrawn)
         summary.write(folder / AUGMENT_SUMMARY_FILE.name)
-        preview = _preview(root / "data", pairs["train"], params.augment, redrawn.total())
+        preview = _preview(root / "data", pairs[TRAIN], params.augment, redrawn.total())
         preview.save(folder / "preview.png")
+    fresh = ", copies drawn while training" if params.augment.fresh else ""
     return (
-        f"augment: {records['train']} train and {records['val']} val records of "
-        f"{params.augment.image_size}x{params.augment.image_size} pixels in {len(shards)} shards, "
-        f"{redrawn.total()} redrawn"
+        f"augment: {records[TRAIN]} train and {records['val']} val records of "
+        f"{params.augment.image_size}x{params.augment.image_size} pixels in {len(shards)} shards"
+        f"{fresh}, {redrawn.total()} redrawn"
     )
 
 
@@ -128,7 +142,8 @@ def _conventions(pairs: dict[str, list[SplitRow]]) -> list[str]:
 
 
 def _copies(split: str, params: AugmentParams) -> int:
-    return params.copies if split == "train" else 0
+    """Of each pair, in its shard."""
+    return params.copies if split == TRAIN and not params.fresh else 0
 
 
 def _shards(
@@ -171,7 +186,7 @@ def _processes(workers: int, records: int) -> int:
 
 def _write_all(shards: Sequence[Shard], params: AugmentParams) -> Counter[str]:
     """Write these shards; gives how many copies were drawn again, by fault."""
-    records = sum(len(shard.pairs) * (shard.copies + 1) for shard in shards)
+    records = sum(len(shard.pairs) * (shard.drawn + 1) for shard in shards)
     processes = _processes(params.workers, records)
     if processes <= 1 or not shards:
         return sum(map(_write, shards), Counter())
@@ -197,16 +212,20 @@ def _write(shard: Shard) -> Counter[str]:
 
 
 def _records(pair: SplitRow, shard: Shard, copier: Copier) -> Iterator[tuple[bytes, bytes]]:
-    """The serialised original and copies of a pair, each after the key of its place."""
+    """The serialised original and copies of a pair, each after the key of its place.
+
+    Copies that are only tried are none of them.
+    """
     seed, convention = shard.params.seed, shard.place(pair)
     image, mask = read_pair(shard.data, pair, shard.params.image_size)
     yield digest(seed, pair.image_id, 0), encode_record(pair.image_id, image, mask, convention)
-    if shard.copies:
+    if shard.drawn:
         original = Original.of(pair.image_id, image, mask)
-        for number in range(1, shard.copies + 1):
+        for number in range(1, shard.drawn + 1):
             copy = copier.draw(original, number)
-            record = encode_record(pair.image_id, copy.image, copy.mask, convention)
-            yield digest(seed, pair.image_id, number), record
+            if number <= shard.copies:
+                record = encode_record(pair.image_id, copy.image, copy.mask, convention)
+                yield digest(seed, pair.image_id, number), record
 
 
 def read_pair(data: Path, pair: SplitRow, side: int) -> tuple[Grey, Grey]:
@@ -236,6 +255,7 @@ def _summary(
         pairs={split: len(found) for split, found in pairs.items()},
         records=records,
         conventions=_conventions(pairs),
+        fresh=params if params.fresh else None,
         redrawn={fault: redrawn[fault] for fault in FAULTS},
         transforms=serialised.transforms,
         albumentations=serialised.albumentations,
@@ -243,7 +263,7 @@ def _summary(
 
 
 def _preview(data: Path, pairs: list[SplitRow], params: AugmentParams, redrawn: int) -> Image.Image:
-    """The first pairs of each class with their copies, as the shards hold them."""
+    """The first pairs of each class with their copies, as the first epoch has them."""
     copier = Copier(params, keep_applied=True)
     in_a_row = TILES_ACROSS // (1 + min(params.copies, PREVIEW_COPIES))
     of_class: dict[str, list[SplitRow]] = {}

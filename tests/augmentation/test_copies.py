@@ -24,6 +24,7 @@ def params(*transforms: dict[str, Any], seed: int = 7, side: int = SIDE) -> Augm
         seed=seed,
         image_size=side,
         copies=1,
+        fresh=False,
         transforms=list(transforms),
         workers=1,
     )
@@ -97,7 +98,7 @@ def test_every_listed_transform_changes_the_picture_and_says_so(
 
     copy = copier.draw(pair(), 1)
 
-    assert [name for name, _ in copy.applied] == [transform.__name__]
+    assert [name.removeprefix("Stretched") for name, _ in copy.applied] == [transform.__name__]
 
 
 def test_a_pixel_that_the_border_of_a_lung_crosses_keeps_its_share() -> None:
@@ -264,3 +265,40 @@ def test_the_shipped_transforms_are_recorded_as_albumentations_runs_them() -> No
     assert (moved["keep_ratio"], moved["fill"], moved["fill_mask"]) == (True, 0, 0)
     assert (light["brightness_limit"], light["contrast_limit"]) == ((-0.2, 0.2), (-0.2, 0.2))
     assert made.albumentations == "2.0.8"
+
+
+def test_a_copy_may_be_stretched_beside_its_size() -> None:
+    copier = Copier(params(affine(scale=[0.8, 1.2], aspect=[0.88, 1.12])), keep_applied=True)
+
+    drawn = [copier.draw(pair(), number).applied[0][1]["matrix"] for number in range(1, 200)]
+
+    widths, heights = np.array([(matrix[0, 0], matrix[1, 1]) for matrix in drawn]).T
+    assert 0.8 <= np.sqrt(widths * heights).min() < 0.85 < 1.15 < np.sqrt(widths * heights).max()
+    assert 0.88 <= (widths / heights).min() < 0.9 < 1.1 < (widths / heights).max() <= 1.12
+    assert abs(np.corrcoef(widths * heights, widths / heights)[0, 1]) < 0.2
+
+
+def test_copies_as_strong_as_they_may_be_keep_the_lungs() -> None:
+    strong = [
+        {"name": "HorizontalFlip", "p": 0.5},
+        affine(
+            scale=[0.75, 1.25],
+            rotate=[-25, 25],
+            translate_percent=[-0.12, 0.12],
+            aspect=[0.88, 1.12],
+        ),
+        {
+            "name": "RandomBrightnessContrast",
+            "brightness_limit": [-0.25, 0.25],
+            "contrast_limit": [-0.5, 0.5],
+            "p": 1,
+        },
+        {"name": "RandomGamma", "gamma_limit": [50, 200], "p": 0.5},
+        {"name": "GaussNoise", "std_range": [0, 0.06], "p": 0.5},
+    ]
+    copier = Copier(params(*strong))
+
+    copies = [copier.draw(pair(), number) for number in range(1, 100)]
+
+    assert len({copy.image.tobytes() for copy in copies}) == 99
+    assert all(copy.mask.sum() > 0.5 * pair().areas.sum() for copy in copies)

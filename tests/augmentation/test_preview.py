@@ -29,9 +29,14 @@ SIDE = 64
 FONT = ImageFont.load_default(14)
 
 
-def params(*transforms: dict[str, Any], copies: int = 1) -> AugmentParams:
+def params(*transforms: dict[str, Any], copies: int = 1, fresh: bool = False) -> AugmentParams:
     return AugmentParams(
-        seed=7, image_size=SIDE, copies=copies, transforms=list(transforms), workers=1
+        seed=7,
+        image_size=SIDE,
+        copies=copies,
+        fresh=fresh,
+        transforms=list(transforms),
+        workers=1,
     )
 
 
@@ -60,6 +65,7 @@ MOVED = {"name": "Affine", "scale": [1, 1], "rotate": [0, 0], "translate_percent
         ({"name": "HorizontalFlip", "p": 0}, "unchanged"),
         (MOVED, "size ×1.00"),
         (MOVED | {"rotate": [8, 8]}, "turned 8° left, size ×1.00"),
+        (MOVED | {"aspect": [1.1, 1.1]}, "size ×1.00, width:height ×1.10"),
         (MOVED | {"rotate": [-8, -8], "scale": [1.1, 1.1]}, "turned 8° right, size ×1.10"),
         (
             MOVED | {"translate_percent": [0.25, 0.25]},
@@ -115,7 +121,7 @@ def test_left_and_right_are_as_the_reader_sees_them(degrees: int, side: str) -> 
 
 
 def test_there_are_words_for_every_transform() -> None:
-    assert set(PHRASES) == set(NAMES)
+    assert set(PHRASES) == {*NAMES, "StretchedAffine"}
 
 
 @pytest.mark.parametrize("side", [32, 256, 1024])
@@ -167,6 +173,12 @@ def test_the_heading_tells_the_settings() -> None:
     assert transforms == (
         "In this order: Affine (scale 1 to 1, rotate 0 to 0, translate_percent −0.1 to 0.1, p 0.5)."
     )
+
+
+def test_the_heading_says_that_training_draws_others() -> None:
+    size, _ = settings_of(params(MOVED | {"p": 1}, copies=2, fresh=True), pairs=30, redrawn=0)
+
+    assert "30 training pairs; other copies in every epoch, here of the first, seed 7" in size
 
 
 @pytest.mark.parametrize("words", ["a few words that need more than a line", "Oneverylongname" * 9])

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.model import shards as shards_module
 from pipeline.model.shards import (
     encode_record,
     find_shards,
-    read_first,
-    read_shards,
     record_size,
     write_shard,
 )
@@ -57,86 +54,9 @@ def test_incomplete_shards_are_refused(tmp_path: Path, damage: str) -> None:
         find_shards(tmp_path, "train")
 
 
-def test_records_come_back_from_tensorflow_as_they_were(tmp_path: Path) -> None:
-    pairs = write_shards(tmp_path, 18, 7)
-
-    batches = list(read_shards(find_shards(tmp_path, "train"), 3).as_numpy_iterator())
-
-    assert [len(images) for images, _ in batches] == [3, 3, 1]
-    images = np.concatenate([images for images, _ in batches])[..., 0]
-    shares = np.concatenate([masks for _, masks in batches])[..., 0]
-    assert shares.dtype == np.float32
-    assert (shares.min(), shares.max()) == (0, 1)
-    masks = np.rint(shares * 255).astype(np.uint8)
-    found = {image.tobytes(): mask.tobytes() for image, mask in zip(images, masks, strict=True)}
-    assert found == {image.tobytes(): mask.tobytes() for image, mask in pairs}
-
-
-def test_a_seed_decides_the_order_of_training(tmp_path: Path) -> None:
-    write_shards(tmp_path, 8, 20)
-    shards = find_shards(tmp_path, "train")
-
-    def order(seed: int | None) -> bytes:
-        return b"".join(i.tobytes() for i, _ in read_shards(shards, 20, seed).as_numpy_iterator())
-
-    assert order(1) == order(1)
-    assert order(1) != order(2)
-    assert order(1) != order(None)
-
-
-def test_every_iterator_over_a_seed_has_its_order(tmp_path: Path) -> None:
-    write_shards(tmp_path, 8, 40)
-    batches = read_shards(find_shards(tmp_path, "train"), 5, seed=3)
-
-    orders = [
-        [image.tobytes() for images, _ in batches.as_numpy_iterator() for image in images]
-        for _ in range(3)
-    ]
-
-    assert orders[0] == orders[1] == orders[2]
-    assert len(set(orders[0])) == 40
-
-
-def test_a_small_buffer_still_gives_every_record_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards_module, "SHUFFLE_BYTES", 3 * 128)
-    pairs = write_shards(tmp_path, 8, 20)
-
-    batches = read_shards(find_shards(tmp_path, "train"), 5, seed=1).as_numpy_iterator()
-
-    found = sorted(image.tobytes() for images, _ in batches for image in images)
-    assert found == sorted(image.tobytes() for image, _ in pairs)
-
-
 @pytest.mark.parametrize(("side", "size"), [(8, 128), (18, 648), (256, 131072)])
 def test_a_record_is_little_more_than_its_image_and_its_mask(side: int, size: int) -> None:
     record = encode_record("A/1", *(np.zeros((2, side, side), np.uint8)))
 
     assert record_size(side) == size
     assert 0 < len(record) - size < 80
-
-
-@pytest.mark.parametrize(("batch_size", "sizes"), [(8, [8, 8]), (20, [20]), (32, [20])])
-def test_training_takes_full_batches_where_there_are_any(
-    tmp_path: Path, batch_size: int, sizes: list[int]
-) -> None:
-    write_shards(tmp_path, 8, 20)
-    shards = find_shards(tmp_path, "train")
-
-    batches = read_shards(shards, batch_size, seed=1)
-
-    assert [len(images) for images, _ in batches.as_numpy_iterator()] == sizes
-    assert len(batches) == len(sizes)
-
-
-def test_the_first_radiographs_come_with_masks_of_what_is_lung_by_half(tmp_path: Path) -> None:
-    pairs = write_shards(tmp_path, 8, 20)
-
-    images, masks = read_first(find_shards(tmp_path, "train"), 3)
-
-    assert (images.shape, masks.shape) == ((3, 8, 8), (3, 8, 8))
-    lungs = {image.tobytes(): (mask >= 128).astype(np.uint8).tobytes() for image, mask in pairs}
-    assert all(
-        lungs[image.tobytes()] == mask.tobytes() for image, mask in zip(images, masks, strict=True)
-    )

@@ -88,6 +88,43 @@ def test_train_gets_copies_and_val_gets_none(params: Params, root: Path) -> None
     assert len(set(records(root, "val"))) == 4
 
 
+def test_fresh_copies_are_announced_and_not_stored(params: Params, root: Path) -> None:
+    augment.run(with_augment(params, copies=9), root)
+    originals = set(records(root, "train"))
+
+    wanted = with_augment(params, copies=9, fresh=True)
+    line = augment.run(wanted, root)
+
+    train, val = (find_shards(root / "artifacts/augment", split) for split in ("train", "val"))
+    assert (train.records, train.passes, train.fresh) == (60, 10, wanted.augment)
+    assert (val.records, val.passes, val.fresh) == (4, 1, None)
+    assert len(records(root, "train")) == 6
+    assert originals.issuperset(records(root, "train"))
+    assert "60 train and 4 val records" in line
+    assert "copies drawn while training, 0 redrawn" in line
+    assert (root / "artifacts/augment/preview.png").exists()
+
+
+def test_an_epoch_of_fresh_copies_begins_with_those_that_would_be_stored(
+    params: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from pipeline.model import batches
+
+    monkeypatch.setattr(batches, "drawing_processes", lambda _: (ThreadPoolExecutor(1), 1))
+    found = []
+    for fresh in (False, True):
+        augment.run(with_augment(params, copies=3, fresh=fresh), root)
+        shards = find_shards(root / "artifacts/augment", "train")
+        read = list(batches.read_batches(shards, 24))
+        found.append(
+            [sorted(array.tobytes() for array in one) for [batch] in [read] for one in batch]
+        )
+
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_processes(params: Params, root: Path) -> None:
     augment.run(with_augment(params, copies=2, workers=1), root)
@@ -177,9 +214,9 @@ def test_redrawn_copies_are_counted_by_kind(params: Params, root: Path) -> None:
     assert f"{sum(redrawn.values())} redrawn" in line
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("workers", "fresh"), [(1, False), (2, False), (1, True)])
 def test_lungs_that_stay_out_of_the_frame_stop_the_stage(
-    params: Params, root: Path, workers: int
+    params: Params, root: Path, workers: int, fresh: bool
 ) -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[:10, :10] = 255
@@ -195,7 +232,7 @@ def test_lungs_that_stay_out_of_the_frame_stop_the_stage(
     }
 
     with pytest.raises(StageError, match=r"^COVID/COVID-1: .*; narrow Affine in augment\.transf"):
-        augment.run(with_augment(params, transforms=[away], workers=workers), root)
+        augment.run(with_augment(params, transforms=[away], workers=workers, fresh=fresh), root)
     assert not (root / "artifacts/augment").exists()
 
 

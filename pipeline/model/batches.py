@@ -1,0 +1,190 @@
+"""Batches of training images read from shards, without TensorFlow and the same for every engine.
+
+The order of the records is decided first, from the headers of the shards alone; so a batch can be
+read, and skipped, on its own. Batches are made ahead, several at once, and given in their order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice, starmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import CrashedError
+from pipeline.model.batch_making import BatchMaker, MadeBatch, WantedRecord, drawing_processes
+from pipeline.model.record_order import interleaved, shuffled, tf_seeds
+from pipeline.model.records import RecordPlace, damaged_shard, record_places
+from pipeline.model.shards import Shards, record_size
+from pipeline.radiograph.grey import Grey
+
+Inputs = Any
+"""Images uint8 (N, S, S, 1), 0..255; where there are several conventions a tuple of them and of
+`told`, float32 (N, C), one-hot."""
+Shares = NDArray[np.float32]
+"""The share of lung in each pixel, (N, S, S, 1), 0..1."""
+Batch = tuple[Inputs, Shares]
+
+SHUFFLE_BYTES = 64 * 2**20
+"""Of records among which the next is drawn; shards and their records are already in random order,
+so this has only to spread the copies of a pair, which share a shard."""
+
+PARALLEL_READS = 4
+"""Shards that are read at once, their records taken in turn."""
+
+READERS = 2
+"""Threads that make batches of what is only to be read."""
+
+
+def read_batches(
+    shards: Shards,
+    batch_size: int,
+    order: int | None = None,
+    skip: int = 0,
+    epoch: int = 1,
+) -> Batches:
+    """Batches of all records of `shards`, without the first `skip`.
+
+    With an `order`, a seed, for training, they are in the random order of that seed, and of full
+    size: a last batch of one or two radiographs would spoil the normalisation's means. The rest
+    takes part in another epoch, which has another seed. `epoch`, from 1, numbers the copies that
+    are drawn anew.
+    """
+    return Batches(shards, batch_size, order, skip, epoch)
+
+
+class Batches:
+    """An iterable of batches; every iteration gives the same.
+
+    An iteration raises StageError when the shards are damaged or not those that were announced,
+    CrashedError when a process that draws copies died.
+    """
+
+    def __init__(
+        self, shards: Shards, batch_size: int, order: int | None, skip: int, epoch: int
+    ) -> None:
+        self._shards, self._order, self._epoch = shards, order, epoch
+        self._batch_size, self._skip = batch_size, skip
+        self._maker = BatchMaker(shards.image_size, len(shards.conventions), shards.fresh)
+
+    def __len__(self) -> int:
+        """Batches of an iteration, those that are left out not counted."""
+        records, size = self._shards.records, self._batch_size
+        full = self._order is not None and records >= size
+        return max(0, (records // size if full else -(-records // size)) - self._skip)
+
+    def __iter__(self) -> Iterator[Batch]:
+        with self.reading() as batches:
+            yield from batches
+
+    @contextmanager
+    def reading(self) -> Iterator[Generator[Batch, None, None]]:
+        """One iteration, for an engine that calls it from a thread of its own.
+
+        When that fails within, what is raised is the error of the reading and not what the engine
+        made of it. At the end nothing is read any more, whether all was or not.
+        """
+        failures: list[Exception] = []
+        executor, ahead = _executor(self._shards)
+        try:
+            yield self._read(executor, ahead, failures)
+        except Exception:
+            if failures:
+                raise failures[0] from None
+            raise
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+    def _read(
+        self, executor: Executor, ahead: int, failures: list[Exception]
+    ) -> Generator[Batch, None, None]:
+        made: deque[Future[MadeBatch]] = deque()
+        try:
+            for wanted in self._wanted_batches():
+                made.append(executor.submit(self._maker, wanted))
+                if len(made) > ahead:
+                    yield self._batch(made.popleft().result())
+            while made:
+                yield self._batch(made.popleft().result())
+        except Exception as error:
+            failures.append(_translated(error))
+            raise failures[0] from None
+
+    def _batch(self, made: MadeBatch) -> Batch:
+        inputs: Inputs = made.images
+        if len(self._shards.conventions) > 1:
+            inputs = made.images, np.eye(len(self._shards.conventions), dtype=np.float32)[made.told]
+        return inputs, made.masks.astype(np.float32) / np.float32(255)
+
+    def _wanted_batches(self) -> Iterator[list[WantedRecord]]:
+        records = self._wanted_records()
+        deque(islice(records, self._skip * self._batch_size), maxlen=0)
+        for _ in range(len(self)):
+            yield list(islice(records, self._batch_size))
+        deque(records, maxlen=0)  # are there more than were announced?
+
+    def _wanted_records(self) -> Iterator[WantedRecord]:
+        """Of each pass over the shards one version of each record: the original or a copy."""
+        passes, copies = self._shards.passes, self._shards.passes - 1
+        for number in range(passes):
+            for place in self._in_order(number):
+                version = (number + place.shard + place.number) % passes
+                yield WantedRecord(place, version and (self._epoch - 1) * copies + version)
+
+    def _in_order(self, number: int) -> Iterator[RecordPlace]:
+        """The places of all records, in the order of one of the passes over the shards."""
+        shards = self._shards
+        if self._order is None:
+            return self._counted(enumerate(shards.paths))
+        seeds = tf_seeds(self._order + number, self._order)
+        room = max(1, SHUFFLE_BYTES // record_size(shards.image_size))
+        paths = shuffled(enumerate(shards.paths), len(shards.paths), seeds)
+        return shuffled(self._counted(paths), room, seeds)
+
+    def _counted(self, paths: Iterable[tuple[int, Path]]) -> Iterator[RecordPlace]:
+        """The places of all records; raises StageError when there are more or fewer than said."""
+        expected = self._shards.records // self._shards.passes
+        places = interleaved(starmap(record_places, paths), PARALLEL_READS)
+        count = 0
+        for count, place in enumerate(places, 1):
+            if count <= expected:
+                yield place
+        if count != expected:
+            raise damaged_shard(
+                self._shards.paths[0], f"found {count} records in all shards, expected {expected}"
+            )
+
+
+def read_first(shards: Shards, count: int) -> tuple[Grey, NDArray[np.float32], Grey]:
+    """The first radiographs, what the network is told of each, and their masks; at most `count`.
+
+    Images are uint8 (N, S, S), 0..255, masks the same, 0/1. What is told is float32
+    (N, C), one-hot, also of a single convention.
+    """
+    inputs, shares = next(iter(read_batches(shards, count)))
+    images, told = inputs if len(shards.conventions) > 1 else (inputs, np.ones((len(inputs), 1)))
+    return images[..., 0], np.asarray(told, np.float32), (shares >= 0.5).astype(np.uint8)[..., 0]
+
+
+def _executor(shards: Shards) -> tuple[Executor, int]:
+    """What makes batches, and how many are made ahead."""
+    if shards.fresh:
+        processes, count = drawing_processes(shards.fresh)
+        return processes, 2 * count
+    return ThreadPoolExecutor(READERS), 2 * READERS
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, BrokenProcessPool):
+        return CrashedError(
+            "train: a process that draws copies was killed, perhaps for want of memory; lower "
+            "augment.workers or try again, the same settings resume after the last epoch",
+        )
+    return error
