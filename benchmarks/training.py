@@ -60,7 +60,7 @@ class Case:
     xla: bool = False
 
     def batch(self) -> Any:
-        """Images uint8 and masks float32, both (N, S, S, 1), as `read_shards` gives them."""
+        """Images uint8 and masks float32, both (N, S, S, 1), as `read_batches` gives them."""
         shape = (self.batch_size, self.image_size, self.image_size, 1)
         images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
         return images, (images > 128).astype(np.float32)
@@ -153,14 +153,15 @@ class KerasSide:
         return 2 * side**3 / min(times)
 
     def records(self, image_size: int, batch_size: int) -> float:
-        """Records per second that read_shards makes batches of."""
+        """Records per second that read_batches makes batches of."""
         from input import make_shards
 
-        from pipeline.model.shards import find_shards, read_shards
+        from pipeline.model.batches import read_batches
+        from pipeline.model.shards import find_shards
 
         with tempfile.TemporaryDirectory() as folder:
             make_shards(Path(folder), RECORDS, image_size)
-            batches = read_shards(find_shards(Path(folder), "train"), batch_size, seed=7)
+            batches = read_batches(find_shards(Path(folder), "train"), batch_size, order=7)
             times = [_timed(lambda: sum(len(images) for images, _ in batches)) for _ in range(4)]
         return RECORDS / statistics.median(times[1:])
 
