@@ -1,9 +1,10 @@
 """The data stages on synthetic datasets of growing size: seconds and peak memory of each.
 
-    python benchmarks/data.py [--pairs 5000 10000 21165] [--repeats 1] [--no-dvc]
+    python benchmarks/data.py [--pairs 5000 10000 21165] [--repeats 1] [--no-dvc] [--fresh]
 
-Settings are those of params.yaml with 256 x 256 pixels and two copies. `memory` is the largest
-proportional set size of a stage's whole process tree, so that pages which processes share count
+Settings are those of params.yaml with 256 x 256 pixels and two copies, with --fresh such as
+training draws itself: then reading the shards draws them. `memory` is the largest proportional set
+size of a stage's whole process tree, so that pages which processes share count
 once; `largest` is its largest process. The last rows read the shards as training does, and bring an
 unchanged dataset up to date with `dvc repro`. The largest set takes 15 GB of disk below the
 temporary folder.
@@ -125,14 +126,15 @@ def tree_sizes(pid: int) -> Iterator[float]:
             continue
 
 
-def make_project(folder: Path, pairs: int) -> None:
+def make_project(folder: Path, pairs: int, fresh: bool) -> None:
     """A project with a synthetic dataset of so many pairs."""
     shutil.copytree(PROJECT / "pipeline", folder / "pipeline")
     for name in ("dvc.yaml", "params.yaml", "data.previous.json"):
         shutil.copyfile(PROJECT / name, folder / name)
     change = (
         "from pathlib import Path; from pipeline.params import override; "
-        "override(Path('params.yaml'), ['augment.image_size=256', 'augment.copies=2'])"
+        "override(Path('params.yaml'), ['augment.image_size=256', 'augment.copies=2', "
+        f"'augment.fresh={str(fresh).lower()}'])"
     )
     run([sys.executable, "-c", change], folder)
     show(
@@ -151,25 +153,31 @@ def show(pairs: int, what: str, use: Use) -> None:
     )
 
 
-def measure(pairs: int, repeats: int, with_dvc: bool) -> None:
+def measure(pairs: int, repeats: int, with_dvc: bool, fresh: bool) -> None:
     """Print the rows of one dataset."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_project(folder, pairs)
+        make_project(folder, pairs, fresh)
         for name in STAGES:
             uses = [run([*LUNGSEG, "stage", name], folder) for _ in range(repeats)]
             show(pairs, name, median(uses))
             if name == "validate":
                 judged = [run([sys.executable, "-c", JUDGE], folder) for _ in range(repeats)]
                 show(pairs, "of it Great Expectations", median(judged))
+        shards = sum(path.stat().st_size for path in (folder / "artifacts/augment").iterdir())
+        print(f"| {pairs} | what augment wrote: {shards / 1e6:.0f} MB | | | |", flush=True)
         read = [
             sys.executable,
             str(PROJECT / "benchmarks/input.py"),
             "--folder",
             "artifacts/augment",
+            "--passes",
+            str(repeats),
         ]
         use = run(read, folder)
-        for cache, _, speed, *_ in re.findall(r"\| (warm|cold) \| (\d+) \| (\d+)", use.output):
+        for cache, _, speed, *_ in re.findall(
+            r"\| batches \| (warm|cold) \| (\d+) \| (\d+)", use.output
+        ):
             show(pairs, f"input, {cache} file cache: {speed} records/s", use)
         if with_dvc:
             measure_dvc(pairs, folder)
@@ -199,11 +207,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=[5000, 10000, 21165])
     parser.add_argument("--repeats", type=int, default=1, help="runs of each stage; the median")
     parser.add_argument("--no-dvc", action="store_true", help="leave out the rows of DVC")
+    parser.add_argument("--fresh", action="store_true", help="training draws the copies")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print("\n| pairs | step | seconds | memory, MB | largest, MB |\n|---|---|---|---|---|")
     for pairs in options.pairs:
-        measure(pairs, options.repeats, not options.no_dvc)
+        measure(pairs, options.repeats, not options.no_dvc, options.fresh)
 
 
 if __name__ == "__main__":

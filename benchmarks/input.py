@@ -4,9 +4,12 @@
 
 Makes shards of random pixels, or takes those of a folder, and reads every record once a pass: with
 the files in the system's cache (warm) and with the cache emptied of them before each pass (cold).
-Prints records per second (median, slowest and fastest pass; the filling of the shuffle buffer and
-the start of the pipeline are part of each) and the peak memory of the process, which holds
-TensorFlow, after its import and after the last pass.
+With --tensorflow tf.data, which read them before, takes turns with the reader, and both must give
+the same batches; what a GPU's host does beside, such as copying to the device, is part of neither.
+Prints records per second (median, slowest and fastest pass; the start of each pass is part of it),
+and the peak memory of the process before and after the passes.
+
+Shards whose copies training draws are passed over as in an epoch, so with all their copies.
 """
 
 from __future__ import annotations
@@ -18,32 +21,35 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pipeline.model.batches import PARALLEL_READS, SHUFFLE_BYTES, read_batches
 from pipeline.model.shards import (
     AUGMENT_SUMMARY_FILE,
     AugmentSummary,
     Shards,
     encode_record,
     find_shards,
-    read_shards,
     record_size,
     write_shard,
 )
 from pipeline.settings import quiet_libraries
 from pipeline.stages.augment import SHARD_SIZE
 
+SEED = 7
+
+Reader = Callable[[], Iterable[Any]]
+"""Begins a pass."""
+
 
 def main() -> None:
     """Measure and print the table."""
     options = _options()
     quiet_libraries()
-    import tensorflow as tf
-
-    tf.constant(0)  # what TensorFlow takes for itself
-    before = _peak()
     cores = len(os.sched_getaffinity(0))
     print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,13 +57,64 @@ def main() -> None:
         if not options.folder:
             make_shards(folder, options.records, options.image_size)
         shards = find_shards(folder, "train")
+        readers: dict[str, Reader] = {
+            "batches": lambda: read_batches(shards, options.batch_size, SEED)
+        }
+        if options.tensorflow:
+            readers = {"tf.data": tensorflow_reader(shards, options.batch_size), **readers}
+            check_same(*readers.values())
+        before = _peak()
         side = shards.image_size
-        print(f"{shards.records} records of {side}x{side} pixels in {len(shards.paths)} shards\n")
-        print("| file cache | passes | records/s | slowest | fastest |")
-        print("| --- | --- | --- | --- | --- |")
+        print(f"{shards.records} records of {side}x{side} pixels from {len(shards.paths)} shards\n")
+        print("| reader | file cache | passes | records/s | slowest | fastest |")
+        print("| --- | --- | --- | --- | --- | --- |")
         for cache in ("warm", "cold"):
-            print_speed(shards, cache, options.passes, options.batch_size)
-    print(f"\npeak memory: {before:.0f} MiB after the import, {_peak():.0f} MiB at the end")
+            print_speeds(shards, readers, cache, options.passes)
+    print(f"\npeak memory: {before:.0f} MiB before the passes, {_peak():.0f} MiB at the end")
+
+
+def tensorflow_reader(shards: Shards, batch_size: int) -> Reader:
+    """The reader that there was before: tf.data, in the same order."""
+    import keras
+    import tensorflow as tf
+
+    side = shards.image_size
+
+    def decode(batch: Any) -> Any:
+        spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "mask")}
+        found = tf.io.parse_example(batch, spec)
+        image, mask = (
+            tf.reshape(tf.io.decode_raw(found[name], tf.uint8), [-1, side, side, 1])
+            for name in ("image", "mask")
+        )
+        return image, tf.cast(mask, tf.float32) / 255
+
+    keras.utils.set_random_seed(SEED)
+    kept: dict[str, Any] = {"seed": SEED, "reshuffle_each_iteration": False}
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in shards.paths])
+    records = files.shuffle(len(shards.paths), **kept).interleave(
+        lambda path: tf.data.TFRecordDataset(path, buffer_size=2**20),
+        cycle_length=PARALLEL_READS,
+        num_parallel_calls=PARALLEL_READS,
+        deterministic=True,
+    )
+    waiting = min(max(1, SHUFFLE_BYTES // record_size(side)), shards.records)
+    batches = (
+        records.shuffle(waiting, **kept)
+        .batch(batch_size, drop_remainder=shards.records >= batch_size)
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    return lambda: batches.as_numpy_iterator()
+
+
+def check_same(*readers: Reader) -> None:
+    """Stop unless all give the same batches in the same order."""
+    for several in zip(*(reader() for reader in readers), strict=True):
+        (images, masks), *others = several
+        for other in others:
+            np.testing.assert_array_equal(images, other[0])
+            np.testing.assert_array_equal(masks, other[1])
 
 
 def _options() -> argparse.Namespace:
@@ -67,6 +124,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--passes", type=int, default=5, help="of each kind, after one to warm up")
+    parser.add_argument("--tensorflow", action="store_true", help="beside tf.data")
     return parser.parse_args()
 
 
@@ -92,19 +150,20 @@ def make_shards(folder: Path, records: int, side: int) -> None:
     ).write(folder / AUGMENT_SUMMARY_FILE.name)
 
 
-def print_speed(shards: Shards, cache: str, passes: int, batch_size: int) -> None:
-    """Print a row of the table."""
-    batches = read_shards(shards, batch_size, seed=7)
-    speeds = []
-    for epoch in range(passes + 1):
-        if cache == "cold":
-            _forget(shards)
-        started = time.monotonic()
-        read = sum(len(images) for images, _ in batches)
-        if epoch:
-            speeds.append(read / (time.monotonic() - started))
-    median, slowest, fastest = statistics.median(speeds), min(speeds), max(speeds)
-    print(f"| {cache} | {passes} | {median:.0f} | {slowest:.0f} | {fastest:.0f} |", flush=True)
+def print_speeds(shards: Shards, readers: dict[str, Reader], cache: str, passes: int) -> None:
+    """Print a row of the table for each reader; they take turns."""
+    speeds: dict[str, list[float]] = {name: [] for name in readers}
+    for number in range(passes + 1):
+        for name, reader in readers.items():
+            if cache == "cold":
+                _forget(shards)
+            started = time.monotonic()
+            read = sum(len(images) for images, _ in reader())
+            if number:
+                speeds[name].append(read / (time.monotonic() - started))
+    for name, found in speeds.items():
+        median = f"{statistics.median(found):.0f} | {min(found):.0f} | {max(found):.0f}"
+        print(f"| {name} | {cache} | {passes} | {median} |", flush=True)
 
 
 def _forget(shards: Shards) -> None:

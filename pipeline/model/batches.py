@@ -121,7 +121,9 @@ class Batches:
         inputs: Inputs = made.images
         if len(self._shards.conventions) > 1:
             inputs = made.images, np.eye(len(self._shards.conventions), dtype=np.float32)[made.told]
-        return inputs, made.masks.astype(np.float32) / np.float32(255)
+        shares = made.masks.astype(np.float32)
+        shares /= np.float32(255)
+        return inputs, shares
 
     def _wanted_batches(self) -> Iterator[list[WantedRecord]]:
         records = self._wanted_records()

@@ -65,6 +65,8 @@ def record_places(shard: int, path: Path) -> Iterator[RecordPlace]:
     """
     try:
         with path.open("rb", buffering=0) as file:
+            # So the system reads it in one go, though its records are asked for in another order.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
             places = list(_places(shard, path, file.fileno()))
     except OSError as error:
         raise damaged_shard(path, error.strerror or type(error).__name__) from None
