@@ -106,7 +106,7 @@ def predict_in(
     return binarise(lung, threshold, f"the answer in {convention}")
 
 
-class Told:
+class AskedIn:
     """A network that is told one convention once and for all: its answers are in that one."""
 
     def __init__(self, segmenter: Segmenter, convention: str) -> None:

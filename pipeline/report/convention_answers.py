@@ -85,7 +85,7 @@ class ConventionAnswers:
     """PNGs of the outlines by convention."""
 
 
-def compare_conventions(
+def answer_in_all(
     inputs: ReportInputs, pairs: Sequence[LabelledPair], segmenter: Segmenter
 ) -> ConventionAnswers:
     """The section, of a network that answers in several conventions.

@@ -14,7 +14,7 @@ from pipeline.evaluation.asked import (
     ASKED,
     ASKED_FILE,
     AskedAnswer,
-    Told,
+    AskedIn,
     answer_in_all,
     asked_table,
     better_explained,
@@ -124,7 +124,7 @@ def evaluate_pairs(
         scores = score_answer(pair, answer)
         found.asked += answer_in_all(predictor, pair, answer, params.threshold)
         if pair.image_id in chosen:
-            told = Told(predictor, pair.convention)
+            told = AskedIn(predictor, pair.convention)
             changed = list(change_radiograph(told, pair, answer, params.threshold))
             found.changed += changed
             scores = replace(scores, tta_dice=changed[0].tta_dice)

@@ -7,7 +7,7 @@ from pipeline.errors import StageError
 from pipeline.evaluation.asked import (
     CLEAR,
     AskedAnswer,
-    Told,
+    AskedIn,
     asked_table,
     better_explained,
 )
@@ -66,7 +66,7 @@ def test_what_the_network_does_not_know_is_not_judged(rows: list[AskedAnswer]) -
 def test_all_answers_are_in_the_convention_that_was_told() -> None:
     network = Bilingual()
 
-    (told,) = Told(network, "heart").predict([RADIOGRAPH], [(120, 120)])
+    (told,) = AskedIn(network, "heart").predict([RADIOGRAPH], [(120, 120)])
 
     (heart,) = network.predict([RADIOGRAPH], [(120, 120)], ["heart"])
     (standard,) = network.predict([RADIOGRAPH], [(120, 120)])
@@ -75,7 +75,7 @@ def test_all_answers_are_in_the_convention_that_was_told() -> None:
 
 
 def test_an_unknown_convention_is_the_default() -> None:
-    told = Told(Bilingual(), "shoulder")
+    told = AskedIn(Bilingual(), "shoulder")
 
     assert told.conventions == ("standard",)
     assert np.array_equal(told.predict([RADIOGRAPH])[0], Bilingual().predict([RADIOGRAPH])[0])
@@ -83,4 +83,4 @@ def test_an_unknown_convention_is_the_default() -> None:
 
 def test_another_convention_is_refused() -> None:
     with pytest.raises(StageError, match="found 'standard'"):
-        Told(Bilingual(), "heart").predict([RADIOGRAPH], None, ["standard"])
+        AskedIn(Bilingual(), "heart").predict([RADIOGRAPH], None, ["standard"])

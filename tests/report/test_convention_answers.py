@@ -18,7 +18,7 @@ from pipeline.report.convention_answers import (
     EXAMPLES,
     SHOWN,
     ConventionAnswers,
-    compare_conventions,
+    answer_in_all,
 )
 from pipeline.table_files import table_of
 from tests.stages.evaluated import PARAMS, Bilingual, write_bilingual
@@ -53,7 +53,7 @@ def compare(root: Path, **tables: Any) -> ConventionAnswers:
     asked = tables.get("asked", ASKED.read(root / ASKED_FILE))
     doubtful = table_of(tables.get("doubtful", []), DOUBTFUL.columns)
     pairs: list[SplitRow] = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
-    return compare_conventions(
+    return answer_in_all(
         Inputs(root, asked, doubtful, Settings()),  # type: ignore[arg-type]
         pairs,
         Bilingual(),

@@ -17,7 +17,7 @@ from pipeline.dataset.metadata.convention_file import (
     IMPORT,
     PERSON,
     ConventionRow,
-    read_conventions,
+    read_convention_rows,
     recorded_conventions,
     write_recorded,
 )
@@ -92,7 +92,7 @@ def _delivered(
     own = {one.pair.image_id for one in delivery.pairs}
     for name in delivery.conventions:
         try:
-            found = read_conventions(delivery.root / name)
+            found = read_convention_rows(delivery.root / name)
         except DatasetError as error:
             problems.append(str(error).removeprefix(f"{delivery.root}/"))
         else:

@@ -32,7 +32,7 @@ from pipeline.dataset.metadata.convention_names import misspelt_names, unusable_
 from pipeline.dataset.metadata.delimited import read_delimited
 from pipeline.dataset.metadata.origins import read_origins, some
 from pipeline.dataset.metadata.told_conventions import (
-    Told,
+    SaidConvention,
     mask_files,
     misspelling,
     told_conventions,
@@ -141,7 +141,7 @@ def _confirm(project: Path, convention: str, chosen: ChosenPairs) -> Confirmatio
     )
 
 
-def _told(project: Path, listing: Listing) -> dict[str, Told]:
+def _told(project: Path, listing: Listing) -> dict[str, SaidConvention]:
     """What is said of each pair until now, wrong names too: they are what may be mended here."""
     data, limits = project / "data", project_limits(Settings(repo=str(project)))
     origins = read_origins(data, listing, limits.columns if limits else None)
@@ -168,7 +168,9 @@ def _refuse_misspelt(convention: str, after: Counter[str]) -> None:
         )
 
 
-def _meant(project: Path, listing: Listing, now: dict[str, Told], chosen: ChosenPairs) -> list[str]:
+def _meant(
+    project: Path, listing: Listing, now: dict[str, SaidConvention], chosen: ChosenPairs
+) -> list[str]:
     """The image_ids of the chosen pairs, sorted; raises DatasetError when there is none."""
     described = bool(chosen.classes or chosen.new or chosen.instead_of is not None)
     if chosen.named == described:
@@ -192,7 +194,7 @@ def _meant(project: Path, listing: Listing, now: dict[str, Told], chosen: Chosen
     return sorted(meant)
 
 
-def _having(convention: str, now: dict[str, Told]) -> set[str]:
+def _having(convention: str, now: dict[str, SaidConvention]) -> set[str]:
     found = {image_id for image_id, one in now.items() if one.convention == convention}
     if not found:
         known = ", ".join(in_order(one.convention for one in now.values()))

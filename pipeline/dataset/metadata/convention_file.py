@@ -46,7 +46,7 @@ REMEDY = (
 )
 
 
-def read_conventions(path: Path) -> list[ConventionRow]:
+def read_convention_rows(path: Path) -> list[ConventionRow]:
     """The rows of the file; raises DatasetError, which begins with the path, for a damaged one."""
     try:
         text = path.read_bytes().decode()
@@ -89,7 +89,7 @@ def recorded_conventions(data: Path) -> dict[str, ConventionRow]:
     return {
         f"{conventions_class(path.name)}/{row.name}": row
         for path in files
-        for row in read_conventions(path)
+        for row in read_convention_rows(path)
     }
 
 
@@ -117,7 +117,7 @@ def write_recorded(data: Path, recorded: Mapping[str, ConventionRow]) -> bool:
 
 def _says(path: Path, rows: Iterable[ConventionRow]) -> bool:
     try:
-        return read_conventions(path) == list(rows)
+        return read_convention_rows(path) == list(rows)
     except DatasetError:
         return False
 

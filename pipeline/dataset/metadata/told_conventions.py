@@ -22,7 +22,7 @@ from pipeline.dataset.metadata.convention_file import (
     IMPORT,
     PERSON,
     ConventionRow,
-    read_conventions,
+    read_convention_rows,
 )
 from pipeline.dataset.metadata.convention_names import misspelt_names, unusable_name
 from pipeline.dataset.metadata.origins import CONVENTION_REFUSED, Origin, Origins, some
@@ -34,7 +34,7 @@ MaskHash = Callable[[str], str | None]
 SHEET = "sheet"
 
 
-class Told(NamedTuple):
+class SaidConvention(NamedTuple):
     """What is said of a pair, as it is written."""
 
     convention: str = STANDARD
@@ -67,7 +67,7 @@ def settle_conventions(data: Path, listing: Listing, origins: Origins, masks: Ma
 
 def told_conventions(
     data: Path, listing: Listing, origins: Origins, masks: MaskHash
-) -> dict[str, Told]:
+) -> dict[str, SaidConvention]:
     """What is said of each pair of `listing`, unjudged; rows that do not hold are noted."""
     told = {pair.image_id: _by_sheet(pair.image_id, origins) for pair in listing.pairs}
     known = {*told, *(one.image_id for one in listing.refused)}
@@ -83,11 +83,11 @@ def told_conventions(
     return told
 
 
-def _by_sheet(image_id: str, origins: Origins) -> Told:
+def _by_sheet(image_id: str, origins: Origins) -> SaidConvention:
     origin = origins.by_image_id.get(image_id, Origin())
     if not origin.convention_by:
-        return Told()
-    return Told(origin.convention, SHEET, origins.sheets[image_id.partition("/")[0]])
+        return SaidConvention()
+    return SaidConvention(origin.convention, SHEET, origins.sheets[image_id.partition("/")[0]])
 
 
 def _rows_of_class(
@@ -97,7 +97,7 @@ def _rows_of_class(
     class_name = conventions_class(path.name)
     if class_name not in classes:
         raise DatasetError("there is no class of this name; rename or remove the file")
-    rows = {f"{class_name}/{row.name}": row for row in read_conventions(path)}
+    rows = {f"{class_name}/{row.name}": row for row in read_convention_rows(path)}
     found = {image_id: (row, image_id in known) for image_id, row in rows.items()}
     if rows and not any(there for _, there in found.values()):
         raise DatasetError(
@@ -112,13 +112,13 @@ def _holding(
     rows: Mapping[str, tuple[ConventionRow, bool]],
     masks: MaskHash,
     origins: Origins,
-) -> dict[str, Told]:
+) -> dict[str, SaidConvention]:
     """The rows that hold; those of no pair, and those whose mask has other bytes, are noted."""
     found, stale = {}, []
     for image_id, (row, there) in rows.items():
         sha256 = masks(image_id) if there else None
         if sha256 == row.mask_sha256:
-            found[image_id] = Told(row.convention, row.by, label)
+            found[image_id] = SaidConvention(row.convention, row.by, label)
         elif sha256 is not None:
             stale.append(row.name)
     lost = [row.name for row, there in rows.values() if not there]
@@ -141,7 +141,7 @@ def _refuse(place: str, message: str, origins: Origins) -> None:
     origins.note(CONVENTION_REFUSED, 1, f"{place}: {message}")
 
 
-def _judge_names(told: Mapping[str, Told], origins: Origins) -> set[tuple[str, str]]:
+def _judge_names(told: Mapping[str, SaidConvention], origins: Origins) -> set[tuple[str, str]]:
     """Refuse names that cannot be used; returns them, each with the file that says it."""
     pairs = Counter(one.convention for one in told.values())
     said = Counter((one.convention, one.place) for one in told.values())
@@ -164,7 +164,7 @@ def misspelling(name: str, meant: str, pairs: Mapping[str, int]) -> str:
     )
 
 
-def _judge_gaps(told: Mapping[str, Told], origins: Origins) -> None:
+def _judge_gaps(told: Mapping[str, SaidConvention], origins: Origins) -> None:
     """Refuse a sheet that says the convention of some radiographs of its class and not of all."""
     by_sheet: Counter[str] = Counter()
     untold: dict[str, list[str]] = defaultdict(list)
@@ -185,7 +185,7 @@ def _judge_gaps(told: Mapping[str, Told], origins: Origins) -> None:
             )
 
 
-def _say_counts(told: Mapping[str, Told], origins: Origins) -> None:
+def _say_counts(told: Mapping[str, SaidConvention], origins: Origins) -> None:
     """A line on the conventions, where one is not `standard`."""
     pairs = Counter(origins.by_image_id[image_id].convention for image_id in told)
     if set(pairs) <= {STANDARD}:

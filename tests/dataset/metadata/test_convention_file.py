@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.dataset.metadata.convention_file import (
     ConventionRow,
-    read_conventions,
+    read_convention_rows,
     recorded_conventions,
     write_recorded,
 )
@@ -66,7 +66,7 @@ def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, text: str, said
     path = add_text(tmp_path / "A.conventions.csv", text)
 
     with pytest.raises(DatasetError) as refusal:
-        read_conventions(path)
+        read_convention_rows(path)
 
     assert str(refusal.value).startswith(f"{path}: {said}")
     assert "expected lines of name, mask_sha256, convention, by" in str(refusal.value)
@@ -84,7 +84,7 @@ def test_a_pair_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     path = add_text(tmp_path / "A.conventions.csv", HEADER + GOOD + GOOD)
 
     with pytest.raises(DatasetError, match="names A-1 twice, expected each pair once; remove one"):
-        read_conventions(path)
+        read_convention_rows(path)
     assert write_recorded(tmp_path, {"A/A-1": row("A-1")})
 
 

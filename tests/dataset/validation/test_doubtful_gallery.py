@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.dataset.validation.doubtful_gallery import SHOWN, draw_borders, show_doubtful
+from pipeline.dataset.validation.drift import SHIFT_COLUMNS
 from pipeline.dataset.validation.gallery import write_page
 from pipeline.dataset.validation.resemblance import typical_borders
 from pipeline.dataset.validation.whole import DatasetTables
@@ -19,9 +20,7 @@ from tests.dataset.validation.heart_masks import lungs_of, two_conventions
 
 LIMITS = load_params(PROJECT / "params.yaml").validate_
 NOTHING = pd.DataFrame(columns=["image_id", "path", "reason", "found", "remedy"])
-NO_SHIFT = pd.DataFrame(
-    columns=["subject", "class_name", "quantity", "against", "found", "reference", "shift"]
-)
+NO_SHIFT = pd.DataFrame(columns=list(SHIFT_COLUMNS))
 
 
 def make_tables(root: Path, swapped: tuple[int, ...], name: str = "Normal") -> DatasetTables:
