@@ -85,7 +85,7 @@ class ConventionAnswers:
     """PNGs of the outlines by convention."""
 
 
-def answer_in_all(
+def show_answers(
     inputs: ReportInputs, pairs: Sequence[LabelledPair], segmenter: Segmenter
 ) -> ConventionAnswers:
     """The section, of a network that answers in several conventions.

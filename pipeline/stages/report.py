@@ -15,7 +15,7 @@ from pipeline.inference.predictor import Predictor
 from pipeline.model.training_history import TRAINED
 from pipeline.params import Params
 from pipeline.report.case_drawing import draw_all
-from pipeline.report.convention_answers import ConventionAnswers, answer_in_all
+from pipeline.report.convention_answers import ConventionAnswers, show_answers
 from pipeline.report.page import render_page
 from pipeline.report.report_inputs import ReportInputs, read_inputs
 from pipeline.report.shown_cases import Case, show_cases
@@ -43,7 +43,7 @@ def _ask(inputs: ReportInputs, pairs: Sequence[SplitRow]) -> ConventionAnswers |
     """The answers in each convention; None where the network knows one."""
     if inputs.asked.empty:
         return None
-    return answer_in_all(inputs, pairs, Predictor(inputs.root / TRAINED / "model.onnx"))
+    return show_answers(inputs, pairs, Predictor(inputs.root / TRAINED / "model.onnx"))
 
 
 def _bind(inputs: ReportInputs, cases: Sequence[Case], folder: Path) -> Report:

@@ -18,7 +18,7 @@ from pipeline.report.convention_answers import (
     EXAMPLES,
     SHOWN,
     ConventionAnswers,
-    answer_in_all,
+    show_answers,
 )
 from pipeline.table_files import table_of
 from tests.stages.evaluated import PARAMS, Bilingual, write_bilingual
@@ -53,7 +53,7 @@ def compare(root: Path, **tables: Any) -> ConventionAnswers:
     asked = tables.get("asked", ASKED.read(root / ASKED_FILE))
     doubtful = table_of(tables.get("doubtful", []), DOUBTFUL.columns)
     pairs: list[SplitRow] = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
-    return answer_in_all(
+    return show_answers(
         Inputs(root, asked, doubtful, Settings()),  # type: ignore[arg-type]
         pairs,
         Bilingual(),
