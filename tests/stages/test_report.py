@@ -65,7 +65,9 @@ class StandInExplainer:
     def __init__(self, network: Path) -> None:
         assert (network / "model.keras").is_file()
 
-    def explain(self, radiograph: Grey, prediction: NDArray[np.uint8]) -> list[Said]:
+    def explain(
+        self, radiograph: Grey, prediction: NDArray[np.uint8], convention: str
+    ) -> list[Said]:
         picture = np.full((32, 32, 3), 99, np.uint8)
         return [
             Said("occlusion", picture, f"Rests on {prediction.sum()} pixels."),
