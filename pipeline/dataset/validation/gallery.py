@@ -19,7 +19,7 @@ from pipeline.dataset.validation.convention_counts import (
     tabulate_conventions,
 )
 from pipeline.dataset.validation.doubtful_gallery import show_doubtful
-from pipeline.dataset.validation.drift import ShiftRow, shift_limit
+from pipeline.dataset.validation.drift import PREVIOUS_VERSION, ShiftRow, shift_limit
 from pipeline.dataset.validation.populations import QUANTITIES
 from pipeline.dataset.validation.tiles import (
     draw_mean_masks,
@@ -92,7 +92,7 @@ class Shift:
     """With its convention where the dataset has several and the quantity is of masks."""
     quantity: str
     subjects: list[str]
-    remedies: list[str]
+    remedy: str
     means: dict[str, bytes | None] = field(default_factory=dict)
     found: list[Tile] = field(default_factory=list)
     expected: list[Tile] = field(default_factory=list)
@@ -204,10 +204,10 @@ def _shift(data: Path, manifest: pd.DataFrame, rows: list[Comparison]) -> Shift:
     rest = (pairs if others.empty else others).drop(found.index, errors="ignore")
     expected = _nearest(rest, column, first.reference)
     subjects = [f"{row.subject} ({row.shift:+.1f})" for row in rows]
-    remedies = list(dict.fromkeys(row.remedy for row in rows if row.remedy))
+    new = [row.remedy for row in rows if row.against == PREVIOUS_VERSION]
     tiles = (_pair_tiles(data, found), _pair_tiles(data, expected))
     name = f"{first.class_name}{drawn}"
-    return Shift(name, first.quantity, subjects, remedies, means, *tiles)
+    return Shift(name, first.quantity, subjects, [*new, first.remedy][0], means, *tiles)
 
 
 def _means(
