@@ -67,7 +67,7 @@ def fit(
     if found:
         training.restore(found)
         batches = found.position.batches
-        within = f" and {batches} batches" if batches else ""
+        within = f", batch {batches} of the next" if batches else ""
         after = f"epoch {found.epoch} of {params.epochs}{within}"
         log.info("resuming after %s (%s)", after, checkpoints.folder)
     epochs = EpochLog(params, training.size, found, observer)

@@ -333,7 +333,7 @@ def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     assert train_in_child(root) == 0, log.read_text()
 
     assert files(root) == undisturbed
-    assert re.search(r"resuming after epoch \d+ of 12 and [1-5] batches", log.read_text())
+    assert re.search(r"resuming after epoch \d+ of 12, batch [1-5] of the next", log.read_text())
     reported = re.findall(r"^epoch (\d+)/\d+: ", log.read_text(), re.MULTILINE)
     assert len(reported) == len(set(reported))
     assert [row["epoch"] for row in history(root)] == list(range(1, KILLED_EPOCHS + 1))
