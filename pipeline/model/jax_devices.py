@@ -18,11 +18,17 @@ class JaxDevices(Devices):
     """The devices of one training, those of other processes included."""
 
     def __init__(self, params: TrainParams) -> None:
+        super().__init__(params)  # clears Keras' session, of which the distribution is a part
         names = self.names()
         # Where there is one, Keras would only do more to each batch.
         self._shared = _Shared(devices=names, auto_shard_dataset=False) if len(names) > 1 else None
         keras.distribution.set_distribution(self._shared)
-        super().__init__(params)
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the network that share a batch among them."""
+        distribution = keras.distribution.distribution()
+        return int(distribution.num_model_replicas) if distribution else 1
 
     @staticmethod
     def seed(seed: int) -> None:
