@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.model.batches import read_batches
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
 from pipeline.model.devices import Devices, compute_policy, translated_errors
+from pipeline.model.keras_input import KerasInput
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import EpochLog, Examples, TrainingObserver, check_finite
 from pipeline.model.shards import Shards
@@ -163,9 +164,7 @@ class Training:
             values = self._fit(epoch, on_batch, trained)
             # From the end of `fit` on, the weights are their moving average.
             with self._val.reading() as batches:
-                found = self._supervised.evaluate(
-                    batches, steps=len(self._val), return_dict=True, verbose=0
-                )
+                found = self._supervised.evaluate(KerasInput(batches), return_dict=True, verbose=0)
         values |= {f"val_{name}": float(value) for name, value in found.items()}
         values |= {"epoch": epoch, "learning_rate": float(self._rate(epoch * self._steps - 1))}
         row = {column: values[column] for column in HISTORY.columns}
@@ -194,8 +193,7 @@ class Training:
         train = read_batches(self._train, self._params.batch_size, seed, epoch=epoch)
         with train.reading() as batches:
             logs = self._supervised.fit(
-                batches,
-                steps_per_epoch=len(train),
+                KerasInput(batches),
                 callbacks=[keep],
                 shuffle=False,  # the batches are
                 verbose=0,
