@@ -87,10 +87,10 @@ def print_drawing(shards: Shards, kind: str, workers: int, epochs: int) -> None:
     speeds, times = [], []
     for epoch in range(epochs + 1):
         with read_batches(shards, BATCH, order=epoch, epoch=epoch + 1).reading() as stream:
-            next(stream)  # by then the processes have started
+            stream[0]  # by then the processes have started
             before, started, read = _processor_time(), time.monotonic(), 0
-            for images, _ in stream:
-                read += len(images)
+            for number in range(1, len(stream)):
+                read += len(stream[number][0])
             if epoch:
                 speeds.append(read / (time.monotonic() - started))
                 times.append(1000 * (_processor_time() - before) / read)

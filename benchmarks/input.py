@@ -7,7 +7,8 @@ the files in the system's cache (warm) and with the cache emptied of them before
 With --tensorflow tf.data, which read them before, takes turns with the reader, and both must give
 the same batches; what a GPU's host does beside, such as copying to the device, is part of neither.
 Prints records per second (median, slowest and fastest pass; the start of each pass is part of it),
-and the peak memory of the process before and after the passes.
+the processor time of a record in this process, which other work on the machine changes less, and
+the peak memory of the process before and after the passes.
 
 Shards whose copies training draws are passed over as in an epoch, so with all their copies.
 """
@@ -66,8 +67,8 @@ def main() -> None:
         before = _peak()
         side = shards.image_size
         print(f"{shards.records} records of {side}x{side} pixels from {len(shards.paths)} shards\n")
-        print("| reader | file cache | passes | records/s | slowest | fastest |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print("| reader | file cache | passes | records/s | slowest | fastest | processor, µs |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for cache in ("warm", "cold"):
             print_speeds(shards, readers, cache, options.passes)
     print(f"\npeak memory: {before:.0f} MiB before the passes, {_peak():.0f} MiB at the end")
@@ -153,17 +154,20 @@ def make_shards(folder: Path, records: int, side: int) -> None:
 def print_speeds(shards: Shards, readers: dict[str, Reader], cache: str, passes: int) -> None:
     """Print a row of the table for each reader; they take turns."""
     speeds: dict[str, list[float]] = {name: [] for name in readers}
+    times: dict[str, list[float]] = {name: [] for name in readers}
     for number in range(passes + 1):
         for name, reader in readers.items():
             if cache == "cold":
                 _forget(shards)
-            started = time.monotonic()
+            started, before = time.monotonic(), time.process_time()
             read = sum(len(images) for images, _ in reader())
             if number:
                 speeds[name].append(read / (time.monotonic() - started))
+                times[name].append(1e6 * (time.process_time() - before) / read)
     for name, found in speeds.items():
         median = f"{statistics.median(found):.0f} | {min(found):.0f} | {max(found):.0f}"
-        print(f"| {name} | {cache} | {passes} | {median} |", flush=True)
+        used = f"{statistics.median(times[name]):.0f}"
+        print(f"| {name} | {cache} | {passes} | {median} | {used} |", flush=True)
 
 
 def _forget(shards: Shards) -> None:

@@ -6,8 +6,9 @@ read, and skipped, on its own. Batches are made ahead, several at once, and give
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ so this has only to spread the copies of a pair, which share a shard."""
 
 PARALLEL_READS = 4
 """Shards that are read at once, their records taken in turn."""
+
+KEPT = 2
+"""Batches that are given again without being made again."""
 
 READERS = 2
 """Threads that make batches of what is only to be read."""
@@ -81,41 +85,40 @@ class Batches:
         return max(0, (records // size if full else -(-records // size)) - self._skip)
 
     def __iter__(self) -> Iterator[Batch]:
-        with self.reading() as batches:
-            yield from batches
+        with self.reading() as found:
+            for number in range(len(self)):
+                yield found[number]
 
     @contextmanager
-    def reading(self) -> Iterator[Generator[Batch, None, None]]:
-        """One iteration, for an engine that calls it from a thread of its own.
+    def reading(self) -> Iterator[BatchReading]:
+        """The batches by number, for an engine that asks for them from a thread of its own.
 
         When that fails within, what is raised is the error of the reading and not what the engine
         made of it. At the end nothing is read any more, whether all was or not.
         """
-        failures: list[Exception] = []
         executor, ahead = _executor(self._shards)
+        found = BatchReading(lambda first: self._read(executor, ahead, first), len(self))
         try:
-            yield self._read(executor, ahead, failures)
+            yield found
         except Exception:
-            if failures:
-                raise failures[0] from None
+            if found.failure:
+                raise found.failure from None
             raise
         finally:
             executor.shutdown(cancel_futures=True)
 
-    def _read(
-        self, executor: Executor, ahead: int, failures: list[Exception]
-    ) -> Generator[Batch, None, None]:
+    def _read(self, executor: Executor, ahead: int, first: int) -> Generator[Batch, None, None]:
         made: deque[Future[MadeBatch]] = deque()
         try:
-            for wanted in self._wanted_batches():
+            for wanted in self._wanted_batches(first):
                 made.append(executor.submit(self._maker, wanted))
                 if len(made) > ahead:
                     yield self._batch(made.popleft().result())
             while made:
                 yield self._batch(made.popleft().result())
-        except Exception as error:
-            failures.append(_translated(error))
-            raise failures[0] from None
+        finally:
+            for future in made:
+                future.cancel()
 
     def _batch(self, made: MadeBatch) -> Batch:
         inputs: Inputs = made.images
@@ -125,10 +128,10 @@ class Batches:
         shares /= np.float32(255)
         return inputs, shares
 
-    def _wanted_batches(self) -> Iterator[list[WantedRecord]]:
+    def _wanted_batches(self, first: int) -> Iterator[list[WantedRecord]]:
         records = self._wanted_records()
-        deque(islice(records, self._skip * self._batch_size), maxlen=0)
-        for _ in range(len(self)):
+        deque(islice(records, (self._skip + first) * self._batch_size), maxlen=0)
+        for _ in range(first, len(self)):
             yield list(islice(records, self._batch_size))
         deque(records, maxlen=0)  # are there more than were announced?
 
@@ -162,6 +165,41 @@ class Batches:
             raise damaged_shard(
                 self._shards.paths[0], f"found {count} records in all shards, expected {expected}"
             )
+
+
+class BatchReading:
+    """Batches by number; the one after the last is ready soonest, another begins anew there."""
+
+    def __init__(self, begin: Callable[[int], Generator[Batch, None, None]], count: int) -> None:
+        self.failure: Exception | None = None
+        """The first error of the reading."""
+        self._begin, self._count = begin, count
+        self._next = 0
+        self._coming = begin(0)
+        # Keras looks at the first batches before it asks for them.
+        self._last: deque[tuple[int, Batch]] = deque(maxlen=KEPT)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> Batch:
+        """Batch `number`; raises what reading it raises, StageError or CrashedError."""
+        with self._lock:
+            try:
+                return dict(self._last).get(number) or self._read(number)
+            except Exception as error:
+                self.failure = self.failure or _translated(error)
+                raise self.failure from None
+
+    def _read(self, number: int) -> Batch:
+        if number != self._next:
+            self._coming.close()
+            self._coming = self._begin(number)
+        batch = next(self._coming)
+        self._next = number + 1
+        self._last.append((number, batch))
+        return batch
 
 
 def read_first(shards: Shards, count: int) -> tuple[Grey, NDArray[np.float32], Grey]:

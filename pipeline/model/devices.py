@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from pipeline.errors import StageError
+from pipeline.model.batches import Batch
 from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,9 @@ class Devices(ABC):
         """Give weights that were just averaged memory of their own, not the optimizer's."""
         del variables  # they have it
 
-    def share(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """This process' part of each batch, as `fit` takes it."""
-        return batches
+    def share(self, batch: Batch) -> Batch:
+        """This process' part of a batch."""
+        return batch
 
     def validation(self, records: int) -> AbstractContextManager[Any]:
         """Within, so many radiographs are validated."""

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import keras
 
+from pipeline.model.batches import Batch
 from pipeline.model.devices import Devices, Gpu
 from pipeline.params import TrainParams
 
@@ -74,10 +75,9 @@ class JaxDevices(Devices):
         for variable in variables:
             variable.assign(keras.ops.convert_to_numpy(variable))
 
-    def share(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """This process' rows of each batch: they are dealt in the order of the processes."""
-        for batch in batches:
-            yield batch if self._shared is None or self._shared.whole else _part(batch)
+    def share(self, batch: Batch) -> Batch:
+        """This process' rows of a batch: they are dealt in the order of the processes."""
+        return batch if self._shared is None or self._shared.whole else _part(batch)
 
     @contextmanager
     def validation(self, records: int) -> Iterator[None]:
@@ -124,11 +124,12 @@ class JaxDevices(Devices):
         return line if line.startswith("RESOURCE_EXHAUSTED") else None
 
 
-def _part(batch: Any) -> Any:
+def _part(batch: Batch) -> Batch:
     """The rows of the batch that are this process'."""
     size = len(batch[-1]) // jax.process_count()
     first = size * jax.process_index()
-    return keras.tree.map_structure(lambda array: array[first : first + size], batch)
+    part: Batch = keras.tree.map_structure(lambda array: array[first : first + size], batch)
+    return part
 
 
 class _Shared(keras.distribution.DataParallel):  # type: ignore[misc]  # untyped to mypy

@@ -16,6 +16,7 @@ from pipeline.model.checkpoint import Checkpoint, Checkpoints, Position
 from pipeline.model.engine import compute_policy, engine_devices, translated_errors
 from pipeline.model.epoch_log import EpochLog
 from pipeline.model.heartbeat import heartbeat
+from pipeline.model.keras_input import KerasInput
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import Examples, TrainingObserver, check_finite
 from pipeline.model.pace import EpochSize
@@ -220,8 +221,7 @@ class Training:
         )
         with train.reading() as batches:
             self._supervised.fit(
-                self._devices.share(batches),
-                steps_per_epoch=len(train),
+                KerasInput(batches, self._devices.share),
                 callbacks=[Pass(self._at.sums, told)],
                 shuffle=False,  # the batches are
                 verbose=0,
@@ -242,8 +242,7 @@ class Training:
         val = read_batches(self._val, self._params.batch_size, skip=self._at.validated)
         with val.reading() as batches, self._devices.validation(self._val.records):
             self._supervised.evaluate(
-                self._devices.share(batches),
-                steps=len(val),
+                KerasInput(batches, self._devices.share),
                 callbacks=[Pass(self._at.sums, told)],
                 verbose=0,
             )

@@ -194,7 +194,7 @@ def test_who_stops_early_or_fails_leaves_no_thread(tmp_path: Path) -> None:
     for _ in found:
         break
     with pytest.raises(ZeroDivisionError), found.reading() as stream:
-        failing_engine(next(stream))
+        failing_engine(stream[0])
 
     assert threading.active_count() == before
 
@@ -204,7 +204,7 @@ def test_what_failed_is_the_reading_and_not_the_engine(tmp_path: Path) -> None:
 
     def engine(stream: Any) -> None:
         try:
-            list(stream)
+            stream[1]
         except StageError:
             raise RuntimeError("UnknownError: trace of a graph") from None
 
@@ -220,9 +220,18 @@ def test_few_batches_are_made_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
 
     with read_batches(shards_of(tmp_path, 40), 1).reading() as stream:
-        next(stream)
+        stream[0]
 
     assert len(made) <= 2 * batches.READERS + 1
+
+
+def test_batches_may_be_asked_for_again_and_in_another_order(tmp_path: Path) -> None:
+    found = read_batches(shards_of(tmp_path, 14), 4, order=4)
+    whole = [images.tobytes() for images, _ in found]
+
+    with found.reading() as reading:
+        asked = [0, 1, 0, 1, 2, 0, 2, 1, 0, 0]
+        assert [reading[number][0].tobytes() for number in asked] == [whole[i] for i in asked]
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
