@@ -12,7 +12,6 @@ Only layers of Keras itself are used, so a saved network loads in safe mode with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -45,44 +44,14 @@ def build_unetpp(
         raise ParamsError(problem)
     radiograph = keras.Input((image_size, image_size, 1), name="radiograph")
     told = told_input(conventions)
-    blocks = _Blocks(params.filters, told, synchronized)
     if params.encoder == PLAIN:
-        skips = _plain_encoder(radiograph, blocks)
+        skips = _plain_encoder(radiograph, params.filters, synchronized)
     else:
         skips = encode(radiograph, params.encoder, params.encoder_weights, params.depth)
-    nodes = _nested_decoder(skips, blocks)
+    skips = [tell(skip, told, f"x_{depth}_0") for depth, skip in enumerate(skips)]
+    nodes = _nested_decoder(skips, params.filters, synchronized)
     lung = _heads(nodes) if params.deep_supervision else _head(nodes[-1], "lung")
     return keras.Model(radiograph if told is None else [radiograph, told], lung, name="unetpp")
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """What all blocks share."""
-
-    filters: list[int]
-    """At each depth."""
-    told: Any | None
-    """The input `convention`, where there are several."""
-    synchronized: bool
-
-    def build(self, node: Any, depth: int, name: str) -> Any:
-        """H of the paper: convolution, normalisation and ReLU, twice; ends in the layer `name`."""
-        for part, relu in ((1, f"{name}_relu1"), (2, name)):
-            node = keras.layers.Conv2D(
-                self.filters[depth],
-                3,
-                padding="same",
-                use_bias=False,
-                kernel_initializer="he_normal",
-                name=f"{name}_conv{part}",
-            )(node)
-            node = keras.layers.BatchNormalization(
-                momentum=MOMENTUM, synchronized=self.synchronized, name=f"{name}_norm{part}"
-            )(node)
-            if relu == name:
-                node = tell(node, self.told, name)
-            node = keras.layers.ReLU(name=relu)(node)
-        return node
 
 
 def supervised(model: keras.Model) -> keras.Model:
@@ -111,18 +80,18 @@ def pruned(model: keras.Model, level: int) -> keras.Model:
     return keras.Model(model.input, model.get_layer(f"lung_0_{level}").output, name=f"l_{level}")
 
 
-def _plain_encoder(radiograph: Any, blocks: _Blocks) -> list[Any]:
+def _plain_encoder(radiograph: Any, filters: list[int], synchronized: bool) -> list[Any]:
     node = keras.layers.Rescaling(1 / 255, name="scale")(radiograph)
     skips = []
-    for i in range(len(blocks.filters)):
+    for i, count in enumerate(filters):
         if i:
             node = keras.layers.MaxPooling2D(name=f"pool_{i}")(node)
-        node = blocks.build(node, i, f"x_{i}_0")
+        node = _block(node, count, f"x_{i}_0", synchronized)
         skips.append(node)
     return skips
 
 
-def _nested_decoder(skips: list[Any], blocks: _Blocks) -> list[Any]:
+def _nested_decoder(skips: list[Any], filters: list[int], synchronized: bool) -> list[Any]:
     """The nodes X^{0,1} ... X^{0,L}; `skips[i]` is X^{i,0}."""
     grid = {(i, 0): skip for i, skip in enumerate(skips)}
     last = len(skips) - 1
@@ -130,11 +99,29 @@ def _nested_decoder(skips: list[Any], blocks: _Blocks) -> list[Any]:
         for i in range(last - j + 1):
             name = f"x_{i}_{j}"
             # A learned 2x2 upsampling trains twice as fast on CPU as a bilinear one.
-            up = keras.layers.Conv2DTranspose(blocks.filters[i], 2, strides=2, name=f"{name}_up")
+            up = keras.layers.Conv2DTranspose(filters[i], 2, strides=2, name=f"{name}_up")
             inputs = [grid[i, k] for k in range(j)] + [up(grid[i + 1, j - 1])]
             joined = keras.layers.Concatenate(name=f"{name}_join")(inputs)
-            grid[i, j] = blocks.build(joined, i, name)
+            grid[i, j] = _block(joined, filters[i], name, synchronized)
     return [grid[0, j] for j in range(1, last + 1)]
+
+
+def _block(node: Any, filters: int, name: str, synchronized: bool) -> Any:
+    """H of the paper: convolution, normalisation and ReLU, twice; ends in the layer `name`."""
+    for part, relu in ((1, f"{name}_relu1"), (2, name)):
+        node = keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv{part}",
+        )(node)
+        node = keras.layers.BatchNormalization(
+            momentum=MOMENTUM, synchronized=synchronized, name=f"{name}_norm{part}"
+        )(node)
+        node = keras.layers.ReLU(name=relu)(node)
+    return node
 
 
 def _heads(nodes: list[Any]) -> Any:

@@ -149,8 +149,8 @@ def test_a_told_network_is_compared_in_every_convention(params: Params, tmp_path
     assert find_format(model) == 2
     assert [one.name for one in model.graph.input] == ["radiograph", "convention"]
     assert 0 < check_export(network, path, shards) < 1e-5
-    weights = network.get_layer("x_0_1_shift").get_weights()
-    network.get_layer("x_0_1_shift").set_weights([weights[0] + [[0], [0], [1]]])
+    weights = network.get_layer("x_0_0_shift").get_weights()
+    network.get_layer("x_0_0_shift").set_weights([weights[0] + [[0], [0], [1]]])
     with pytest.raises(StageError, match=r"^model\.onnx: level 0 in wide differs from the network"):
         check_export(network, path, shards)
 

@@ -177,7 +177,7 @@ def test_random_layers_go_on_as_if_undisturbed(
 
     from pipeline.model import training
 
-    def build(image_size: int, params: Any, synchronized: bool = False) -> Any:
+    def build(image_size: int, params: Any, **_: Any) -> Any:
         radiograph = keras.Input((image_size, image_size, 1))
         dropped = keras.layers.Dropout(0.5, seed=3)(keras.layers.Rescaling(1 / 255)(radiograph))
         return keras.Model(radiograph, keras.layers.Conv2D(1, 3, padding="same")(dropped))
