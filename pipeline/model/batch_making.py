@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -86,4 +87,16 @@ def drawing_processes(params: AugmentParams) -> tuple[ProcessPoolExecutor, int]:
     # A fork of this process would copy the locks of its threads in whatever state they are.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["albumentations", __name__])  # once for all of them
-    return ProcessPoolExecutor(count, context), count
+    return ProcessPoolExecutor(count, context, _end_with_parent), count
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that trains was killed: it would wait for work for ever."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
