@@ -24,6 +24,7 @@ NO_EFFECT = {
     "pipeline/settings.py": "where things are on this machine",
     "pipeline/remote_store.py": "takes files from host to host",
     "pipeline/errors.py": "what is said when there is no result",
+    "pipeline/worker_pool.py": "how many processes share the work changes no result",
     "pipeline/tracking/live.py": "looks on while a network is trained",
 }
 

@@ -6,16 +6,13 @@ Python's own work for the most part, so that threads would wait for each other.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +20,7 @@ from pipeline.augmentation.copies import Copier, Copy, Original
 from pipeline.model.records import Record, RecordPlace, read_record
 from pipeline.params import AugmentParams
 from pipeline.radiograph.grey import Grey
+from pipeline.worker_pool import open_workers
 
 MOST_DRAWS = 200
 """Until a copy is given up: ten times as many as where the transforms are tried, in the stage
@@ -77,26 +75,10 @@ def _copy(record: Record, number: int, copier: Copier) -> Copy:
 @cache
 def _copier(params: str) -> Copier:
     """One for this process; making it takes longer than drawing."""
-    cv2.setNumThreads(1)  # the processes share the cores
     return Copier(AugmentParams.model_validate_json(params), most_draws=MOST_DRAWS)
 
 
 def drawing_processes(params: AugmentParams) -> tuple[ProcessPoolExecutor, int]:
     """Processes that make batches, and how many."""
     count = params.workers or len(os.sched_getaffinity(0))
-    # A fork of this process would copy the locks of its threads in whatever state they are.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["albumentations", __name__])  # once for all of them
-    return ProcessPoolExecutor(count, context, _end_with_parent), count
-
-
-def _end_with_parent() -> None:
-    """Let this process end when the one that trains was killed: it would wait for work for ever."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    return open_workers(count, ["albumentations", __name__]), count

@@ -6,10 +6,8 @@ the test split beyond its thumbnails. The result does not depend on the number o
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from pipeline.pictures.overlay import Picture
 from pipeline.pictures.pages import encode_jpeg
 from pipeline.pictures.strips import STRIP_QUALITY, draw_strip, draw_thumbnail
 from pipeline.plain_names import plain_name
+from pipeline.worker_pool import open_workers
 
 CHUNK = 32  # radiographs that a process takes at once
 LONGEST_PART = 200  # bytes of a folder's or a file's name without its suffix
@@ -84,11 +83,8 @@ def _draw_parts(parts: list[Drawing], processes: int) -> Iterator[list[DrawnCase
     if processes <= 1:
         yield from map(draw_part, parts)
         return
-    # A fork of this process would copy the locks of its threads in whatever state they are.
-    workers = multiprocessing.get_context("forkserver")
-    workers.set_forkserver_preload([__name__])
     try:
-        with ProcessPoolExecutor(processes, workers) as pool:
+        with open_workers(processes, [__name__]) as pool:
             yield from pool.map(draw_part, parts)
     except BrokenProcessPool:
         raise CrashedError(

@@ -9,11 +9,9 @@ number of processes nor on which is first.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +47,7 @@ from pipeline.radiograph.fit import fit_radiograph
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 from pipeline.settings import Settings
+from pipeline.worker_pool import open_workers
 
 SHARDED = (TRAIN, "val")
 """Splits that have shards."""
@@ -190,11 +189,8 @@ def _write_all(shards: Sequence[Shard], params: AugmentParams) -> Counter[str]:
     processes = _processes(params.workers, records)
     if processes <= 1 or not shards:
         return sum(map(_write, shards), Counter())
-    # A fork of this process would copy the locks of its threads in whatever state they are.
-    workers = multiprocessing.get_context("forkserver")
-    workers.set_forkserver_preload(["albumentations"])  # once for all of them: it takes a second
     try:
-        with ProcessPoolExecutor(min(processes, len(shards)), workers) as pool:
+        with open_workers(min(processes, len(shards)), ["albumentations"]) as pool:
             return sum(pool.map(_write, shards), Counter())
     except BrokenProcessPool:
         raise CrashedError(

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from pipeline.augmentation.copies import Copier, Original
@@ -21,7 +17,7 @@ from pipeline.model import batch_making, batches
 from pipeline.model.batches import Batches, read_batches, read_first
 from pipeline.model.shards import Shards, encode_record, write_shard
 from pipeline.params import AugmentParams, Params
-from tests.conftest import PROJECT, draw_pair
+from tests.conftest import draw_pair
 
 SIDE = 32
 
@@ -313,41 +309,6 @@ def test_a_process_that_dies_is_worth_a_retry(
 
     with pytest.raises(CrashedError, match=r"^train: a process that draws .*augment\.workers"):
         list(read_batches(fresh(shards_of(tmp_path, 6), params), 2, order=1))
-
-
-KILLED = """
-import os, signal, sys
-from pipeline.model.batch_making import drawing_processes
-from pipeline.params import load_params
-from pathlib import Path
-
-if __name__ == "__main__":
-    augment = load_params(Path("params.yaml")).augment.model_copy(update={"workers": 2})
-    pool, _ = drawing_processes(augment)
-    print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.slow
-def test_processes_that_draw_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    done = subprocess.run(
-        [sys.executable, script],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    _, alive = psutil.wait_procs(
-        [one for one in psutil.process_iter() if str(one.pid) in done.stdout.split()],
-        timeout=60,
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert done.stdout.split()
-    assert alive == []
 
 
 def test_lungs_that_never_stay_stop_the_training(

@@ -193,6 +193,7 @@ def write_results(folder: Path, per_image: pd.DataFrame, model: dict[str, bytes]
         (results / "validate" / name / "index.html").write_text("<html>")
     (results / "validate/quarantine.csv").write_text("image_id,path,reason,found,remedy\n")
     (results / "validate/manifest.parquet").touch()
+    (results / "validate/doubtful_conventions.csv").touch()
     write_json(results / "validate/validation.json", {"pairs": 16, "quarantined": 0})
     split = split_of(per_image, folder / "data")
     SPLIT.write(folder / SPLIT_FILE, split)
@@ -207,7 +208,7 @@ def write_results(folder: Path, per_image: pd.DataFrame, model: dict[str, bytes]
     )
     write_json(results / "train/train.json", {"epochs": 2, "val_dice": 0.9})
     PER_IMAGE.write(folder / PER_IMAGE_FILE, per_image)
-    for name in ("per_class", "calibration", "failure_prediction"):
+    for name in ("per_class", "calibration", "failure_prediction", "conventions"):
         (results / f"evaluate/{name}.csv").touch()
     (results / "evaluate/robustness.parquet").touch()
     Metrics.of(per_image).write(folder / METRICS_FILE)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +19,7 @@ from pipeline.errors import UnreadableError
 from pipeline.files import link_file
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import load_mask, load_radiograph, read_mask
+from pipeline.worker_pool import open_workers
 
 ALONE = 200
 """Fewer pairs than this are read before a second process would have started."""
@@ -53,8 +52,7 @@ def place_pairs(pairs: list[DeliveredPair], folders: Folders) -> list[Outcome]:
     """Place every pair, over all cores; problems are returned, a full disk raises OSError."""
     if len(pairs) < ALONE:
         return [place_pair(pair, folders) for pair in pairs]
-    # Spawned, not forked: the caller may hold threads and locks.
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+    with open_workers(len(os.sched_getaffinity(0))) as pool:
         try:
             return list(pool.map(place_pair, pairs, repeat(folders), chunksize=32))
         finally:

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import io
 import logging
-import multiprocessing
 import os
 import re
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from pipeline.dataset.synthetic.chest.projection import lung_mask, project_chest
 from pipeline.errors import DatasetError
 from pipeline.files import atomic_folder
 from pipeline.radiograph.grey import Grey
+from pipeline.worker_pool import open_workers
 
 KAGGLE_PAIRS = {"COVID": 3616, "Lung_Opacity": 6012, "Normal": 10192, "Viral Pneumonia": 1345}
 LEAST_PER_CLASS = 25  # enough to leave three radiographs of each class in a test split of 15 %
@@ -133,9 +132,7 @@ def _write_pairs(chunks: list[_Chunk], workers: int) -> None:
         for chunk in chunks:
             _write_chunk(chunk)
         return
-    # Not fork: the caller may hold threads, and TensorFlow's do not survive it.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
+    with open_workers(min(workers, len(chunks))) as pool:
         for _ in pool.map(_write_chunk, chunks):
             pass
 

@@ -30,11 +30,6 @@ class GoodPair:
     thumbnail: NDArray[np.float32]
 
 
-def use_one_thread() -> None:
-    """Keep OpenCV to one thread in a process that has its core to itself."""
-    cv2.setNumThreads(1)
-
-
 def inspect_pair(
     data: Path, pair: Pair, params: ValidateParams | None = None
 ) -> GoodPair | Quarantined:

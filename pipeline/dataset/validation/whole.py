@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +21,14 @@ from pipeline.dataset.manifest import (
 )
 from pipeline.dataset.metadata.origins import Origin, Origins, SheetFinding, read_origins
 from pipeline.dataset.metadata.told_conventions import settle_conventions
-from pipeline.dataset.validation.pairs import GoodPair, inspect_pair, use_one_thread
+from pipeline.dataset.validation.pairs import GoodPair, inspect_pair
 from pipeline.dataset.validation.part_files import read_part, write_part
 from pipeline.dataset.validation.plausibility import orientation_flags
 from pipeline.dataset.validation.resemblance import find_doubtful
 from pipeline.params import ValidateParams
 from pipeline.parts import WHOLE, StagePart
 from pipeline.table_files import columns_of, table_of
+from pipeline.worker_pool import open_workers
 
 CHUNK = 32  # pairs per task of a worker: some tenths of a second
 
@@ -106,8 +105,7 @@ def _inspect_all(
     if not pairs:
         return
     workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
-    # Not fork: the caller may hold threads, and those of its libraries do not survive it.
-    with ProcessPoolExecutor(workers, get_context("forkserver"), use_one_thread) as pool:
+    with open_workers(workers) as pool:
         yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
 
 

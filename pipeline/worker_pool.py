@@ -1,0 +1,36 @@
+"""Processes that share a stage's work, one for each core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+
+import cv2
+
+
+def open_workers(count: int, preload: Iterable[str] = ()) -> ProcessPoolExecutor:
+    """So many processes, which import the modules `preload` once for all of them.
+
+    Each has a core to itself, so OpenCV is kept to one thread. They end with the process that
+    opened them, also when it is killed.
+    """
+    # A fork of this process would copy the locks of its threads in whatever state they are.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return ProcessPoolExecutor(count, context, _begin)
+
+
+def _begin() -> None:
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this they would wait for work of a killed process for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
