@@ -15,6 +15,9 @@ from .errors import StageError
 STANDARD = "standard"
 """The convention of pairs of which nothing else is said."""
 
+SHEET, IMPORT, PERSON = "sheet", "import", "person"
+"""Who says of which convention a mask is: its metadata sheet, an import, or a person who looked."""
+
 LONGEST = 40
 NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST - 1}}}")
 

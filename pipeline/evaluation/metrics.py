@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import Artifact
+from pipeline.conventions import PERSON
 from pipeline.evaluation.confidence import Confidence
 from pipeline.evaluation.intervals import Interval, mean_intervals, worst_class_interval
 from pipeline.evaluation.per_image import FAILURE, LOW_IS_GOOD, MEASURES
@@ -21,8 +22,6 @@ METRICS_FILE = Path("artifacts/evaluate/metrics.json")
 PER_CLASS_FILE = Path("artifacts/evaluate/per_class.csv")
 """Both below the project's root."""
 
-CONFIRMED = "person"
-"""Who says the convention of a mask when a person looked."""
 SMALLEST_SOURCE = 10
 """Test radiographs of a source that is shown by itself."""
 OTHER, UNKNOWN = "(other sources)", "(not recorded)"
@@ -171,7 +170,7 @@ def _by_convention(per_image: pd.DataFrame) -> dict[str, Summary]:
 
 
 def _confirmed(per_image: pd.DataFrame) -> Summary | None:
-    rows = per_image[per_image["convention_by"] == CONFIRMED]
+    rows = per_image[per_image["convention_by"] == PERSON]
     return Summary.of_rows(rows) if len(rows) else None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.conventions import in_order
+from pipeline.conventions import PERSON, in_order
 from pipeline.dataset.validation.doubtful import Doubtful, convention_command
 from pipeline.evaluation.asked import AskedAnswer, better_explained, predict_in
 from pipeline.evaluation.scoring import LabelledPair
@@ -152,7 +152,7 @@ def _typical(asked: pd.DataFrame, without: set[str]) -> list[str]:
 
 
 def _opinion(convention_by: str, listed: Doubtful | None) -> str:
-    if convention_by == "person":
+    if convention_by == PERSON:
         return "A person confirmed its convention."
     if listed is None:
         return "The validation of the dataset does not doubt its convention."
@@ -161,7 +161,7 @@ def _opinion(convention_by: str, listed: Doubtful | None) -> str:
 
 
 def _command(convention_by: str, asked: str, image_id: str) -> str:
-    return "" if convention_by == "person" else convention_command(asked, image_id)
+    return "" if convention_by == PERSON else convention_command(asked, image_id)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.conventions import IMPORT, PERSON
 from pipeline.dataset.delivery.listing import DeliveryListing
 from pipeline.dataset.delivery.staging import Folders
 from pipeline.dataset.layout import Pair, conventions_class
 from pipeline.dataset.metadata.convention_file import (
-    IMPORT,
-    PERSON,
     ConventionRow,
     read_convention_rows,
     recorded_conventions,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from pipeline.conventions import in_order
+from pipeline.conventions import PERSON, in_order
 from pipeline.dataset.delivery.staging import link_tree
 from pipeline.dataset.delivery.swap import (
     STAGING,
@@ -23,7 +23,6 @@ from pipeline.dataset.layout import IMAGES, MASKS, Listing, list_dataset, same_n
 from pipeline.dataset.metadata.cells import text_of
 from pipeline.dataset.metadata.columns import letters
 from pipeline.dataset.metadata.convention_file import (
-    PERSON,
     ConventionRow,
     recorded_conventions,
     write_recorded,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from pipeline.conventions import IMPORT, PERSON
 from pipeline.dataset.layout import (
     CONVENTIONS_SUFFIX,
     LONGEST_NAME,
@@ -21,8 +22,6 @@ from pipeline.dataset.layout import (
 from pipeline.errors import DatasetError
 from pipeline.files import write_csv
 
-IMPORT, PERSON = "import", "person"
-"""On whose word: `lungseg data import --convention`, `lungseg data convention`."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

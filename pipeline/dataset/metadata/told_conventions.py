@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.conventions import STANDARD, in_order
+from pipeline.conventions import IMPORT, PERSON, SHEET, STANDARD, in_order
 from pipeline.dataset.layout import (
     Listing,
     Quarantined,
@@ -19,8 +19,6 @@ from pipeline.dataset.layout import (
     list_convention_files,
 )
 from pipeline.dataset.metadata.convention_file import (
-    IMPORT,
-    PERSON,
     ConventionRow,
     read_convention_rows,
 )
@@ -31,7 +29,6 @@ from pipeline.files import sha256_file
 
 MaskHash = Callable[[str], str | None]
 """The SHA-256 of a pair's mask file by image_id; None of a pair that is set aside."""
-SHEET = "sheet"
 
 
 class SaidConvention(NamedTuple):

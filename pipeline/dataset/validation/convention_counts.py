@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.conventions import in_order
+from pipeline.conventions import IMPORT, PERSON, SHEET, in_order
 from pipeline.params import ValidateParams
 from pipeline.table_files import columns_of, table_of
 
-SAID_BY = {"sheet": "sheet", "import": "import", "person": "person", "": "nobody"}
+SAID_BY = {SHEET: "sheet", IMPORT: "import", PERSON: "person", "": "nobody"}
 """Words for who says so."""
 
 

@@ -18,12 +18,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.conventions import in_order
+from pipeline.conventions import PERSON, in_order
 from pipeline.dataset.validation.doubtful import DOUBTFUL, Doubtful, convention_command
 from pipeline.dataset.validation.medial_borders import Borders, borders_of, gaps
 from pipeline.table_files import table_of
 
-PERSON = "person"
 ODDS = 10.0
 """From which a pair is listed."""
 FEWEST = 20
