@@ -18,6 +18,9 @@ STANDARD = "standard"
 SHEET, IMPORT, PERSON = "sheet", "import", "person"
 """Who says of which convention a mask is: its metadata sheet, an import, or a person who looked."""
 
+MOST_CONVENTIONS = 256
+"""That a network can be told: a record of the shards names its own in a byte."""
+
 LONGEST = 40
 NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST - 1}}}")
 

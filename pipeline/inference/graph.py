@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..conventions import STANDARD, in_order, name_problem
+from ..conventions import MOST_CONVENTIONS, STANDARD, in_order, name_problem
 from ..errors import StageError
 
 INPUT, TOLD, ANSWER, HEAD = "radiograph", "convention", "lung", "lung_0_"
@@ -27,8 +27,6 @@ FORMAT_KEY = "lungseg.format"
 """Of the graph's metadata; a graph without it is from before there was another than 1."""
 CONVENTIONS_KEY = "lungseg.conventions"
 """Of the graph's metadata: the names as a JSON list; none is `standard` alone."""
-MOST_CONVENTIONS = 256
-"""A record of the shards names one in a byte."""
 
 
 def read_graph(path: Path) -> Any:

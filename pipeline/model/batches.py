@@ -225,6 +225,6 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, BrokenProcessPool):
         return CrashedError(
             "train: a process that draws copies was killed, perhaps for want of memory; lower "
-            "augment.workers or try again, the same settings resume after the last epoch",
+            "augment.workers or try again, the same settings resume at the last checkpoint",
         )
     return error

@@ -146,5 +146,5 @@ def translated_errors() -> Iterator[None]:
             raise
         raise CrashedError(
             f"train: the device is out of memory ({reason}); free it, or lower "
-            "train.batch_size or augment.image_size; the same settings resume after the last epoch",
+            "train.batch_size or augment.image_size; the same settings resume where it was",
         ) from None

@@ -29,7 +29,7 @@ from pipeline.augmentation.preview import (
     draw_preview,
     settings_of,
 )
-from pipeline.conventions import in_order
+from pipeline.conventions import MOST_CONVENTIONS, in_order
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
 from pipeline.errors import CrashedError, DatasetError, StageError
 from pipeline.files import atomic_folder, link_file, read_json, write_json
@@ -137,7 +137,13 @@ def _pairs(params: AugmentParams, root: Path) -> dict[str, list[SplitRow]]:
 
 
 def _conventions(pairs: dict[str, list[SplitRow]]) -> list[str]:
-    return in_order(pair.convention for found in pairs.values() for pair in found)
+    names = in_order(pair.convention for found in pairs.values() for pair in found)
+    if len(names) > MOST_CONVENTIONS:
+        raise StageError(
+            f"augment: found {len(names)} annotation conventions, expected at most "
+            f"{MOST_CONVENTIONS}; join some with `lungseg data convention NAME --instead-of OTHER`"
+        )
+    return names
 
 
 def _copies(split: str, params: AugmentParams) -> int:

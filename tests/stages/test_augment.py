@@ -337,6 +337,20 @@ def test_a_file_that_was_exchanged_since_validation_is_named(
         augment.run(with_augment(params), root)
 
 
+def test_more_conventions_than_a_network_can_be_told_are_refused(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augment, "MOST_CONVENTIONS", 1)
+    write_split(tmp_path, train=2, val=1)
+    table = tmp_path / "artifacts/split/split.csv"
+    rows = SPLIT.read(table)
+    rows.loc[rows["class_name"] == "COVID", "convention"] = "heart"
+    SPLIT.write(table, rows)
+
+    with pytest.raises(StageError, match=r"found 2 annotation conventions, expected at most 1; "):
+        augment.run(with_augment(params), tmp_path)
+
+
 def test_records_say_their_convention_only_where_there_are_several(
     tmp_path: Path, params: Params
 ) -> None:
