@@ -22,6 +22,8 @@ heavy = ("tensorflow", "keras", "mlflow", "pipeline", "great_expectations", "cv2
 def schedule_of(dag):
     if dag.schedule is None or isinstance(dag.schedule, str):
         return dag.schedule
+    if hasattr(dag.timetable, "run_immediately"):
+        return dag.timetable.expression, dag.timetable.run_immediately.total_seconds()
     clock = getattr(dag.timetable, "timetable", None)
     assets = dag.timetable.asset_condition.objects
     return {

@@ -89,8 +89,8 @@ def test_neither_a_run_nor_its_training_has_a_limit_unless_told(dags: dict[str, 
     assert dags["limits"] == [None, None]
 
 
-def test_runs_start_every_week_unless_told_otherwise(dags: dict[str, Any]) -> None:
-    assert dags["schedule"] == "@weekly"
+def test_runs_start_every_week_and_none_that_was_due_before(dags: dict[str, Any]) -> None:
+    assert dags["schedule"] == ["0 0 * * 0", 0.5]
 
 
 @pytest.mark.slow

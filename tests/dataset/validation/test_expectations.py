@@ -142,7 +142,7 @@ def test_data_docs_and_what_they_link_to_open_in_a_browser(
 ) -> None:
     linked = set(re.findall(r'href="(validations/[^"]+)"', (docs / "index.html").read_text()))
 
-    assert len(linked) == 6
+    assert len(linked) == 7
     for name in ["index.html", *sorted(linked)]:
         open_page(browser, docs / name, site=docs)
 
