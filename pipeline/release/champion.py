@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.conventions import STANDARD, nearest_conventions
+from pipeline.conventions import nearest_conventions
 from pipeline.dataset.splits.table import split_rows, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE, per_image_table
@@ -17,6 +17,7 @@ from pipeline.files import sha256_file
 from pipeline.release.evidence import Evidence
 from pipeline.release.registry import fetch_version
 from pipeline.release.release_log import ReleaseLog
+from pipeline.release.scored_conventions import ASKED, CONVENTION, asked_conventions
 from pipeline.tracking.run_record import RunRecord, find_artifact
 from pipeline.workspace.reproduce import materialise
 from pipeline.workspace.workspace import Workspace
@@ -24,11 +25,6 @@ from pipeline.workspace.workspace import Workspace
 log = logging.getLogger(__name__)
 
 SCORED = ["image_id", "pixel_sha256", "dice"]
-ASKED = "asked"
-"""A column of the annotation convention that a release was asked for, and scored in."""
-
-CONVENTION = "convention"
-"""A column of the convention of each mask, in split.csv and the tables of scores."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +139,6 @@ def answers_as_now(scores: pd.DataFrame, evidence: Evidence) -> bool:
         return True
     now = evidence.test.set_index("image_id")[CONVENTION]
     return bool((scores.set_index("image_id")[CONVENTION].reindex(now.index) == now).all())
-
-
-def asked_conventions(scores: pd.DataFrame) -> pd.Series[str]:
-    """In which convention each answer of a table of scores is, also of one from before these."""
-    for column in (ASKED, CONVENTION):
-        if column in scores.columns:
-            return scores[column]
-    return pd.Series(STANDARD, index=scores.index)
 
 
 def _predicted(

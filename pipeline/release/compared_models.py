@@ -16,11 +16,11 @@ from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.files import sha256_file
 from pipeline.inference.segmenter import Segmenter
 from pipeline.params import read_yaml
-from pipeline.release.champion import CONVENTION
 from pipeline.release.paired_scores import KEYS, ComparedModel
 from pipeline.release.registry import fetch_model, fetch_version
 from pipeline.release.release_log import ReleaseLog, read_log
 from pipeline.release.release_record import ReleaseFacts
+from pipeline.release.scored_conventions import CONVENTION
 from pipeline.release.signing import open_verifier
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import (

@@ -8,7 +8,8 @@ from typing import Literal
 import pandas as pd
 
 from pipeline.evaluation.intervals import MIN_GROUPS, lower_bound
-from pipeline.release.champion import ASKED, CONVENTION, Reference, asked_conventions
+from pipeline.release.champion import Reference
+from pipeline.release.scored_conventions import ASKED, CONVENTION, asked_conventions
 from pipeline.release.verdict import Check
 
 LEVEL = 0.05

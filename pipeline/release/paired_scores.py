@@ -14,7 +14,7 @@ from pipeline.evaluation.intervals import Interval, paired_intervals
 from pipeline.evaluation.metrics import source_names
 from pipeline.evaluation.per_image import FAILURE
 from pipeline.inference.segmenter import Segmenter
-from pipeline.release.champion import CONVENTION, asked_conventions
+from pipeline.release.scored_conventions import CONVENTION, asked_conventions
 
 KEYS = ["image_id", "pixel_sha256"]
 LABELS = ("class_name", "group", "source", CONVENTION)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from pipeline.params import Params
-from pipeline.release.champion import answers_as_now, asked_conventions
+from pipeline.release.champion import answers_as_now
 from pipeline.release.evidence import Evidence
+from pipeline.release.scored_conventions import asked_conventions
 from tests.release.test_gate import CLASSES, in_conventions, make_evidence, score_table
 
 

@@ -1,0 +1,20 @@
+"""In which annotation convention each answer of a table of scores is."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pipeline.conventions import STANDARD
+
+ASKED = "asked"
+"""A column of the annotation convention that a release was asked for, and scored in."""
+CONVENTION = "convention"
+"""A column of the convention of each mask, in split.csv and the tables of scores."""
+
+
+def asked_conventions(scores: pd.DataFrame) -> pd.Series[str]:
+    """In which convention each answer of a table of scores is, also of one from before these."""
+    for column in (ASKED, CONVENTION):
+        if column in scores.columns:
+            return scores[column]
+    return pd.Series(STANDARD, index=scores.index)
