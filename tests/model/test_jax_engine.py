@@ -18,7 +18,6 @@ from tests.stages.test_train import files, with_train, write_shards
 ON_BOTH = (
     "tests/model/test_training.py",
     "tests/model/test_losses.py",
-    "tests/model/test_unetpp.py",
     "tests/stages/test_train.py",
 )
 """What holds on every engine; KERAS_BACKEND says which one these tests take."""
