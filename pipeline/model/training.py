@@ -17,6 +17,7 @@ from pipeline.model.engine import compute_policy, engine_devices, translated_err
 from pipeline.model.epoch_log import EpochLog
 from pipeline.model.heartbeat import heartbeat
 from pipeline.model.keras_input import KerasInput
+from pipeline.model.learning_rate import learning_rate
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import Examples, TrainingObserver, check_finite
 from pipeline.model.pace import EpochSize
@@ -93,23 +94,6 @@ def fit(
             epochs.end(row)
     epochs.finish(best_epoch(training.history))
     return Fitted(training.network(), training.history)
-
-
-def learning_rate(params: TrainParams, steps: int) -> Callable[[int], Any]:
-    """The learning rate at every step of a training of `steps` steps an epoch.
-
-    It rises linearly over the epochs of warm-up, then stays, or falls to 0 at the last epoch along
-    a cosine (Loshchilov, Hutter: "SGDR", ICLR 2017, without restarts).
-    """
-    warmup = params.warmup_epochs * steps
-    schedule: Callable[[int], Any] = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else params.learning_rate,
-        decay_steps=params.epochs * steps - warmup,
-        alpha=0.0 if params.schedule == "cosine" else 1.0,
-        warmup_target=params.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    return schedule
 
 
 @contextmanager

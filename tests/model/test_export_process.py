@@ -9,6 +9,7 @@ from pipeline.errors import CrashedError, StageError
 from pipeline.model import export_process
 from pipeline.model.export_process import export_saved
 from pipeline.params import Params
+from tests.model import told_networks
 from tests.model.test_export import CHANGES, build
 
 
@@ -24,6 +25,16 @@ def test_a_process_of_its_own_exports_the_bytes_of_this_one(params: Params, tmp_
 
     export_network(network, tmp_path / "here.onnx")
     assert (tmp_path / "model.onnx").read_bytes() == (tmp_path / "here.onnx").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_process_is_told_the_conventions(params: Params, tmp_path: Path) -> None:
+    network = told_networks.build(params, 3, deep_supervision=True)
+    folder = told_networks.write_network(network, tmp_path / "here", told_networks.NAMES)
+
+    export_saved(folder / "model.keras", tmp_path / "model.onnx", told_networks.NAMES)
+
+    assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
 def test_an_export_that_fails_says_why_in_one_line(tmp_path: Path) -> None:

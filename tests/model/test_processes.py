@@ -12,11 +12,18 @@ import pytest
 
 from pipeline.errors import CrashedError, StageError
 from pipeline.files import write_json
+from pipeline.model import processes
+from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.processes import VARIABLES, join_processes, looking_on
 from pipeline.params import Params
 from tests.conftest import PROJECT, free_port
 from tests.model.test_training import apart
 from tests.stages.test_train import files, with_train, write_shards
+
+
+def test_only_the_first_process_takes_time_for_checkpoints(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path, every_s=0).due
+    assert not processes._ToldCheckpoints(tmp_path, every_s=0).due
 
 
 def training(root: Path, params: Params, number: int, port: int) -> Any:

@@ -129,7 +129,7 @@ def test_two_devices_and_two_processes_of_jax_give_the_losses_of_one(
 def test_the_learning_rate_rises_and_then_follows_its_schedule(
     params: Params, schedule: str
 ) -> None:
-    from pipeline.model.training import learning_rate
+    from pipeline.model.learning_rate import learning_rate
 
     wanted = with_train(
         params, schedule=schedule, warmup_epochs=2, epochs=6, learning_rate=0.1

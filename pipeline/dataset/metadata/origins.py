@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.conventions import STANDARD
+from pipeline.conventions import SHEET, STANDARD
 from pipeline.dataset.layout import (
     Listing,
     Quarantined,
@@ -248,7 +248,7 @@ def _origin(sheet: Sheet, row: Row) -> Origin:
         sheet.value(row, STUDY),
         _spacing(sheet.value(row, SPACING)),
         convention or STANDARD,
-        "sheet" if convention else "",
+        SHEET if convention else "",
     )
 
 
