@@ -10,7 +10,6 @@ import pytest
 from pipeline.params import Params
 from pipeline.release.champion import answers_as_now
 from pipeline.release.evidence import Evidence
-from pipeline.release.scored_conventions import asked_conventions
 from tests.release.test_gate import CLASSES, in_conventions, make_evidence, score_table
 
 
@@ -36,7 +35,6 @@ def test_a_release_that_knows_one_convention_answers_as_before_whatever_it_is_as
     before = table.drop(columns="convention")
 
     assert answers_as_now(before, evidence)
-    assert set(asked_conventions(before)) == {"standard"}
 
 
 def test_a_corrected_convention_asks_for_new_answers(
@@ -49,8 +47,3 @@ def test_a_corrected_convention_asks_for_new_answers(
 
 def test_scores_of_other_radiographs_do_not_stand(evidence: Evidence, table: pd.DataFrame) -> None:
     assert not answers_as_now(table[1:], evidence)
-
-
-def test_what_was_asked_counts_before_what_a_mask_is_of(table: pd.DataFrame) -> None:
-    assert asked_conventions(table).tolist() == table["convention"].tolist()
-    assert set(asked_conventions(table.assign(asked="standard"))) == {"standard"}
