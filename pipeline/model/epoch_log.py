@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.model.checkpoint import Checkpoint, Position
 from pipeline.model.observers import TrainingObserver, check_finite
@@ -46,6 +47,8 @@ class EpochLog:
         self._started = self._epoch_started = clock()
         self._trained = 0
         """Batches of this epoch, by this process."""
+        self._unread: Callable[[], Any] | None = None
+        """Reads the loss of the batch that ended last, which the device may not have done yet."""
 
     def begin(self) -> None:
         """Start the clock of the next epoch."""
@@ -57,23 +60,45 @@ class EpochLog:
         if not self._goes:
             self.beat()
 
-    def trained(self, batch: int, means: Mapping[str, float]) -> None:
-        """Count a batch and check the mean loss of the epoch so far."""
-        check_finite("loss", means["loss"], self._now.epoch, self._params)
+    def trained(self, batch: int, means: Mapping[str, Any]) -> None:
+        """Count a batch and check the mean loss of the epoch up to the batch before.
+
+        The loss of this one is read later, with `check` or the next batch, so that the device has
+        the next batch before it has done this one.
+        """
+        self.check()
         self._training.end()
         self._validation.begin()
         self._trained += 1
-        self._now = Moment(self._now.epoch, Position(batch + 1), float(means["loss"]))
+        self._now = replace(self._now, position=Position(batch + 1))
+        self._unread = lambda: self._read_loss(means)
+        if batch + 1 == self._size.steps:
+            self.check()
 
-    def validated(self, batch: int, means: Mapping[str, float]) -> None:
-        """Count a batch and check the mean loss of the validation so far."""
-        check_finite("val_loss", means["loss"], self._now.epoch, self._params)
+    def validated(self, batch: int, means: Mapping[str, Any]) -> None:
+        """Count a batch and check the mean loss of the validation, as `trained` does."""
+        self.check()
         self._validation.end()
-        position = Position(self._size.steps, batch + 1)
-        self._now = Moment(self._now.epoch, position, self._now.loss)
+        self._now = replace(self._now, position=Position(self._size.steps, batch + 1))
+        self._unread = lambda: self._finite("val_loss", means)
+
+    def check(self) -> None:
+        """Wait for the last batch; raises StageError when its loss is no number."""
+        unread, self._unread = self._unread, None
+        if unread:
+            unread()
+
+    def _read_loss(self, means: Mapping[str, Any]) -> None:
+        self._now = replace(self._now, loss=self._finite("loss", means))
+
+    def _finite(self, name: str, means: Mapping[str, Any]) -> float:
+        loss = float(means["loss"])
+        check_finite(name, loss, self._now.epoch, self._params)
+        return loss
 
     def end(self, row: EpochRow) -> None:
         """Report and hand on a finished epoch."""
+        self.check()
         whole = Position(self._size.steps, self._size.validation_steps)
         self._now = Moment(self._now.epoch, whole, row["loss"])
         seconds = max(self._clock() - self._epoch_started, 1e-9)

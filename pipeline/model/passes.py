@@ -17,7 +17,7 @@ class Pass(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is read wit
     variables with the first batch, and the order of the additions is that of an undisturbed pass.
     """
 
-    def __init__(self, sums: list[float], told: Callable[[Mapping[str, float]], None]) -> None:
+    def __init__(self, sums: list[float], told: Callable[[Mapping[str, Any]], None]) -> None:
         super().__init__()
         self._sums, self._told = sums, told
 
@@ -29,6 +29,24 @@ class Pass(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is read wit
         self._told(logs)
 
     on_test_batch_end = on_train_batch_end
+
+
+class PassCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+    """Callbacks that get the means of a batch as the engine gives them.
+
+    Keras' own list makes numbers of them first, and so waits for the device before it hands it the
+    next batch.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Tell of a batch that is trained."""
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Tell of a batch that is validated."""
+        for callback in self.callbacks:
+            callback.on_test_batch_end(batch, logs)
 
 
 def read_sums(network: keras.Model) -> list[float]:

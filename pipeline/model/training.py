@@ -21,7 +21,7 @@ from pipeline.model.learning_rate import learning_rate
 from pipeline.model.losses import accuracy, dice, iou, loss_function
 from pipeline.model.observers import Examples, TrainingObserver, check_finite
 from pipeline.model.pace import EpochSize
-from pipeline.model.passes import Pass, read_sums, synchronise
+from pipeline.model.passes import Pass, PassCallbacks, read_sums, synchronise
 from pipeline.model.shards import Shards
 from pipeline.model.training_history import HISTORY, EpochRow
 from pipeline.model.unetpp import build_unetpp, supervised
@@ -29,8 +29,10 @@ from pipeline.params import TrainParams
 
 log = logging.getLogger(__name__)
 
-OnBatch = Callable[[int, Mapping[str, float]], None]
-"""Gets the place of a batch in its pass, from 0, and the means over the pass so far."""
+OnBatch = Callable[[int, Mapping[str, Any]], None]
+"""Gets the place of a batch in its pass, from 0, and the means over the pass so far.
+
+They are the engine's own: to read one waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def fit(
         def on_batch(batch: int, means: Mapping[str, float]) -> None:
             told(batch, means)
             if checkpoints.due:
+                epochs.check()
                 checkpoints.save(training.checkpoint())
 
         return on_batch
@@ -191,7 +194,7 @@ class Training:
     def _fit(self, epoch: int, on_batch: OnBatch) -> None:
         """Train the batches of an epoch that are left; then the weights are their average."""
 
-        def told(means: Mapping[str, float]) -> None:
+        def told(means: Mapping[str, Any]) -> None:
             self._at = Position(trained=self._at.trained + 1)
             if self._at.trained == self.size.steps:
                 self._at = replace(self._at, measured=self._means())
@@ -206,7 +209,7 @@ class Training:
         with train.reading() as batches:
             self._supervised.fit(
                 KerasInput(batches, self._devices.share),
-                callbacks=[Pass(self._at.sums, told)],
+                callbacks=self._telling(told),
                 shuffle=False,  # the batches are
                 verbose=0,
             )
@@ -214,7 +217,7 @@ class Training:
     def _validate(self, on_batch: OnBatch) -> EpochRow:
         """The means over the validation radiographs, of which some may have been validated."""
 
-        def told(means: Mapping[str, float]) -> None:
+        def told(means: Mapping[str, Any]) -> None:
             self._at = replace(self._at, validated=self._at.validated + 1, sums=[])
             if self._at.validated < self.size.validation_steps:
                 on_batch(self._at.validated - 1, means)
@@ -227,10 +230,13 @@ class Training:
         with val.reading() as batches, self._devices.validation(self._val.records):
             self._supervised.evaluate(
                 KerasInput(batches, self._devices.share),
-                callbacks=[Pass(self._at.sums, told)],
+                callbacks=self._telling(told),
                 verbose=0,
             )
         return self._means()
+
+    def _telling(self, told: Callable[[Mapping[str, Any]], None]) -> PassCallbacks:
+        return PassCallbacks([Pass(self._at.sums, told)], add_history=True, model=self._supervised)
 
     def _means(self) -> EpochRow:
         synchronise(self._supervised)

@@ -168,11 +168,45 @@ def test_when_no_epoch_follows_it_says_what_does(trained: Trained) -> None:
 
 
 @pytest.mark.parametrize("name", ["loss", "val_loss"])
-def test_a_loss_that_is_no_number_ends_the_training_at_its_batch(
+def test_a_loss_that_is_no_number_ends_the_training_with_the_next_batch(
     trained: Trained, name: str
 ) -> None:
     trained.log.begin()
     watched = trained.log.trained if name == "loss" else trained.log.validated
+    watched(3, {"loss": math.nan})
 
     with pytest.raises(StageError, match=rf"train: {name} is nan in epoch 1"):
-        watched(3, {"loss": math.nan})
+        watched(4, {"loss": math.nan})
+
+
+def test_so_it_does_with_the_last_batch_and_before_a_checkpoint(trained: Trained) -> None:
+    trained.log.begin()
+    with pytest.raises(StageError, match="train: loss is nan in epoch 1"):
+        trained.log.trained(99, {"loss": math.nan})
+
+    trained.log.trained(3, {"loss": math.nan})
+    with pytest.raises(StageError, match="train: loss is nan in epoch 1"):
+        trained.log.check()
+
+
+class Computing:
+    """A loss of which it is known whether it was waited for."""
+
+    def __init__(self) -> None:
+        self.awaited = False
+
+    def __float__(self) -> float:
+        self.awaited = True
+        return 0.25
+
+
+def test_a_batch_is_waited_for_when_the_device_has_the_next(trained: Trained) -> None:
+    trained.log.begin()
+    losses = [Computing() for _ in range(3)]
+    for batch, loss in enumerate(losses):
+        trained.log.trained(batch, {"loss": loss})
+        assert not loss.awaited
+    assert [loss.awaited for loss in losses] == [True, True, False]
+
+    trained.log.validated(0, {"loss": Computing()})
+    assert losses[2].awaited

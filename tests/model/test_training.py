@@ -143,6 +143,18 @@ def test_the_learning_rate_rises_and_then_follows_its_schedule(
 
 
 @pytest.mark.slow
+def test_what_is_told_of_a_batch_is_still_the_devices(params: Params, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    def keep(batch: int, means: Any) -> None:
+        told.extend(means.values())
+
+    start(params, tmp_path, epochs=1).run_epoch(keep, nothing, keep)
+
+    assert told
+    assert not [type(value) for value in told if isinstance(value, float | int)]
+
+
 def test_the_history_has_the_rate_of_each_epochs_last_step(params: Params, tmp_path: Path) -> None:
     training = start(params, tmp_path, schedule="cosine", epochs=2, learning_rate=0.01)
 
