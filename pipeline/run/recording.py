@@ -19,6 +19,8 @@ BY_HAND = "lungseg track"
 """What records results that were made without a run."""
 TITLE_LENGTH = 100
 """Characters of a run's title for what it changes."""
+VALUE_LENGTH = 32
+"""Characters of a value that it gives."""
 
 
 def start_record(
@@ -46,11 +48,17 @@ def run_title(request: RunRequest, commit: str, began: datetime) -> str:
 
     MLflow's table of runs shows only the beginning. The seconds tell apart two runs of the same.
     """
-    changed = ", ".join(override.partition(".")[2] for override in request.overrides)
+    changed = ", ".join(_change(override) for override in request.overrides)
     changed = f"{changed[: TITLE_LENGTH - 1]}…" if len(changed) > TITLE_LENGTH else changed
     by_hand = "by hand" if request.source == BY_HAND else ""
     words = [by_hand, changed, commit[:7], f"{began:%Y-%m-%d %H:%M:%S}"]
     return " ".join(filter(None, words))
+
+
+def _change(override: str) -> str:
+    """Without its section, and without a value that would hide the other ones."""
+    name, _, value = override.partition(".")[2].partition("=")
+    return f"{name}={value}" if len(value) <= VALUE_LENGTH else f"{name}=…"
 
 
 def record_stage(record: RunRecord, workspace: Workspace, name: str, status: str) -> None:

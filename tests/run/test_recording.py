@@ -88,12 +88,15 @@ def test_an_experiment_of_an_earlier_version_is_shown_as_training_too(
 def test_a_title_tells_what_was_changed_which_commit_and_when() -> None:
     plain = RunRequest("a")
     changed = RunRequest("a", overrides=("train.epochs=3", "augment.image_size=96"))
-    long = RunRequest("a", overrides=(f"train.filters={list(range(99))}",))
+    filters = RunRequest("a", overrides=(f"train.filters={list(range(99))}", "train.epochs=3"))
+    many = RunRequest("a", overrides=tuple(f"train.epochs={number}" for number in range(99)))
 
     assert run_title(plain, COMMIT, BEGAN) == "a1b2c3d 2026-11-28 07:30:05"
     title = run_title(changed, COMMIT, BEGAN)
     assert title == "epochs=3, image_size=96 a1b2c3d 2026-11-28 07:30:05"
     by_hand = RunRequest("a", source=BY_HAND)
     assert run_title(by_hand, COMMIT, BEGAN) == "by hand a1b2c3d 2026-11-28 07:30:05"
-    assert len(run_title(long, COMMIT, BEGAN)) < 140
-    assert "… a1b2c3d" in run_title(long, COMMIT, BEGAN)
+    title = run_title(filters, COMMIT, BEGAN)
+    assert title == "filters=…, epochs=3 a1b2c3d 2026-11-28 07:30:05"
+    assert len(run_title(many, COMMIT, BEGAN)) < 140
+    assert "… a1b2c3d" in run_title(many, COMMIT, BEGAN)
