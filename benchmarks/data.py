@@ -1,13 +1,14 @@
 """The data stages on synthetic datasets of growing size: seconds and peak memory of each.
 
     python benchmarks/data.py [--pairs 5000 10000 21165] [--repeats 1] [--no-dvc] [--fresh]
+                              [--train]
 
 Settings are those of params.yaml with 256 x 256 pixels and two copies, with --fresh such as
 training draws itself: then reading the shards draws them. `memory` is the largest proportional set
 size of a stage's whole process tree, so that pages which processes share count
-once; `largest` is its largest process. The last rows read the shards as training does, and bring an
-unchanged dataset up to date with `dvc repro`. The largest set takes 15 GB of disk below the
-temporary folder.
+once; `largest` is its largest process. The last rows read the shards as training does, with --train
+train a tiny network for an epoch, and bring an unchanged dataset up to date with `dvc repro`. The
+largest set takes 15 GB of disk below the temporary folder.
 """
 
 from __future__ import annotations
@@ -126,6 +127,9 @@ def tree_sizes(pid: int) -> Iterator[float]:
             continue
 
 
+CHANGES = ("augment.image_size=256", "augment.copies=2", "train.epochs=1", "train.filters=[4, 8]")
+
+
 def make_project(folder: Path, pairs: int, fresh: bool) -> None:
     """A project with a synthetic dataset of so many pairs."""
     shutil.copytree(PROJECT / "pipeline", folder / "pipeline")
@@ -133,8 +137,7 @@ def make_project(folder: Path, pairs: int, fresh: bool) -> None:
         shutil.copyfile(PROJECT / name, folder / name)
     change = (
         "from pathlib import Path; from pipeline.params import override; "
-        "override(Path('params.yaml'), ['augment.image_size=256', 'augment.copies=2', "
-        f"'augment.fresh={str(fresh).lower()}'])"
+        f"override(Path('params.yaml'), {[*CHANGES, f'augment.fresh={str(fresh).lower()}']})"
     )
     run([sys.executable, "-c", change], folder)
     show(
@@ -153,11 +156,12 @@ def show(pairs: int, what: str, use: Use) -> None:
     )
 
 
-def measure(pairs: int, repeats: int, with_dvc: bool, fresh: bool) -> None:
+def measure(pairs: int, options: argparse.Namespace) -> None:
     """Print the rows of one dataset."""
+    repeats = options.repeats
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_project(folder, pairs, fresh)
+        make_project(folder, pairs, options.fresh)
         for name in STAGES:
             uses = [run([*LUNGSEG, "stage", name], folder) for _ in range(repeats)]
             show(pairs, name, median(uses))
@@ -179,7 +183,11 @@ def measure(pairs: int, repeats: int, with_dvc: bool, fresh: bool) -> None:
             r"\| batches \| (warm|cold) \| (\d+) \| (\d+)", use.output
         ):
             show(pairs, f"input, {cache} file cache: {speed} records/s", use)
-        if with_dvc:
+        if options.train:
+            trained = run([*LUNGSEG, "stage", "train"], folder)
+            speed = re.findall(r"epoch 1/1: .* ([0-9.]+) images/s", trained.output)[-1]
+            show(pairs, f"train, an epoch: {speed} images/s", trained)
+        if options.dvc:
             measure_dvc(pairs, folder)
 
 
@@ -206,13 +214,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", type=int, nargs="+", default=[5000, 10000, 21165])
     parser.add_argument("--repeats", type=int, default=1, help="runs of each stage; the median")
-    parser.add_argument("--no-dvc", action="store_true", help="leave out the rows of DVC")
+    parser.add_argument("--no-dvc", dest="dvc", action="store_false", help="leave out DVC's rows")
     parser.add_argument("--fresh", action="store_true", help="training draws the copies")
+    parser.add_argument("--train", action="store_true", help="train an epoch, too")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print("\n| pairs | step | seconds | memory, MB | largest, MB |\n|---|---|---|---|---|")
     for pairs in options.pairs:
-        measure(pairs, options.repeats, not options.no_dvc, options.fresh)
+        measure(pairs, options)
 
 
 if __name__ == "__main__":

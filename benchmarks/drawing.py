@@ -47,7 +47,7 @@ def main() -> None:
             shards = make_pairs(Path(folder), side)
             for kind in ("threads", "processes"):
                 for workers in options.workers:
-                    by = replace(shards, fresh=_params(options.preset, side, workers))
+                    by = replace(shards, fresh=drawing_params(options.preset, side, workers))
                     print_drawing(by, kind, workers, options.epochs)
 
 
@@ -60,23 +60,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _params(preset: Path, side: int, workers: int) -> AugmentParams:
+def drawing_params(preset: Path, side: int, workers: int) -> AugmentParams:
+    """What training draws copies with: as a preset says, but so large and by so many processes."""
     given = load_params(PROJECT / "params.yaml").augment.model_dump()
     given |= read_yaml(preset)["augment"]
     given |= {"image_size": side, "copies": COPIES, "fresh": True, "workers": workers}
     return AugmentParams.model_validate(given)
 
 
-def make_pairs(folder: Path, side: int) -> Shards:
+def make_pairs(folder: Path, side: int, pairs: int = PAIRS) -> Shards:
     """A shard of synthetic pairs, and how many records an epoch has with the copies."""
-    name = next(iter(class_counts(PAIRS)))
+    name = next(iter(class_counts(pairs)))
     records = []
-    for i in range(PAIRS):
+    for i in range(pairs):
         image, mask = (cv2.resize(one, (side, side)) for one in radiograph(1, i, name))
         records.append(encode_record(f"{name}/{i}", image, mask * 255))
     path = folder / "train-00000-of-00001.tfrecord"
     write_shard(path, records)
-    return Shards([path], PAIRS * (COPIES + 1), side)
+    return Shards([path], pairs * (COPIES + 1), side)
 
 
 def print_drawing(shards: Shards, kind: str, workers: int, epochs: int) -> None:

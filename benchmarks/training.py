@@ -17,12 +17,10 @@ times the forward pass. On a GPU: batches of 8 to 64, both precisions, with XLA 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -32,8 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from turns import Turn, serve
 
 from pipeline.model.engine import choose_engine, engine_devices
+from pipeline.model.shards import Shards
 from pipeline.params import load_params
 from pipeline.settings import Settings, quiet_libraries
 
@@ -110,8 +110,11 @@ class KerasSide:
         return self._about
 
     def build(self, options: dict[str, Any], weights: str) -> dict[str, Any]:
-        """Make the network, keep its weights in a file, and count parameters and operations."""
-        from pipeline.model.shards import Shards
+        """Make the network and count parameters and operations.
+
+        The first side keeps its weights in a file, the others take them from there: engines draw
+        other ones from the same seed.
+        """
         from pipeline.model.training import Training
 
         case = Case(**options)
@@ -130,20 +133,24 @@ class KerasSide:
                 "loss": "binary_crossentropy",
             }
         )
-        unread = Shards([Path("unread")], case.batch_size, case.image_size)
-        training = Training(params, unread, unread)
+        self._training = training = Training(params, *self._shards(case))
         self._model = training._supervised
         self._batch = case.batch()
-        if self._engine == "jax":  # it draws other ones from the same seed
-            with np.load(weights) as arrays:
-                for weight in training._network.trainable_weights:
-                    weight.assign(arrays[weight.path])
         trained = {
             weight.path: np.asarray(weight) for weight in training._network.trainable_weights
         }
-        np.savez(weights, **trained)
+        if not Path(weights).exists():
+            np.savez(weights, **trained)
+        with np.load(weights) as arrays:
+            for weight in training._network.trainable_weights:
+                weight.assign(arrays[weight.path])
         size = sum(weight.size for weight in trained.values())
         return {"parameters": size, "operations": 3 * forward_operations(training._network)}
+
+    def _shards(self, case: Case) -> tuple[Shards, Shards]:
+        """Of training and validation, which are not read."""
+        unread = Shards([Path("unread")], case.batch_size, case.image_size)
+        return unread, unread
 
     def losses(self, steps: int) -> list[float]:
         """The loss of each of so many steps."""
@@ -231,40 +238,9 @@ class TorchSide:
         return _timed(lambda: self._step.losses(*self._batch, steps))
 
 
-class Turn:
-    """A side in a process of its own, which works only while it is asked."""
-
-    def __init__(self, side: str, one_thread: bool) -> None:
-        self._child: Any = subprocess.Popen(
-            [sys.executable, __file__, "--side", side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=PROJECT,
-            env={**os.environ, **(ONE_THREAD if one_thread else {})},
-        )
-
-    def ask(self, method: str, *values: Any) -> Any:
-        """The answer of a method; ends the run when the process has died, which says why."""
-        print(json.dumps([method, values]), file=self._child.stdin, flush=True)
-        answer = self._child.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{method}{values}: no answer")
-        return json.loads(answer)
-
-    def end(self) -> None:
-        """Let the process end."""
-        self._child.communicate()
-
-
-def serve(side: str) -> None:
-    """Answer what is asked line by line."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print
-    served: Any = TorchSide() if side == "torch" else KerasSide(side)
-    for line in sys.stdin:
-        method, values = json.loads(line)
-        print(json.dumps(getattr(served, method)(*values)), file=answers, flush=True)
+def make_side(name: str) -> KerasSide | TorchSide:
+    """The side of a process."""
+    return TorchSide() if name == "torch" else KerasSide(name)
 
 
 def forward_operations(network: Any) -> int:
@@ -340,14 +316,15 @@ def main() -> None:
     options = _options()
     quiet_libraries()
     if options.side:
-        serve(options.side)
+        serve(make_side(options.side))
         return
     names = ["plain", "deterministic", "jax", *(["torch"] if find_spec("torch") else [])]
-    sides = {name: Turn(name, options.one_thread) for name in names}
+    environment = ONE_THREAD if options.one_thread else {}
+    sides = {name: Turn(__file__, name, environment) for name in names}
     about = {name: side.ask("about") for name, side in sides.items()}
     gpu = about["plain"]["gpu"]
     versions = ", ".join(sorted({side["versions"] for side in about.values()}))
-    print(f"{_machine(gpu)}, Python {platform.python_version()}, {versions}")
+    print(f"{machine(gpu)}, Python {platform.python_version()}, {versions}")
     print(f"load of the last minute: {os.getloadavg()[0]:.1f}\n")
     rounds, steps = (2, 1) if options.quick else (options.rounds, 20 if gpu else 1)
     print(
@@ -378,7 +355,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _machine(gpu: bool) -> str:
+def machine(gpu: bool) -> str:
+    """What its processor is called, or its GPUs."""
     if gpu:
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()

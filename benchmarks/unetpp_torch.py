@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch.nn import functional
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MIXED = torch.float16 if DEVICE == "cuda" and not torch.cuda.is_bf16_supported() else torch.bfloat16
+
+IN_FLIGHT = 2
+"""Batches of a prediction that the device has been given before an answer is asked for."""
 
 
 class Block(nn.Sequential):
@@ -80,10 +84,19 @@ def _decoder(last: int) -> list[tuple[int, int]]:
 class Step:
     """The training step on one batch of images and masks (N, S, S, 1), over and over."""
 
-    def __init__(self, network: UNetPlusPlus, layout: str, precision: str, rate: float) -> None:
+    def __init__(
+        self,
+        network: UNetPlusPlus,
+        layout: str,
+        precision: str,
+        rate: float,
+        *,
+        compiled: bool = False,
+    ) -> None:
         self._format = getattr(torch, layout)
         self._mixed = precision == "mixed"
-        self._network = network.to(DEVICE, memory_format=self._format)
+        network = network.to(DEVICE, memory_format=self._format)
+        self._network: Any = torch.compile(network) if compiled else network
         self._optimizer = torch.optim.Adam(network.parameters(), rate)
         self._steps = 0
         scaled = self._mixed and MIXED is torch.float16
@@ -94,9 +107,26 @@ class Step:
     ) -> list[float]:
         """The loss of each of so many steps."""
         batch = [torch.from_numpy(array.transpose(0, 3, 1, 2)) for array in (images, masks)]
-        return [self._step(*batch) for _ in range(steps)]
+        # The device is waited for once, at the end.
+        return [float(loss) for loss in [self._step(*batch) for _ in range(steps)]]
 
-    def _step(self, images: Tensor, masks: Tensor) -> float:
+    def predictions(self, images: NDArray[np.uint8], batches: int) -> int:
+        """How many radiographs had their probabilities brought back: so many times the batch."""
+        given = torch.from_numpy(images.transpose(0, 3, 1, 2))
+        self._network.eval()
+        answers: list[Tensor] = []
+        with torch.inference_mode(), torch.autocast(DEVICE, MIXED, enabled=self._mixed):
+            for _ in range(batches):
+                scaled = (given.to(DEVICE).float() / 255).contiguous(memory_format=self._format)
+                answers.append(torch.sigmoid(self._network(scaled)[:, -1].float()))
+                if len(answers) > IN_FLIGHT:
+                    answers.pop(0).cpu()
+            for answer in answers:
+                answer.cpu()
+        self._network.train()
+        return batches * len(images)
+
+    def _step(self, images: Tensor, masks: Tensor) -> Tensor:
         images, masks = images.to(DEVICE), masks.to(DEVICE)
         scaled = (images.float() / 255).contiguous(memory_format=self._format)
         with torch.autocast(DEVICE, MIXED, enabled=self._mixed):
@@ -111,4 +141,4 @@ class Step:
         self._scaler.scale(loss).backward()
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        return loss.item()
+        return loss.detach()
