@@ -1,10 +1,13 @@
-"""conventions.csv: each test radiograph answered in every annotation convention of the network.
+"""conventions.csv: each radiograph answered in every annotation convention of the network.
 
-With one convention there is nothing to compare, and the table has no rows.
+Those of training and validation, too: which convention explains their masks best is what a person
+may want to change before the next training. With one convention there is nothing to compare, and
+the table has no rows.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +18,13 @@ from numpy.typing import NDArray
 
 from pipeline.conventions import convention_places, nearest_conventions
 from pipeline.evaluation.scores import confusion, score
-from pipeline.evaluation.scoring import Answer, LabelledPair, binarise
+from pipeline.evaluation.scoring import Answer, LabelledPair, answer_pairs, binarise
 from pipeline.inference.segmenter import Segmenter
+from pipeline.params import EvaluateParams
 from pipeline.radiograph.grey import Grey
 from pipeline.table_files import TableFile, columns_of, rows_of, table_of
+
+log = logging.getLogger(__name__)
 
 ASKED_FILE = Path("artifacts/evaluate/conventions.csv")
 """Below the project's root."""
@@ -32,10 +38,12 @@ The answers in two conventions mostly differ by 0.05 and more.
 
 @dataclass(frozen=True, kw_only=True)
 class AskedAnswer:
-    """A row of conventions.csv: a test radiograph answered in one convention."""
+    """A row of conventions.csv: a radiograph answered in one convention."""
 
     image_id: str
     class_name: str
+    split: str
+    """train, val or test."""
     convention: str
     """Of its mask, and who says so."""
     convention_by: str
@@ -54,10 +62,11 @@ ASKED = TableFile(columns_of(AskedAnswer), "the stage evaluate")
 
 @dataclass(frozen=True)
 class BetterExplained:
-    """A test radiograph whose mask the answer in another convention fits clearly better."""
+    """A radiograph whose mask the answer in another convention fits clearly better."""
 
     image_id: str
     class_name: str
+    split: str
     convention: str
     convention_by: str
     asked: str
@@ -86,6 +95,7 @@ def answer_in_all(
         yield AskedAnswer(
             image_id=pair.image_id,
             class_name=pair.class_name,
+            split=pair.split,
             convention=pair.convention,
             convention_by=pair.convention_by,
             asked=asked,
@@ -93,6 +103,21 @@ def answer_in_all(
             predicted_area=float(mask.mean(dtype=np.float64)),
             lung_area=float(answer.truth.mean(dtype=np.float64)),
         )
+
+
+def ask_untested(
+    predictor: Segmenter, pairs: Sequence[LabelledPair], data: Path, params: EvaluateParams
+) -> Iterator[AskedAnswer]:
+    """The rows of pairs that were trained on or validated.
+
+    Their own convention is at an advantage: the network has learned their masks as of that one.
+    Raises DatasetError when a file is not the one that was split, StageError as above.
+    """
+    if len(predictor.conventions) < 2:
+        return
+    log.info("evaluate: asking in every convention for the %d other radiographs", len(pairs))
+    for pair, answer in answer_pairs(predictor, pairs, data, params):
+        yield from answer_in_all(predictor, pair, answer, params.threshold)
 
 
 def predict_in(

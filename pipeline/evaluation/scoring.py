@@ -50,6 +50,10 @@ class LabelledPair(Protocol):
         """The mask's file."""
 
     @property
+    def split(self) -> str:
+        """train, val or test."""
+
+    @property
     def image_sha256(self) -> str:
         """Of the radiograph's file."""
 

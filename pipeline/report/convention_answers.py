@@ -25,6 +25,7 @@ EXAMPLES = 3  # of each convention
 SHOWN = 24  # of those that another convention explains better
 SIDE = 400  # pixels
 QUALITY = 84  # of JPEG, in percent
+SPLITS = {"train": "trained on", "val": "of the validation", "test": "of the test"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Misfit:
     answers: ShownAnswers
     asked: str
     """The convention that fits best."""
+    split: str
+    """In words."""
     opinion: str
     """What the validation or a person says of its convention, a sentence."""
     command: str
@@ -95,17 +98,19 @@ def show_answers(
     asked = inputs.asked
     conventions = in_order(asked["asked"])
     better = better_explained(asked)
-    typical = _typical(asked, {one.image_id for one in better})
+    tested = asked[asked["split"] == "test"]
+    typical = _typical(tested, {one.image_id for one in better})
     draw = _Drawing(inputs, {pair.image_id: pair for pair in pairs}, segmenter, conventions)
     opinions = {one.image_id: one for one in rows_of(inputs.doubtful, Doubtful)}
     return ConventionAnswers(
         conventions=conventions,
-        rows=_class_rows(asked),
+        rows=_class_rows(tested),
         examples=[draw.show(image_id) for image_id in typical],
         misfits=[
             Misfit(
                 answers=draw.show(one.image_id),
                 asked=one.asked,
+                split=SPLITS[one.split],
                 opinion=_opinion(one.convention_by, opinions.get(one.image_id)),
                 command=_command(one.convention_by, one.asked, one.image_id),
             )

@@ -130,7 +130,7 @@ def read_inputs(root: Path, params: Params) -> ReportInputs:
     _refuse_other_split(inputs.per_image, select_split(inputs.split, "test"))
     _refuse_other_metrics(inputs.metrics, inputs.per_image)
     _refuse_history(inputs.history)
-    _refuse_other_answers(inputs.asked, inputs.per_image)
+    _refuse_other_answers(inputs.asked, inputs.split)
     return inputs
 
 
@@ -159,12 +159,12 @@ def _refuse_other_metrics(metrics: Metrics, per_image: pd.DataFrame) -> None:
         )
 
 
-def _refuse_other_answers(asked: pd.DataFrame, per_image: pd.DataFrame) -> None:
-    differing = set(asked["image_id"]) ^ set(per_image["image_id"])
+def _refuse_other_answers(asked: pd.DataFrame, split: pd.DataFrame) -> None:
+    differing = set(asked["image_id"]) ^ set(split["image_id"])
     if len(asked) and differing:
         raise StageError(
             f"conventions.csv: found {asked['image_id'].nunique()} radiographs, expected the "
-            f"{len(per_image)} of per_image.parquet, {min(differing)} is in one only; run the "
+            f"{len(split)} of split.csv, {min(differing)} is in one only; run the "
             "stage evaluate again",
         )
 

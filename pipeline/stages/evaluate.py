@@ -16,6 +16,7 @@ from pipeline.evaluation.asked import (
     AskedAnswer,
     AskedIn,
     answer_in_all,
+    ask_untested,
     asked_table,
     better_explained,
 )
@@ -66,7 +67,9 @@ class Found:
 
 def run(params: Params, root: Path) -> str:
     """Write artifacts/evaluate; raises StageError for a missing input or an empty test split."""
-    pairs = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
+    split = SPLIT.read(root / SPLIT_FILE)
+    pairs = split_rows(select_split(split, "test"))
+    others = split_rows(split[split["split"] != "test"].sort_values("image_id"))
     predictor = _load(root / TRAINED / "model.onnx")
     with atomic_folder(root / METRICS_FILE.parent) as folder:
         found = evaluate_pairs(predictor, pairs, root / "data", params.evaluate, folder)
@@ -74,7 +77,8 @@ def run(params: Params, root: Path) -> str:
         metrics = Metrics.of(table)
         PER_IMAGE.write(folder / PER_IMAGE_FILE.name, table)
         PER_CLASS.write(folder / PER_CLASS_FILE.name, per_class_table(metrics))
-        asked = asked_table(found.asked)
+        untested = ask_untested(predictor, others, root / "data", params.evaluate)
+        asked = asked_table([*found.asked, *untested])
         ASKED.write(folder / ASKED_FILE.name, asked)
         CALIBRATION.write(folder / CALIBRATION_FILE.name, calibration_table(found.bins))
         ROBUSTNESS.write(folder / ROBUSTNESS_FILE.name, robustness)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.dataset.splits.table import SplitRow, select_split, split_rows
+from pipeline.dataset.splits.table import select_split, split_rows
 from pipeline.evaluation.per_image import image_scores
 from pipeline.evaluation.visual_report import REPORT_FILE, REPORT_PAGE, STRIPS, Report, ShownCase
 from pipeline.explanation.explainer import Explainer
@@ -33,16 +33,17 @@ def run(params: Params, root: Path) -> str:
         for case in cases:
             (folder / case.overlay_name).write_bytes(case.overlay)
         page = folder / REPORT_PAGE.name
-        answers = _ask(inputs, pairs)
+        answers = _ask(inputs)
         page.write_text(render_page(inputs, drawn, cases, answers), encoding="utf-8")
         _bind(inputs, cases, folder).write(folder / REPORT_FILE.name)
     return f"report: {len(cases)} cases of {len(drawn)} test radiographs"
 
 
-def _ask(inputs: ReportInputs, pairs: Sequence[SplitRow]) -> ConventionAnswers | None:
+def _ask(inputs: ReportInputs) -> ConventionAnswers | None:
     """The answers in each convention; None where the network knows one."""
     if inputs.asked.empty:
         return None
+    pairs = split_rows(inputs.split)
     return show_answers(inputs, pairs, Predictor(inputs.root / TRAINED / "model.onnx"))
 
 

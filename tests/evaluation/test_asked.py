@@ -21,6 +21,7 @@ def answers(image_id: str, convention: str, **dice: float) -> list[AskedAnswer]:
         AskedAnswer(
             image_id=image_id,
             class_name="Normal",
+            split="train",
             convention=convention,
             convention_by="import",
             asked=asked,

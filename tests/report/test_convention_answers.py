@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
+from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, split_rows
 from pipeline.dataset.validation.doubtful import DOUBTFUL, Doubtful
 from pipeline.evaluation.asked import ASKED, ASKED_FILE
 from pipeline.params import EvaluateParams
@@ -52,7 +52,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compare(root: Path, **tables: Any) -> ConventionAnswers:
     asked = tables.get("asked", ASKED.read(root / ASKED_FILE))
     doubtful = table_of(tables.get("doubtful", []), DOUBTFUL.columns)
-    pairs: list[SplitRow] = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
+    pairs: list[SplitRow] = split_rows(SPLIT.read(root / SPLIT_FILE))
     return show_answers(
         Inputs(root, asked, doubtful, Settings()),  # type: ignore[arg-type]
         pairs,
@@ -82,7 +82,9 @@ def test_each_class_has_its_dice_and_area_in_every_convention(evaluated: Path) -
     assert normal.dice["standard"] > normal.dice["heart"]
     assert covid.area["heart"] > covid.area["standard"]
     asked = ASKED.read(evaluated / ASKED_FILE)
-    rows = asked[(asked["class_name"] == "COVID") & (asked["asked"] == "standard")]
+    assert set(asked["split"]) == {"train", "val", "test"}
+    tested = asked[asked["split"] == "test"]
+    rows = tested[(tested["class_name"] == "COVID") & (tested["asked"] == "standard")]
     assert covid.area["standard"] == pytest.approx(rows["predicted_area"].mean())
     assert covid.lung_area == pytest.approx(rows["lung_area"].mean())
 
@@ -121,9 +123,26 @@ def test_a_mask_that_another_convention_explains_better_comes_with_the_command(
     (misfit,) = found.misfits
     assert found.misfit_count == 1
     assert (misfit.answers.image_id, misfit.asked) == ("Normal/Normal-1", "heart")
+    assert misfit.split == "of the test"
     assert misfit.command == "lungseg data convention heart Normal/Normal-1"
     assert misfit.opinion == "In the validation it looks like heart, over 1,000 times as likely."
     assert "Normal/Normal-1" not in [one.image_id for one in found.examples]
+
+
+def test_a_mask_that_was_trained_on_is_shown_too_and_is_in_no_mean(evaluated: Path) -> None:
+    asked = ASKED.read(evaluated / ASKED_FILE)
+    trained = asked["image_id"] == "COVID/COVID-8"
+    assert set(asked["split"][trained]) == {"train"}
+
+    asked.loc[trained, "convention"] = "standard"
+
+    found = compare(evaluated, asked=asked)
+
+    assert {one.answers.image_id: (one.asked, one.split) for one in found.misfits} == {
+        "COVID/COVID-8": ("heart", "trained on"),
+        "Normal/Normal-1": ("heart", "of the test"),
+    }
+    assert [row.cases for row in found.rows] == [6, 6]
 
 
 def test_the_validation_may_be_of_another_opinion(evaluated: Path) -> None:
@@ -150,7 +169,7 @@ def test_of_many_misfits_the_clearest_are_shown(
     found = compare(evaluated, asked=asked.assign(convention=asked["convention"].map(other)))
 
     assert SHOWN > 2
-    assert (len(found.misfits), found.misfit_count) == (2, 11)
+    assert (len(found.misfits), found.misfit_count) == (2, 16)
     gains = [one.answers.dice[one.asked] for one in found.misfits]
     assert len(gains) == 2
     assert found.examples  # the one that was wrong before

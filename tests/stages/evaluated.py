@@ -22,7 +22,7 @@ from pipeline.dataset.validation.validation_summary import (
     VALIDATION_SUMMARY_FILE,
     ValidationSummary,
 )
-from pipeline.evaluation.asked import ASKED, ASKED_FILE, asked_table
+from pipeline.evaluation.asked import ASKED, ASKED_FILE, ask_untested, asked_table
 from pipeline.evaluation.calibration import CALIBRATION, CALIBRATION_FILE, calibration_table
 from pipeline.evaluation.failure_prediction import (
     FAILURE_PREDICTION,
@@ -124,6 +124,10 @@ def write_bilingual(root: Path, test: int, **classes: int) -> None:
     split = draw_otherwise(root, split, *split.loc[heart, "image_id"], "Normal/Normal-1")
     SPLIT.write(root / SPLIT_FILE, split)
     write_scores(root, split_rows(select_split(split, "test")), Bilingual())
+    others = split_rows(split[split["split"] != "test"])
+    untested = asked_table(ask_untested(Bilingual(), others, root / "data", PARAMS))
+    tested = ASKED.read(root / ASKED_FILE)
+    ASKED.write(root / ASKED_FILE, pd.concat([tested, untested], ignore_index=True))
     write_training(root)
 
 

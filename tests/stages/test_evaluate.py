@@ -231,7 +231,7 @@ def test_a_network_of_one_convention_leaves_an_empty_table(project: Path, params
 
     text = (project / "artifacts/evaluate/conventions.csv").read_text()
     assert text.splitlines() == [
-        "image_id,class_name,convention,convention_by,asked,dice,predicted_area,lung_area"
+        "image_id,class_name,split,convention,convention_by,asked,dice,predicted_area,lung_area"
     ]
     metrics = read_json(project / "artifacts/evaluate/metrics.json")
     assert (metrics["conventions"], metrics["confirmed"]) == ({}, None)
@@ -254,7 +254,8 @@ def test_each_radiograph_is_scored_in_its_own_convention_and_asked_in_all(
     asked = pd.read_csv(bilingual / "artifacts/evaluate/conventions.csv", keep_default_na=False)
     own = asked[asked["asked"] == asked["convention"]].set_index("image_id")
     others = asked[asked["asked"] != asked["convention"]].set_index("image_id")
-    assert len(own) == len(others) == len(table) == 10
+    assert len(own) == len(others) == 15
+    assert dict(own["split"].value_counts()) == {"test": 10, "train": 3, "val": 2}
     assert own.loc[table["image_id"], "dice"].tolist() == pytest.approx(table["dice"].tolist())
     assert set(own["convention"]) == {"standard", "heart"}
     larger = asked.pivot(index="image_id", columns="asked", values="predicted_area")

@@ -615,5 +615,7 @@ def test_answers_of_other_radiographs_are_refused(
     path = tmp_path / "artifacts/evaluate/conventions.csv"
     path.write_text(path.read_text().replace("COVID/COVID-2", "COVID/COVID-99"))
 
-    with pytest.raises(StageError, match=r"conventions\.csv: found 12 radiographs"):
+    with pytest.raises(
+        StageError, match=r"conventions\.csv: found 17 radiographs, expected the 17"
+    ):
         run(params, tmp_path)
