@@ -1,4 +1,4 @@
-"""What a GPU gives: ours on JAX beside the same network in PyTorch, in one run of minutes.
+r"""What a GPU gives: ours on JAX beside the same network in PyTorch, in one run of minutes.
 
     python benchmarks/gpu.py --out FOLDER [--minutes 7.5]
 
@@ -18,12 +18,17 @@ once, each in a process of its own, and are measured in turns when all have, so 
 of a device that nobody else uses. Every figure is printed, and written to FOLDER/gpu.md, as soon as
 it is there. What does not come about in time or has too little memory is named.
 
-Without a GPU this is a rehearsal, of a tiny network, whose figures say nothing of one. Without a
-network bring the packages that the machine lacks along:
+Without a GPU this is a rehearsal, of a tiny network, whose figures say nothing of one. On a machine
+that has NumPy, SciPy, JAX and PyTorch but no access to a package index bring along what it lacks:
 
-    pip download -d wheels --no-deps --python-version 3.12 --only-binary=:all: keras ...
-    pip install --no-index --no-deps --target packages wheels/*.whl     # there
-    PYTHONPATH=packages python benchmarks/gpu.py --out FOLDER
+    options="-d wheels --python-version 3.12 --only-binary=:all:"
+    pip download $options pydantic-settings
+    pip download $options --no-deps absl-py albucore==0.0.24 albumentations==2.0.8 cloudpickle \
+        configobj google-crc32c h5py keras markdown-it-py mdurl namex 'opencv-python-headless<5' \
+        optree packaging pandas psutil pygments python-dateutil pytz pyyaml rich simsimd six \
+        stringzilla tzdata
+    pip install --no-index --no-deps --target packages wheels/*.whl     # there, or here for a tar
+    PYTHONPATH=.:packages python benchmarks/gpu.py --out FOLDER
 """
 
 from __future__ import annotations
