@@ -1,5 +1,7 @@
 """How fast, how small and how good prediction is: Keras, OpenVINO, ONNX Runtime, and the levels.
 
+And what it costs that a network is told which of two annotation conventions it is asked for.
+
     python benchmarks/inference.py [--model artifacts/train --data .]
 
 Every side is a process of its own that sleeps while the others work; they take turns in every
@@ -64,6 +66,11 @@ def main() -> None:
         levels = range(len(read_graph(folder / "model.onnx").graph.output))
         print_engines(folder, options.rounds)
         print_levels(folder, levels, options.rounds, options.data)
+        networks = [Path(temporary, name) for name in ("one", "two")]
+        for conventions, network in enumerate(networks, 1):
+            network.mkdir()
+            make_network(network, options.image_size, options.filters, conventions)
+        print_told(networks, options.rounds)
         print_process(folder / "model.onnx", options.rounds)
 
 
@@ -90,7 +97,7 @@ def print_machine() -> None:
     print(f"load {os.getloadavg()[0]:.1f}, {', '.join(versions)}")
 
 
-def make_network(folder: Path, image_size: int, filters: list[int]) -> Path:
+def make_network(folder: Path, image_size: int, filters: list[int], conventions: int = 1) -> Path:
     """An untrained network with deep supervision, as the stage train would save it."""
     from pipeline.model.export import export_network
     from pipeline.model.keras_file import save_network
@@ -98,9 +105,10 @@ def make_network(folder: Path, image_size: int, filters: list[int]) -> Path:
 
     changes = {"filters": filters, "deep_supervision": True, "encoder": "plain"}
     params = load_params(Path(__file__).parents[1] / "params.yaml").train.model_copy(update=changes)
-    network = build_unetpp(image_size, params)
+    network = build_unetpp(image_size, params, conventions=conventions)
     save_network(network, folder / "model.keras")
-    export_network(network, folder / "model.onnx")
+    names = ["standard", *(f"other-{number}" for number in range(1, conventions))]
+    export_network(network, folder / "model.onnx", names)
     return folder
 
 
@@ -156,15 +164,13 @@ def _work(pipe: Any, folder: Path, engine: str, level: int) -> None:
         pipe.send(1000 * (time.perf_counter() - started) / batch)
 
 
-def measure(
-    folder: Path, sides: list[tuple[str, int]], batch: int, rounds: int
-) -> list[list[float]]:
-    """Milliseconds per radiograph of each side, an (engine, level), in every round."""
+def measure(sides: list[tuple[Path, str, int]], batch: int, rounds: int) -> list[list[float]]:
+    """Milliseconds per radiograph of each side, a (network, engine, level), in every round."""
     context = multiprocessing.get_context("spawn")
     pipes = []
     for side in sides:
         ours, theirs = context.Pipe()
-        context.Process(target=_work, args=(theirs, folder, *side), daemon=True).start()
+        context.Process(target=_work, args=(theirs, *side), daemon=True).start()
         pipes.append(ours)
     times: list[list[float]] = [[] for _ in sides]
     for current in range(rounds + 1):
@@ -187,7 +193,7 @@ def print_engines(folder: Path, rounds: int) -> None:
     print("| --- | --- | --- | --- | --- |")
     names = [name for name in ENGINES if "keras" in name or importlib.util.find_spec(name)]
     for batch in (1, 8):
-        times = measure(folder, [(name, 0) for name in names], batch, rounds)
+        times = measure([(folder, name, 0) for name in names], batch, rounds)
         for name, found in zip(names, times, strict=True):
             # Of each round by itself: what else the machine does changes from round to round.
             ratios = [keras / one for keras, one in zip(times[0], found, strict=True)]
@@ -201,7 +207,7 @@ def print_levels(folder: Path, levels: range, rounds: int, data: Path | None) ->
     print("\n| level | parameters | bytes | ms per radiograph | of the whole | Dice | accuracy |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     path = folder / "model.onnx"
-    times = measure(folder, [("openvino", level) for level in levels], 1, rounds)
+    times = measure([(folder, "openvino", level) for level in levels], 1, rounds)
     for level, found in zip(levels, times, strict=True):
         graph = cut_graph(read_graph(path), level, path)
         ratios = [one / whole for whole, one in zip(times[0], found, strict=True)]
@@ -209,6 +215,17 @@ def print_levels(folder: Path, levels: range, rounds: int, data: Path | None) ->
         scores = score(path, level, data) if data else "|"
         size = graph.ByteSize()
         print(f"| {level} | {count(graph)} | {size} | {shown} | {scores} |", flush=True)
+
+
+def print_told(networks: list[Path], rounds: int) -> None:
+    """Print what a network that knows two conventions takes longer than one that knows one."""
+    print("\n| batch | ms per radiograph, not told | told | times as long |")
+    print("| --- | --- | --- | --- |")
+    for batch in (1, 8):
+        times = measure([(network, "openvino", 0) for network in networks], batch, rounds)
+        ratio = statistics.median(told / one for one, told in zip(*times, strict=True))
+        one, told = (statistics.median(found) for found in times)
+        print(f"| {batch} | {one:.1f} | {told:.1f} | {ratio:.3f} |", flush=True)
 
 
 def count(graph: Any) -> int:
