@@ -57,6 +57,7 @@ PRESET = PROJECT / "presets/gpu.yaml"
 PAIRS = 128  # and 15 copies of each: 2,048 records an epoch
 ROUNDS = 3
 STEPS = 20
+IN_FLIGHT = 2  # batches of a prediction that the device has before an answer is asked for
 OURS, EAGER, COMPILED = "ours", "PyTorch, eager", "PyTorch, compiled"
 BEGAN = time.monotonic()
 
@@ -80,18 +81,20 @@ class Ours(KerasSide):
 
     def start(self, options: dict[str, Any], weights: str, shard: str) -> dict[str, Any]:
         """Train a step, then an epoch, so that all is compiled."""
+        import jax
+
         self._pairs = shard
         built = self.build(options, weights)
+        network = self._training._network
+        self._predict = jax.jit(
+            lambda *given: network.stateless_call(*given, training=False)[0]  # of weights, images
+        )
         losses = self.losses(1)
         first = time.monotonic() - BEGAN
         losses += self.losses(3)
         self.loop()
         self.predictions(1)
         return {**built, "first": first, "losses": losses, "memory": self._memory()}
-
-    def steps(self, steps: int) -> float:
-        """Radiographs per second of so many steps on the same batch."""
-        return steps * len(self._batch[0]) / self.seconds(steps)
 
     def loop(self) -> float:
         """Radiographs per second of an epoch after its second batch."""
@@ -103,22 +106,15 @@ class Ours(KerasSide):
 
     def predictions(self, batches: int) -> float:
         """Radiographs per second whose probabilities are there."""
-        import jax
         import numpy as np
 
         network = self._training._network
         weights = [[one.value for one in network.trainable_variables]]
         weights += [[one.value for one in network.non_trainable_variables]]
-
-        @jax.jit
-        def answer(trained: Any, other: Any, images: Any) -> Any:
-            return network.stateless_call(trained, other, images, training=False)[0]
-
-        np.asarray(answer(*weights, self._batch[0]))
         started, coming = time.monotonic(), []
         for _ in range(batches):
-            coming.append(answer(*weights, self._batch[0]))
-            if len(coming) > 2:
+            coming.append(self._predict(*weights, self._batch[0]))
+            if len(coming) > IN_FLIGHT:
                 np.asarray(coming.pop(0))
         for one in coming:
             np.asarray(one)
@@ -195,11 +191,9 @@ class Theirs(TorchSide):
     def predictions(self, batches: int) -> float:
         """Radiographs per second whose probabilities are there."""
         started = time.monotonic()
-        return self._step.predictions(self._batch[0], batches) / (time.monotonic() - started)
-
-    def steps(self, steps: int) -> float:
-        """Radiographs per second of so many steps on the same batch."""
-        return steps * len(self._batch[0]) / self.seconds(steps)
+        return self._step.predictions(self._batch[0], batches, IN_FLIGHT) / (
+            time.monotonic() - started
+        )
 
 
 class Run:
@@ -255,8 +249,15 @@ class Run:
         return answer
 
     def measure(self, row: Row, what: str, method: str, *values: Any) -> None:
-        """Add a figure of a side, in radiographs per second."""
-        speed = self.ask(row, method, *values)
+        """Add what a side answers, radiographs per second."""
+        self._keep(row, what, self.ask(row, method, *values))
+
+    def measure_steps(self, row: Row, steps: int) -> None:
+        """Add the speed of so many steps on the same batch."""
+        seconds = self.ask(row, "seconds", steps)
+        self._keep(row, "step", seconds and steps * row.case.batch_size / seconds)
+
+    def _keep(self, row: Row, what: str, speed: float | None) -> None:
         if speed:
             self._found[row].setdefault(what, []).append(speed)
             self.say(f"{row}: {what}: {speed:.1f} images/s")
@@ -354,7 +355,7 @@ def measure(run: Run) -> None:
         for row in (ours, *others):
             if row.side == OURS:
                 run.measure(row, "loop", "loop")
-            run.measure(row, "step", "steps", steps)
+            run.measure_steps(row, steps)
             run.measure(row, "prediction", "predictions", steps)
 
 

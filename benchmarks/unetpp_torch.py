@@ -15,9 +15,6 @@ from torch.nn import functional
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MIXED = torch.float16 if DEVICE == "cuda" and not torch.cuda.is_bf16_supported() else torch.bfloat16
 
-IN_FLIGHT = 2
-"""Batches of a prediction that the device has been given before an answer is asked for."""
-
 
 class Block(nn.Sequential):
     """Convolution, normalisation and ReLU, twice."""
@@ -110,8 +107,11 @@ class Step:
         # The device is waited for once, at the end.
         return [float(loss) for loss in [self._step(*batch) for _ in range(steps)]]
 
-    def predictions(self, images: NDArray[np.uint8], batches: int) -> int:
-        """How many radiographs had their probabilities brought back: so many times the batch."""
+    def predictions(self, images: NDArray[np.uint8], batches: int, ahead: int) -> int:
+        """How many radiographs had their probabilities brought back: so many times the batch.
+
+        The device is given `ahead` further batches before an answer is asked for.
+        """
         given = torch.from_numpy(images.transpose(0, 3, 1, 2))
         self._network.eval()
         answers: list[Tensor] = []
@@ -119,7 +119,7 @@ class Step:
             for _ in range(batches):
                 scaled = (given.to(DEVICE).float() / 255).contiguous(memory_format=self._format)
                 answers.append(torch.sigmoid(self._network(scaled)[:, -1].float()))
-                if len(answers) > IN_FLIGHT:
+                if len(answers) > ahead:
                     answers.pop(0).cpu()
             for answer in answers:
                 answer.cpu()

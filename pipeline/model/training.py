@@ -78,7 +78,7 @@ def fit(
     examples = Examples(params, val, observer)
 
     def watched(told: OnBatch) -> OnBatch:
-        def on_batch(batch: int, means: Mapping[str, float]) -> None:
+        def on_batch(batch: int, means: Mapping[str, Any]) -> None:
             told(batch, means)
             if checkpoints.due:
                 epochs.check()

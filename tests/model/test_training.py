@@ -155,6 +155,7 @@ def test_what_is_told_of_a_batch_is_still_the_devices(params: Params, tmp_path: 
     assert not [type(value) for value in told if isinstance(value, float | int)]
 
 
+@pytest.mark.slow
 def test_the_history_has_the_rate_of_each_epochs_last_step(params: Params, tmp_path: Path) -> None:
     training = start(params, tmp_path, schedule="cosine", epochs=2, learning_rate=0.01)
 

@@ -598,6 +598,7 @@ def test_several_conventions_are_compared_on_the_page(
     assert "&lt;i onclick=x&gt;" in html
     assert "Answers in each annotation convention" in text
     assert "Masks that another convention explains better (1)" in text
+    assert "Fits heart better; of the test." in text
     assert "lungseg data convention heart Normal/Normal-1" in text
     assert "Convention confirmed by a person" in text
     bound = read_json(tmp_path / "artifacts/report/report.json")["conventions_sha256"]
