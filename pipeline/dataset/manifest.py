@@ -80,9 +80,10 @@ def quarantine_table(refused: Iterable[Quarantined]) -> pd.DataFrame:
 
 
 def label_conflicts(manifest: pd.DataFrame) -> Iterator[Quarantined]:
-    """Every pair whose radiograph has another mask elsewhere in the dataset."""
-    masks = manifest.groupby("pixel_sha256")["mask_pixel_sha256"].transform("nunique")
-    for _, group in manifest[masks > 1].groupby("pixel_sha256"):
+    """Every pair whose radiograph has another mask of the same convention in the dataset."""
+    same = ["pixel_sha256", "convention"]
+    masks = manifest.groupby(same)["mask_pixel_sha256"].transform("nunique")
+    for _, group in manifest[masks > 1].groupby(same):
         for row in group.itertuples():
             others = group.loc[group["image_id"] != row.image_id, "image_id"]
             yield Quarantined(

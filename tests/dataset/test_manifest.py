@@ -44,3 +44,10 @@ def test_a_radiograph_with_two_masks_conflicts_wherever_it_lies() -> None:
 
 def test_a_radiograph_twice_with_one_mask_is_no_conflict() -> None:
     assert list(label_conflicts(pairs(("A/1", "x", "p"), ("B/1", "x", "p")))) == []
+
+
+def test_a_radiograph_drawn_to_two_conventions_is_no_conflict() -> None:
+    table = pairs(("A/1", "x", "p"), ("B/1", "x", "q"), ("B/2", "x", "r"))
+    table["convention"] = ["standard", "heart", "heart"]
+
+    assert [one.image_id for one in label_conflicts(table)] == ["B/1", "B/2"]

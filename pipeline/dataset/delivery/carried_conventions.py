@@ -13,13 +13,18 @@ from typing import NamedTuple
 from pipeline.conventions import IMPORT, PERSON
 from pipeline.dataset.delivery.listing import DeliveryListing
 from pipeline.dataset.delivery.staging import Folders
-from pipeline.dataset.layout import Pair, conventions_class
+from pipeline.dataset.layout import Pair, conventions_class, list_dataset
 from pipeline.dataset.metadata.convention_file import (
     ConventionRow,
     read_convention_rows,
     recorded_conventions,
+    second_files,
+    second_of_class,
     write_recorded,
 )
+from pipeline.dataset.metadata.convention_names import refuse_misspelt
+from pipeline.dataset.metadata.origins import read_origins, some
+from pipeline.dataset.metadata.told_conventions import mask_files, told_conventions
 from pipeline.errors import DatasetError
 from pipeline.files import sha256_file
 
@@ -34,6 +39,39 @@ class Carried(NamedTuple):
     """Whether the files in the stage differ from those that were there."""
     told: list[str]
     """A line on each thing that a person may want to know."""
+
+
+def refuse_option(
+    convention: str,
+    delivery: DeliveryListing,
+    staging: Path,
+    names: dict[str, list[str]] | None,
+) -> None:
+    """Raise DatasetError where the staged pairs cannot be of `convention`, as the import is told.
+
+    It is likely another one misspelt, or the sheets say another. `names` are headers by role.
+    """
+    try:
+        listing = list_dataset(staging)
+    except DatasetError:  # no pair is left, and each has said why
+        return
+    origins = read_origins(staging, listing, names)
+    own = sorted({one.pair.image_id for one in delivery.pairs} & origins.by_image_id.keys())
+    said = [(image_id, origins.by_image_id[image_id]) for image_id in own]
+    other = [
+        image_id for image_id, one in said if one.convention_by and one.convention != convention
+    ]
+    if other:
+        found = origins.by_image_id[other[0]].convention
+        raise DatasetError(
+            f"--convention: found {convention!r}, and a metadata sheet says another one of "
+            f"{len(other)} delivered pairs ({some(other)}: {found!r}), expected one word on each; "
+            "leave the option out, or correct the sheet"
+        )
+    told = told_conventions(staging, listing, origins, mask_files(staging, listing))
+    after = {image_id: one.convention for image_id, one in told.items()}
+    after.update(dict.fromkeys((one.pair.image_id for one in delivery.pairs), convention))
+    refuse_misspelt("--convention", convention, Counter(after.values()))
 
 
 def carry_conventions(
@@ -57,6 +95,9 @@ def carry_conventions(
     brought, idle = _delivered(delivery, staging, problems)
     if count := idle.total():
         told.append(f"delivered conventions that are of no delivered mask, not used: {count}")
+    if brought:
+        words = f"{len(_persons(brought))} of them by a person"
+        told.append(f"conventions that the delivery's own files record: {len(brought)}, {words}")
     _refuse_contradictions(known, brought, problems)
     recorded = {**brought, **known, **_persons(brought)}
     if convention is not None:
@@ -89,6 +130,8 @@ def _delivered(
     """The rows that hold of the files that the delivery brings, and how many do not."""
     rows: Recorded = {}
     own = {one.pair.image_id for one in delivery.pairs}
+    for second, first in second_files(delivery.conventions).items():
+        problems.append(f"{second}: {second_of_class(first)}")
     for name in delivery.conventions:
         try:
             found = read_convention_rows(delivery.root / name)

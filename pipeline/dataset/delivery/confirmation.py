@@ -27,13 +27,12 @@ from pipeline.dataset.metadata.convention_file import (
     recorded_conventions,
     write_recorded,
 )
-from pipeline.dataset.metadata.convention_names import misspelt_names, unusable_name
+from pipeline.dataset.metadata.convention_names import refuse_misspelt, unusable_name
 from pipeline.dataset.metadata.delimited import read_delimited
 from pipeline.dataset.metadata.origins import read_origins, some
 from pipeline.dataset.metadata.told_conventions import (
     SaidConvention,
     mask_files,
-    misspelling,
     told_conventions,
 )
 from pipeline.dataset.validation.populations import read_previous
@@ -121,7 +120,7 @@ def _confirm(project: Path, convention: str, chosen: ChosenPairs) -> Confirmatio
     meant = _meant(project, listing, now, chosen)
     after = {image_id: one.convention for image_id, one in now.items()}
     after.update(dict.fromkeys(meant, convention))
-    _refuse_misspelt(convention, Counter(after.values()))
+    refuse_misspelt("convention", convention, Counter(after.values()))
     recorded = recorded_conventions(data)
     pairs = {pair.image_id: pair for pair in listing.pairs}
     for pair in (pairs[image_id] for image_id in meant):
@@ -150,21 +149,6 @@ def _told(project: Path, listing: Listing) -> dict[str, SaidConvention]:
 def _counted(names: Iterable[str]) -> dict[str, int]:
     counts = Counter(names)
     return {name: counts[name] for name in in_order(counts)}
-
-
-def _refuse_misspelt(convention: str, after: Counter[str]) -> None:
-    misspelt = misspelt_names(after)
-    if convention in misspelt:
-        problem = misspelling(convention, misspelt[convention], after)
-        raise DatasetError(f"convention: {problem}")
-    likely = [name for name, meant in misspelt.items() if meant == convention]
-    if likely:
-        other = likely[0]
-        raise DatasetError(
-            f"convention: found {convention!r} beside {other!r}, which {after[other]} other pairs "
-            f"have, expected one spelling; if {convention} is right, `lungseg data convention "
-            f"{convention} --instead-of {shlex.quote(other)}`, else write {other}"
-        )
 
 
 def _meant(

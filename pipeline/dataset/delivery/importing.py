@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.dataset.delivery.carried_conventions import carry_conventions
+from pipeline.dataset.delivery.carried_conventions import carry_conventions, refuse_option
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
 from pipeline.dataset.delivery.member_names import OPTION, MemberNaming, check_code_page
 from pipeline.dataset.delivery.sheets import place_sheet, read_sheets
@@ -150,6 +150,8 @@ def _import(
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     names = _names_of_columns(project)
     sheets = [place_sheet(name, folders, names, problems) for name in delivery.sheets]
+    if convention is not None:
+        refuse_option(convention, delivery, folders.staging, names)
     carried = carry_conventions(delivery, folders, former, convention, problems)
     told = read_sheets(delivery.sheets, folders, names, problems)
     _refuse(delivery, source, problems)

@@ -85,11 +85,25 @@ def _damaged(path: Path, found: str) -> DatasetError:
 def recorded_conventions(data: Path) -> dict[str, ConventionRow]:
     """What all files below `data` record, by image_id; raises DatasetError for a damaged one."""
     files = list_convention_files(data) if data.is_dir() else []
+    for second, first in second_files(path.name for path in files).items():
+        raise DatasetError(f"{data / second}: {second_of_class(first)}")
     return {
         f"{conventions_class(path.name)}/{row.name}": row
         for path in files
         for row in read_convention_rows(path)
     }
+
+
+def second_files(names: Iterable[str]) -> dict[str, str]:
+    """The names of files of conventions that are the second of their class, each with the first."""
+    first: dict[str | None, str] = {}
+    of_class = {name: first.setdefault(conventions_class(name), name) for name in sorted(names)}
+    return {name: one for name, one in of_class.items() if name != one}
+
+
+def second_of_class(first: str) -> str:
+    """What is wrong with the second file of a class, and what to do."""
+    return f"{first} is of this class too, expected one file; join them"
 
 
 def write_recorded(data: Path, recorded: Mapping[str, ConventionRow]) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 
 from pipeline.conventions import STANDARD, name_problem
 from pipeline.dataset.metadata.folding import letters_and_digits
 from pipeline.dataset.metadata.unknown import is_unknown
+from pipeline.errors import DatasetError
 
 PART = re.compile(r"[^\W_]+")
 NUMBER = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")
@@ -34,8 +36,10 @@ def misspelt_names(pairs: Mapping[str, int]) -> dict[str, str]:
     """Which of the conventions are likely others, and which; `pairs` are how many each has.
 
     A name is taken for a slip of a usable and more frequent one (of `standard` always) that has the
-    same letters and digits, or differs in one word by one letter, of six letters or more by two:
-    left out, put in, changed or swapped. Names that are numbered otherwise (v1, v2) are different.
+    same letters and digits but for one, or as many words and differs in one of them by one letter,
+    of six letters or more by two: left out, put in, changed or swapped. Different are names that
+    are numbered otherwise (v1, v2), and words with two slips that begin otherwise (include,
+    exclude).
     """
     ranked = sorted(
         pairs, key=lambda name: (name != STANDARD, unusable_name(name) != "", -pairs[name], name)
@@ -47,6 +51,32 @@ def misspelt_names(pairs: Mapping[str, int]) -> dict[str, str]:
     return {name: meant for name, meant in likely.items() if meant}
 
 
+def misspelling(name: str, meant: str, pairs: Mapping[str, int]) -> str:
+    """That `name` is likely a slip of `meant`, as `found, expected; what to do`."""
+    return (
+        f"found {name!r} beside {meant!r}, which {pairs[meant]} pairs have, expected one "
+        f"spelling; write {meant}, or give another convention a name that differs by more"
+    )
+
+
+def refuse_misspelt(label: str, convention: str, pairs: Mapping[str, int]) -> None:
+    """Raise DatasetError where `convention` is likely another one misspelt, or the other is.
+
+    `pairs` are how many each would have; the message begins with `label`.
+    """
+    misspelt = misspelt_names(pairs)
+    if convention in misspelt:
+        problem = misspelling(convention, misspelt[convention], pairs)
+        raise DatasetError(f"{label}: {problem}")
+    other = next((name for name, meant in misspelt.items() if meant == convention), None)
+    if other is not None:
+        raise DatasetError(
+            f"{label}: found {convention!r} beside {other!r}, which {pairs[other]} other pairs "
+            f"have, expected one spelling; if {convention} is right, `lungseg data convention "
+            f"{convention} --instead-of {shlex.quote(other)}`, else write {other}"
+        )
+
+
 def _alike(one: str, other: str) -> bool:
     bare = [letters_and_digits(name) for name in (one, other)]
     if bare[0] == bare[1]:
@@ -56,14 +86,15 @@ def _alike(one: str, other: str) -> bool:
         return False
     parts = [PART.findall(name) for name in folded]
     if len(parts[0]) != len(parts[1]):
-        return _slips(*bare) <= _most_slips(*bare)
+        return _slips(*bare) <= min(1, _most_slips(*bare))
     differing = [pair for pair in zip(*parts, strict=True) if pair[0] != pair[1]]
     return len(differing) == 1 and _slips(*differing[0]) <= _most_slips(*differing[0])
 
 
 def _most_slips(one: str, other: str) -> int:
     longer = max(len(one), len(other))
-    return 2 if longer >= 6 else 1 if longer >= 4 else 0
+    alike = sorted(one[:2]) == sorted(other[:2])  # few people slip in how a word begins
+    return 2 if longer >= 6 and alike else 1 if longer >= 4 else 0
 
 
 def _slips(one: str, other: str) -> int:

@@ -73,6 +73,7 @@ FINDINGS = {
     "unread_tables": "tables beside the classes are not read",
     "stale_conventions": "recorded conventions are of masks that changed since",
     "conventions_without_pair": "recorded conventions are of no pair",
+    "overruled_conventions": "an import recorded other conventions than a sheet says",
 }
 """The kinds of findings and what each means."""
 
@@ -91,6 +92,8 @@ class Origins:
     """A line on each sheet that is used."""
     sheets: dict[str, str] = field(default_factory=dict)
     """The sheet of each class that has one, by its name."""
+    telling: set[str] = field(default_factory=set)
+    """The classes whose sheet has a column of conventions."""
 
     def note(self, kind: str, count: int, sentence: str) -> None:
         """Count something and say it; nothing where there is none."""
@@ -175,6 +178,7 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
     found.by_image_id.update(
         (f"{class_name}/{file}", origins[name]) for name, file in matched.items()
     )
+    found.telling |= {class_name} if CONVENTION in sheet.columns.by_role else set()
     patients = {one.patient for one in origins.values()} - {""}
     lost = [name for name in sheet.rows if name not in matched]
     rowless = sorted(set(files) - set(matched.values()))

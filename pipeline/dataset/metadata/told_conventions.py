@@ -21,8 +21,14 @@ from pipeline.dataset.layout import (
 from pipeline.dataset.metadata.convention_file import (
     ConventionRow,
     read_convention_rows,
+    second_files,
+    second_of_class,
 )
-from pipeline.dataset.metadata.convention_names import misspelt_names, unusable_name
+from pipeline.dataset.metadata.convention_names import (
+    misspelling,
+    misspelt_names,
+    unusable_name,
+)
 from pipeline.dataset.metadata.origins import CONVENTION_REFUSED, Origin, Origins, some
 from pipeline.errors import DatasetError
 from pipeline.files import sha256_file
@@ -54,7 +60,7 @@ def settle_conventions(data: Path, listing: Listing, origins: Origins, masks: Ma
     """
     told = told_conventions(data, listing, origins, masks)
     wrong = _judge_names(told, origins)
-    _judge_gaps(told, origins)
+    _judge_gaps(told, origins, masks)
     for image_id, one in told.items():
         known = origins.by_image_id.get(image_id, Origin())
         name, by = (STANDARD, "") if (one.convention, one.place) in wrong else one[:2]
@@ -69,15 +75,44 @@ def told_conventions(
     told = {pair.image_id: _by_sheet(pair.image_id, origins) for pair in listing.pairs}
     known = {*told, *(one.image_id for one in listing.refused)}
     classes = {folder.name for folder in class_folders(data)}
-    for path in list_convention_files(data):
+    files = list_convention_files(data)
+    second = second_files(path.name for path in files)
+    for path in files:
         try:
+            if path.name in second:
+                raise DatasetError(second_of_class(second[path.name]))
             rows = _rows_of_class(path, classes, known)
         except DatasetError as error:
             _refuse(path.name, str(error).removeprefix(f"{path}: "), origins)
         else:
             held = _holding(path.name, rows, masks, origins)
-            told.update({image_id: one for image_id, one in held.items() if image_id in told})
+            held = {image_id: one for image_id, one in held.items() if image_id in told}
+            _note_overruled(path.name, told, held, origins)
+            told.update(held)
     return told
+
+
+def _note_overruled(
+    label: str,
+    told: Mapping[str, SaidConvention],
+    held: Mapping[str, SaidConvention],
+    origins: Origins,
+) -> None:
+    """Note what an import recorded otherwise than the sheet says; a person's word needs no note."""
+    overruled = [
+        (image_id.partition("/")[2], told[image_id].place)
+        for image_id, one in held.items()
+        if one.by == IMPORT
+        and told[image_id].by == SHEET
+        and told[image_id].convention != one.convention
+    ]
+    if overruled:
+        names = [name for name, _ in overruled]
+        what = f"recorded by an import otherwise than {overruled[0][1]} says: {len(names)}"
+        remedy = "if the sheet is right, record it with `lungseg data convention NAME PAIR`"
+        origins.note(
+            "overruled_conventions", len(names), f"{label}: {what} ({some(names)}); {remedy}"
+        )
 
 
 def _by_sheet(image_id: str, origins: Origins) -> SaidConvention:
@@ -153,33 +188,28 @@ def _judge_names(told: Mapping[str, SaidConvention], origins: Origins) -> set[tu
     return wrong
 
 
-def misspelling(name: str, meant: str, pairs: Mapping[str, int]) -> str:
-    """That `name` is likely a slip of `meant`, as `found, expected; what to do`."""
-    return (
-        f"found {name!r} beside {meant!r}, which {pairs[meant]} pairs have, expected one "
-        f"spelling; write {meant}, or give another convention a name that differs by more"
-    )
+def _judge_gaps(told: Mapping[str, SaidConvention], origins: Origins, masks: MaskHash) -> None:
+    """Refuse a column of conventions that is empty for some radiographs of its class.
 
-
-def _judge_gaps(told: Mapping[str, SaidConvention], origins: Origins) -> None:
-    """Refuse a sheet that says the convention of some radiographs of its class and not of all."""
+    Of a pair that is set aside nothing is asked: no mask, no convention.
+    """
     by_sheet: Counter[str] = Counter()
     untold: dict[str, list[str]] = defaultdict(list)
     for image_id, one in told.items():
         class_name, _, name = image_id.partition("/")
-        if not one.by:
-            untold[class_name].append(name)
         by_sheet[class_name] += one.by == SHEET
+        if class_name in origins.telling and not one.by and masks(image_id) is not None:
+            untold[class_name].append(name)
     for class_name, names in untold.items():
-        if by_sheet[class_name]:
-            _refuse(
-                origins.sheets[class_name],
-                f"gives a convention to {by_sheet[class_name]} radiographs and to {len(names)} of "
-                f"the class none ({some(names)}), expected one for each; complete the column, or "
-                "record theirs with `lungseg data convention NAME PAIR`, an import's with "
-                "--convention NAME",
-                origins,
-            )
+        complete = "complete the column" if by_sheet[class_name] else "complete or remove it"
+        _refuse(
+            origins.sheets[class_name],
+            f"its column of conventions says that of {by_sheet[class_name]} radiographs, of "
+            f"{len(names)} of the class nothing ({some(names)}), expected one for each; "
+            f"{complete}, or record theirs with `lungseg data convention NAME PAIR`, an import's "
+            "with --convention NAME",
+            origins,
+        )
 
 
 def _say_counts(told: Mapping[str, SaidConvention], origins: Origins) -> None:

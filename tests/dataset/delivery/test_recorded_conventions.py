@@ -163,10 +163,59 @@ def test_a_misspelt_convention_refuses_the_delivery(deliver: Deliver, appended: 
     source = deliver("COVID", first=4, count=1)
     before = snapshot(appended)
 
-    with pytest.raises(DatasetError, match="found 'wdie' beside 'wide', which 2 pairs have"):
+    said = r"^--convention: found 'wdie' beside 'wide', which 2 pairs have, .*; write wide"
+    with pytest.raises(DatasetError, match=said):
         import_dataset(source, appended, append=True, convention="wdie")
 
     assert snapshot(appended) == before
+
+
+@pytest.mark.slow
+def test_a_convention_against_the_delivered_sheet_is_refused(
+    deliver: Deliver, appended: Path
+) -> None:
+    source = deliver("Normal", first=4, count=2)
+    add_text(source / "Normal.metadata.csv", "FILE,CONVENTION\nNormal-4,narrow\nNormal-5,narrow\n")
+    before = snapshot(appended)
+
+    with pytest.raises(DatasetError) as caught:
+        import_dataset(source, appended, append=True, convention="wide")
+
+    assert str(caught.value) == (
+        "--convention: found 'wide', and a metadata sheet says another one of 2 delivered pairs "
+        "(Normal/Normal-4, Normal/Normal-5: 'narrow'), expected one word on each; leave the option "
+        "out, or correct the sheet"
+    )
+    assert snapshot(appended) == before
+
+
+@pytest.mark.slow
+def test_a_zip_brings_conventions_by_its_files_and_by_the_option(
+    appended: Path, project: Path, tmp_path: Path
+) -> None:
+    confirm(appended, "standard", "Normal/Normal-1")
+    packed = Path(shutil.make_archive(str(tmp_path / "all"), "zip", appended / "data"))
+
+    result = import_dataset(packed, project, convention="narrow")
+
+    assert known(project) == {
+        **dict.fromkeys(("COVID/COVID-1", "COVID/COVID-2", "COVID/COVID-3"), "narrow by import"),
+        "Normal/Normal-1": "standard by person",
+        "Normal/Normal-2": "narrow by import",
+    }
+    told = "conventions that the delivery's own files record: 3, 1 of them by a person"
+    assert told in result.sheets
+
+
+def test_two_files_of_one_class_refuse_a_delivery(deliver: Deliver, project: Path) -> None:
+    source = deliver("COVID")
+    header = "name,mask_sha256,convention,by\n"
+    for suffix in ("conventions", "CONVENTIONS"):
+        add_text(source / f"COVID.{suffix}.csv", header)
+
+    said = refusal(source, project)
+
+    assert "COVID.conventions.csv: COVID.CONVENTIONS.csv is of this class too, expected one" in said
 
 
 @pytest.mark.slow

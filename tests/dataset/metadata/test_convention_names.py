@@ -62,3 +62,18 @@ def test_names_that_differ_in_a_whole_word_are_different() -> None:
     names = ("with-heart", "without-heart", "standard", "west", "east")
 
     assert misspelt_names(dict.fromkeys(names, 5)) == {}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(
+            ("heart-included", "heart-excluded"),
+            ("inclusive", "exclusive"),
+            ("internal", "external"),
+        ),
+        *(("heart", "heart-in"), ("lungs", "lungs-only"), ("medial", "radial")),
+    ],
+)
+def test_opposites_and_names_with_a_word_more_are_different(names: tuple[str, str]) -> None:
+    assert misspelt_names(dict.fromkeys(names, 5)) == {}

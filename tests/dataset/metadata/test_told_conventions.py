@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline.dataset.layout import list_dataset
-from pipeline.dataset.metadata.convention_file import ConventionRow, write_recorded
+from pipeline.dataset.metadata.convention_file import (
+    ConventionRow,
+    recorded_conventions,
+    write_recorded,
+)
 from pipeline.dataset.metadata.origins import CONVENTION_REFUSED, Origins, read_origins
 from pipeline.dataset.metadata.told_conventions import mask_files, settle_conventions
+from pipeline.errors import DatasetError
 from pipeline.files import sha256_file
 from tests.dataset.delivery.deliveries import add_text, write_sheet
 from tests.dataset.metadata.test_origins import add_class
@@ -110,7 +116,7 @@ def test_a_merged_cell_says_it_of_all_its_rows_and_an_empty_one_nothing(tmp_path
     add_class(tmp_path, "A", "A-1", "A-2", "A-3")
     path = tmp_path / "A.metadata.xlsx"
     write_sheet(path, ("FILE", "CONVENTION"), ("A-1", "wide"), ("A-2", None), ("A-3", None))
-    assert "and to 2 of the class none (A-2, A-3)" in refusal(tmp_path)
+    assert "of 2 of the class nothing (A-2, A-3)" in refusal(tmp_path)
 
     workbook = load_workbook(path)
     workbook.worksheets[0].merge_cells("B2:B4")
@@ -199,12 +205,71 @@ def test_a_sheet_that_says_it_of_some_radiographs_only_is_refused(
     said = refusal(tmp_path)
 
     assert said == (
-        "A.metadata.csv: gives a convention to 1 radiographs and to 1 of the class none (A-2), "
-        "expected one for each; complete the column, or record theirs with `lungseg data "
-        "convention NAME PAIR`, an import's with --convention NAME"
+        "A.metadata.csv: its column of conventions says that of 1 radiographs, of 1 of the class "
+        "nothing (A-2), expected one for each; complete the column, or record theirs with `lungseg "
+        "data convention NAME PAIR`, an import's with --convention NAME"
     )
     record(tmp_path, A_2="narrow by person")
     assert settled(tmp_path).refused == []
+
+
+@pytest.mark.parametrize("rows", ["A-1,\nA-2,\n", "A-1,unknown\nA-2,n/a\n"])
+def test_a_column_that_says_nothing_at_all_is_refused(tmp_path: Path, rows: str) -> None:
+    add_class(tmp_path, "A", "A-1", "A-2")
+    sheet = add_text(tmp_path / "A.metadata.csv", f"FILE,CONVENTION\n{rows}")
+
+    said = refusal(tmp_path)
+
+    assert "says that of 0 radiographs, of 2 of the class nothing (A-1, A-2)" in said
+    assert "; complete or remove it, or record theirs with" in said
+    record(tmp_path, A_1="standard by import", A_2="standard by import")
+    assert settled(tmp_path).refused == []
+    (tmp_path / "A.conventions.csv").unlink()
+    add_text(sheet, "FILE\nA-1\nA-2\n")
+    assert settled(tmp_path).refused == []
+
+
+def test_nothing_is_asked_of_a_pair_that_is_set_aside(tmp_path: Path) -> None:
+    add_class(tmp_path, "A", "A-1", "A-2")
+    add_text(tmp_path / "A.metadata.csv", "FILE,CONVENTION\nA-1,wide\n")
+    record(tmp_path, A_2="wide by import")
+    listing = list_dataset(tmp_path)
+    origins = read_origins(tmp_path, listing)
+    good = mask_files(tmp_path, listing)
+
+    settle_conventions(
+        tmp_path, listing, origins, lambda name: None if name == "A/A-2" else good(name)
+    )
+
+    assert origins.refused == []
+
+
+def test_what_an_import_records_otherwise_than_the_sheet_is_noted(tmp_path: Path) -> None:
+    add_class(tmp_path, "A", "A-1", "A-2", "A-3")
+    add_text(tmp_path / "A.metadata.csv", "FILE,CONVENTION\nA-1,narrow\nA-2,narrow\nA-3,narrow\n")
+    record(tmp_path, A_1="wide by import", A_2="standard by person", A_3="narrow by import")
+
+    (finding,) = settled(tmp_path).findings
+
+    assert finding.kind == "overruled_conventions"
+    assert finding.finding == (
+        "A.conventions.csv: recorded by an import otherwise than A.metadata.csv says: 1 (A-1); if "
+        "the sheet is right, record it with `lungseg data convention NAME PAIR`"
+    )
+
+
+def test_two_files_of_one_class_are_refused(tmp_path: Path) -> None:
+    add_class(tmp_path, "A", "A-1")
+    record(tmp_path, A_1="wide by person")
+    shutil.copyfile(tmp_path / "A.conventions.csv", tmp_path / "A.CONVENTIONS.csv")
+
+    said = refusal(tmp_path)
+
+    assert said == (
+        "A.conventions.csv: A.CONVENTIONS.csv is of this class too, expected one file; join them"
+    )
+    with pytest.raises(DatasetError, match=r"/A\.conventions\.csv: A\.CONVENTIONS\.csv is of this"):
+        recorded_conventions(tmp_path)
 
 
 @pytest.mark.parametrize("slip", ["Wide", "wdie", "w-ide"])
