@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.conventions import nearest_conventions
-from pipeline.dataset.splits.table import split_rows, test_split_sha256
+from pipeline.conventions import in_order
+from pipeline.dataset.splits.table import SPLIT_FILE, SplitRow, split_rows, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE, per_image_table
 from pipeline.evaluation.scoring import score_images
@@ -90,12 +91,13 @@ def _score(
     """A release's scores: as recorded when they are of the same radiographs, else predicted anew.
 
     A radiograph's split follows from its content, so a release trained on none of them. What it
-    was asked for is the convention of each mask or, where it does not know that, its default.
+    was asked for is the convention of each mask or, where it does not know that, the one of its own
+    that it does best in.
     """
     kept = folder / f"scores-{version}.parquet"
     if not kept.is_file():
-        recorded = _recorded_scores(record, releases, version, folder)
-        if recorded is not None and answers_as_now(recorded, evidence):
+        recorded = _recorded_scores(record, releases, version, folder, evidence)
+        if recorded is not None:
             scores = recorded.assign(**{ASKED: asked_conventions(recorded)})
         elif version in releases.versions:
             log.info("scoring version %s on the candidate's test radiographs", version)
@@ -110,9 +112,12 @@ def _score(
 
 
 def _recorded_scores(
-    record: RunRecord, releases: ReleaseLog, version: str, folder: Path
+    record: RunRecord, releases: ReleaseLog, version: str, folder: Path, evidence: Evidence
 ) -> pd.DataFrame | None:
-    """The per-image scores of a release, if they still are those that were recorded of it."""
+    """The per-image scores of a release, if they still are those that were recorded of it.
+
+    None as well where they say nothing of how it would do now, on the candidate's test radiographs.
+    """
     facts, found = releases.facts(version), releases.versions.get(version)
     if facts:
         run_id, sha256 = facts.run_id, facts.per_image_sha256
@@ -125,7 +130,23 @@ def _recorded_scores(
     path = find_artifact(record.client, run_id, f"evaluate/{PER_IMAGE_FILE.name}", target)
     if path is None or sha256_file(path) != sha256:
         return None
-    return pd.read_parquet(path)  # as it is: an earlier version has fewer columns
+    scores = pd.read_parquet(path)  # as it is: an earlier version has fewer columns
+    split = find_artifact(record.client, run_id, f"split/{SPLIT_FILE.name}", target)
+    if split is None:
+        return None
+    rows = pd.read_csv(split, dtype=str, keep_default_na=False)
+    return scores if same_masks(rows, evidence) and answers_as_now(scores, evidence) else None
+
+
+def same_masks(split: pd.DataFrame, evidence: Evidence) -> bool:
+    """Whether the candidate's test radiographs have the same files of masks in `split`."""
+    if "mask_sha256" not in split.columns:
+        return False
+    before, now = (
+        table.drop_duplicates("image_id").set_index("image_id")["mask_sha256"]
+        for table in (split, evidence.test)
+    )
+    return before.reindex(now.index).equals(now)
 
 
 def answers_as_now(scores: pd.DataFrame, evidence: Evidence) -> bool:
@@ -149,8 +170,31 @@ def _predicted(
     released = fetch_version(releases.versions[version], folder, recorded)
     materialise(workspace, "data")
     params = evidence.evaluate.model_copy(update={"threshold": released.threshold})
-    pairs, data = split_rows(evidence.test), workspace.folder / "data"
     segmenter = released.model.segmenter()
-    asked = nearest_conventions((pair.convention for pair in pairs), segmenter.conventions)
-    scores = per_image_table(score_images(segmenter, pairs, data, params))
-    return scores.assign(**{ASKED: asked})
+
+    def scored(pairs: Sequence[SplitRow]) -> pd.DataFrame:
+        return per_image_table(score_images(segmenter, pairs, workspace.folder / "data", params))
+
+    return best_answers(split_rows(evidence.test), segmenter.conventions, scored)
+
+
+def best_answers(
+    pairs: Sequence[SplitRow],
+    known: Sequence[str],
+    scored: Callable[[Sequence[SplitRow]], pd.DataFrame],
+) -> pd.DataFrame:
+    """The table that `scored` makes of `pairs`, each asked for as ASKED says.
+
+    Masks of a convention that is not `known`, which may be one renamed, are asked for in each that
+    is, and count in the one with the highest mean Dice: a candidate has to hold its own against
+    the best that the release can do there.
+    """
+    tables = []
+    for wanted in in_order(pair.convention for pair in pairs):
+        own = [pair for pair in pairs if pair.convention == wanted]
+        answers = [
+            scored([replace(pair, convention=name) for pair in own]).assign(**{ASKED: name})
+            for name in ([wanted] if wanted in known else known)
+        ]
+        tables.append(max(answers, key=lambda table: float(table["dice"].mean())))
+    return pd.concat(tables, ignore_index=True)

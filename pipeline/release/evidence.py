@@ -77,12 +77,6 @@ class Evidence:
         return select_split(self.split, "test")
 
     @property
-    def per_image_with_conventions(self) -> pd.DataFrame:
-        """The table of scores, with the convention that the split gives each mask."""
-        conventions = self.test.set_index("image_id")["convention"]
-        return self.per_image.assign(convention=self.per_image["image_id"].map(conventions))
-
-    @property
     def test_split_sha256(self) -> str:
         """Hash of which radiographs the test split holds."""
         return test_split_sha256(self.test)

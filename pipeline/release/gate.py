@@ -219,7 +219,7 @@ def _against(references: References, evidence: Evidence, bounds: GateParams) -> 
         bound="as the log of releases says",
         passed=state.kind != "moved",
     )
-    scored = evidence.per_image_with_conventions
+    scored = evidence.per_image
     if references.champion:
         yield from non_inferiority_checks(
             "champion", references.champion, scored, bounds.max_drop, "resampled"

@@ -70,7 +70,7 @@ def _conventions(evidence: Evidence) -> Iterator[list[str]]:
     known = evidence.model.conventions
     if known == (STANDARD,):
         return
-    scored = evidence.per_image_with_conventions
+    scored = evidence.per_image
     lines = [
         f"## Annotation conventions\n\nMasks are drawn as `{known[0]}` unless another is asked for "
         "(`lungseg predict --convention NAME`). Areas are comparable in one convention.\n",

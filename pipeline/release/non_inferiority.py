@@ -24,8 +24,8 @@ def non_inferiority_checks(
     """Compare mean Dice overall, in each class and, where there are several, in each convention.
 
     `name` is what the release is called. A release that does not know a convention answers to its
-    radiographs in its default. What the candidate gains there must not hide a loss elsewhere, so
-    they count in the check of that convention alone, which says so.
+    radiographs in the one that it does best in. What the candidate gains there must not hide a loss
+    elsewhere, so they count in the check of that convention alone, which says so.
 
     Resampled: the gain must exceed -`margin` in 95 % of the resamples of groups (one-sided
     non-inferiority at the 5 % level). Where there are too few groups, and by the point rule, the

@@ -55,6 +55,7 @@ def make_evidence(folder: Path, params: Params, per_image: pd.DataFrame) -> Evid
     """A consistent set of evidence with a report of its nine worst cases."""
     test = per_image[[*IDENTITY, "spacing"]].assign(split="test")
     test["convention"] = per_image.get("convention", STANDARD)
+    test["mask_sha256"] = "mask of " + test["image_id"]
     train = test.groupby("class_name").head(1).assign(split="train")
     for column in ("image_id", "group", "pixel_sha256"):
         train[column] = train["class_name"] + "/trained"

@@ -53,6 +53,26 @@ def test_the_gate_predicts_each_radiograph_again_in_its_own_convention(run: Run)
 
 
 @pytest.mark.slow
+def test_a_champion_answers_to_a_renamed_convention_by_the_name_that_it_knows(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    release(run)
+    network = save(darkness(2), tmp_path / "network", ("standard", "glow"))
+    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    renamed = make_run(
+        settings, client, tmp_path / "renamed", None, files, conventions={"Normal": "glow"}
+    )
+
+    checks = {check.name: check for check in run_gate(*renamed).checks}
+
+    # The same answers of the same masks, which it would not give in its default.
+    assert checks["dice_vs_champion_in_glow"].value == 0
+    assert checks["dice_vs_champion_in_glow"].detail.endswith(
+        "; it does not know this convention and answered in bright"
+    )
+
+
+@pytest.mark.slow
 def test_a_release_answers_in_each_convention_everywhere(
     settings: Settings,
     client: MlflowClient,
@@ -81,14 +101,16 @@ def test_a_release_answers_in_each_convention_everywhere(
     scan = [tmp_path / "radiograph.png"]
     for formats in (released.FORMATS, (7,)):  # the installed code, and that of the release
         monkeypatch.setattr(released, "FORMATS", formats)
-        for name in (*NAMES, ""):
+        for name in (*NAMES, None):
             out = tmp_path / f"{formats[0]}{name}"
             predict_files(settings, scan, out, uri, Asked(convention=name))
             mask = np.asarray(Image.open(out / "radiograph.png"))
             np.testing.assert_array_equal(mask, expected[name or "standard"])
             assert _conventions(out) == [name or "standard"]
-        with pytest.raises(StageError, match=r"found 'lungs', expected one .*: standard, bright"):
-            predict_files(settings, scan, tmp_path / "none", uri, Asked(convention="lungs"))
+        for name in ("lungs", ""):  # as of an unset variable of the shell
+            refusal = rf"found '{name}', expected one .*: standard, bright"
+            with pytest.raises(StageError, match=refusal):
+                predict_files(settings, scan, tmp_path / "none", uri, Asked(convention=name))
         assert not (tmp_path / "none").exists()
 
 
