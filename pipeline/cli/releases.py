@@ -20,8 +20,9 @@ def predict(
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION.")] = "",
     level: Annotated[int, typer.Option(min=0, help="Faster part of a U-Net++; 0: all of it.")] = 0,
     convention: Annotated[
-        str, typer.Option(help="Annotation convention of the masks; default: the release's first.")
-    ] = "",
+        str | None,
+        typer.Option(help="Annotation convention of the masks; default: the release's first."),
+    ] = None,
 ) -> None:
     """Write a lung mask for every radiograph, by a released model."""
     from pipeline.cli.progress import shown_progress

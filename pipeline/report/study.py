@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.conventions import in_order
 from pipeline.dataset.splits.table import SPLITS
 from pipeline.report.report_inputs import ReportInputs
 
@@ -61,6 +62,8 @@ class StudyFacts:
     """Of all radiographs."""
     mask_sizes: str
     """Of the test radiographs, pixels."""
+    conventions: dict[str, int]
+    """Radiographs of each annotation convention; empty where nobody names any."""
 
 
 def gather_facts(inputs: ReportInputs) -> StudyFacts:
@@ -74,7 +77,16 @@ def gather_facts(inputs: ReportInputs) -> StudyFacts:
         overlap=Overlap(_in_several(split, "group"), _in_several(split, "pixel_sha256")),
         with_spacing=int((split["spacing"] > 0).sum()),
         mask_sizes=_mask_sizes(inputs.per_image),
+        conventions=_conventions(split),
     )
+
+
+def _conventions(split: pd.DataFrame) -> dict[str, int]:
+    if not (split["convention_by"] != "").any():
+        return {}
+    return {
+        name: int((split["convention"] == name).sum()) for name in in_order(split["convention"])
+    }
 
 
 def _size(name: str, rows: pd.DataFrame) -> SplitSize:

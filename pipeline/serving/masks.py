@@ -46,8 +46,8 @@ class Asked:
 
     level: int = 0
     """1, 2, ... is the part of a network with deep supervision up to that head, 0 all of it."""
-    convention: str = ""
-    """The annotation convention of the masks; empty: the network's default."""
+    convention: str | None = None
+    """The annotation convention of the masks; None: the network's default."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def _refuse_strangers(table: PredictionTable, masks: Sequence[Path]) -> None:
 
 def _open_model(release: Release, asked: Asked) -> _Model:
     segmenter = release.model.segmenter(asked.level)
-    convention = asked.convention or segmenter.conventions[0]
+    default = segmenter.conventions[0]
+    convention = default if asked.convention is None else asked.convention
     convention_places([convention], segmenter.conventions)
     facts = PredictionRow(
         "",

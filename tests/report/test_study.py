@@ -20,6 +20,7 @@ class Inputs:
 def inputs(*rows: tuple[str, str, str, str]) -> Any:
     """Class, split, group and source of each radiograph."""
     split = pd.DataFrame(rows, columns=["class_name", "split", "group", "source"])
+    split = split.assign(convention="standard", convention_by="")
     split = split.assign(pixel_sha256=[f"{n}" for n in range(len(split))], spacing=float("nan"))
     return Inputs(split, per_image_table([image_of("N/1", GOOD)]))
 
@@ -49,3 +50,13 @@ def test_sources_of_several_radiographs_are_listed() -> None:
     sources = gather_facts(inputs(*rows)).sources
 
     assert (sources.known, sources.different, sources.largest) == (3, 2, {"x": 2})
+
+
+def test_conventions_are_counted_where_somebody_names_them() -> None:
+    found = inputs(*(("N", "test", f"{n}", "") for n in range(3)))
+    assert gather_facts(found).conventions == {}
+
+    named = found.split.assign(convention=["b", "standard", "b"], convention_by=["sheet", "", ""])
+
+    facts = gather_facts(Inputs(named, found.per_image))
+    assert list(facts.conventions.items()) == [("standard", 1), ("b", 2)]

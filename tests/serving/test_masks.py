@@ -62,7 +62,7 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
-def predict(paths: Path | list[Path], out: Path, convention: str = "") -> Predictions:
+def predict(paths: Path | list[Path], out: Path, convention: str | None = None) -> Predictions:
     given = paths if isinstance(paths, list) else [paths]
     asked = Asked(convention=convention)
     return predict_files(Settings(), given, out, "models:/m@champion", asked)
