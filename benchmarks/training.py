@@ -63,6 +63,7 @@ class Case:
     batch_size: int = 8
     precision: str = "float32"
     xla: bool = False
+    weight_averaging: float = 0
 
     def batch(self) -> Any:
         """Images uint8 and masks float32, both (N, S, S, 1), as `read_batches` gives them."""
@@ -129,7 +130,7 @@ class KerasSide:
                 "encoder": "plain",
                 "schedule": "constant",
                 "warmup_epochs": 0,
-                "weight_averaging": 0,
+                "weight_averaging": case.weight_averaging,
                 "loss": "binary_crossentropy",
             }
         )
