@@ -6,16 +6,22 @@ from pathlib import Path
 
 from pipeline.conventions import STANDARD
 from pipeline.model.shards import AUGMENT_SUMMARY_FILE, AugmentSummary
+from pipeline.params import AugmentParams
 
 
-def write_summary(folder: Path, image_size: int, **records: int) -> None:
-    """Write it into the folder of the shards: so many records of each split, none a copy."""
+def write_summary(
+    folder: Path, image_size: int, fresh: AugmentParams | None = None, **records: int
+) -> None:
+    """Write it into the folder of the shards: so many records of each split, none a stored copy."""
     summary = AugmentSummary(
         image_size=image_size,
         pairs=records,
-        records=records,
+        records={
+            split: count * (1 + fresh.copies if fresh and split == "train" else 1)
+            for split, count in records.items()
+        },
         conventions=[STANDARD],
-        fresh=None,
+        fresh=fresh,
         redrawn={},
         transforms={},
         albumentations="2.0.8",

@@ -26,6 +26,7 @@ NO_EFFECT = {
     "pipeline/errors.py": "what is said when there is no result",
     "pipeline/worker_pool.py": "how many processes share the work changes no result",
     "pipeline/tracking/live.py": "looks on while a network is trained",
+    "pipeline/services/gpu_cards.py": "warns of cards that the engine does not see",
 }
 
 

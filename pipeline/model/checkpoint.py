@@ -44,6 +44,7 @@ from pipeline.files import (
     write_json,
     write_sums,
 )
+from pipeline.model.heartbeat import told_meanwhile
 from pipeline.model.training_history import EpochRow
 from pipeline.model.travelling import Courier
 from pipeline.remote_store import RemoteStore
@@ -132,11 +133,13 @@ def hold_checkpoints(
         checkpoints.sign()
         _remove_old(home)
         try:
-            checkpoints.fetch()
+            with told_meanwhile("looking for checkpoints of other hosts"):
+                checkpoints.fetch()
             yield checkpoints
         finally:
             if courier:
-                courier.end()
+                with told_meanwhile("sending the last checkpoint"):
+                    courier.end()
 
 
 @contextmanager
@@ -145,8 +148,10 @@ def _lock(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        log.info("waiting for %s, which trains the same (%s)", _holder(folder), folder)
-        lock.acquire(poll_interval=0.5)
+        waiting = f"waiting for {_holder(folder)}, which trains the same ({folder})"
+        log.info("%s", waiting)
+        with told_meanwhile(waiting):
+            lock.acquire(poll_interval=0.5)
     try:
         yield
     finally:

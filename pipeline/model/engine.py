@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXTRAS = {"tensorflow": "train", "jax": "jax"}
-"""Engine -> the extra of this project that brings it; for GPUs `gpu` and `gpu-jax`."""
+"""Engine -> the extra of this project that brings it."""
+GPU_EXTRAS = {"tensorflow": "gpu", "jax": "gpu-jax"}
+"""The same for GPUs."""
+
+DRAWING = ("albumentations", "numpy", "opencv-python-headless")
+"""Packages that decide what a drawn copy looks like."""
 
 BFLOAT16_CAPABILITY = (8, 0)
 """CUDA compute capability from which a GPU has bfloat16 (Ampere)."""
@@ -118,10 +124,12 @@ class TrainingEnvironment:
     """Names of the GPUs; none for a CPU."""
     replicas: int
     """Copies of the network that share a batch among them."""
+    drawing: dict[str, str] = field(default_factory=dict)
+    """Versions of the packages that draw copies, where training does."""
 
 
-def training_environment() -> TrainingEnvironment:
-    """The environment of this process."""
+def training_environment(*, drawing: bool = False) -> TrainingEnvironment:
+    """The environment of this process, which draws copies or does not."""
     import keras
 
     devices = engine_devices()
@@ -131,6 +139,7 @@ def training_environment() -> TrainingEnvironment:
         engine_version=devices.version(),
         devices=[gpu.name for gpu in devices.gpus()],
         replicas=len(devices.names()),
+        drawing={name: version(name) for name in DRAWING} if drawing else {},
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,6 +69,12 @@ class Shards:
     def passes(self) -> int:
         """How often an epoch reads each record: once as it is, and once for each copy of it."""
         return self.fresh.copies + 1 if self.fresh else 1
+
+    def drawn_by(self, workers: int) -> Shards:
+        """The same, of which so many processes draw the copies; 0: one per core."""
+        if self.fresh is None:
+            return self
+        return replace(self, fresh=self.fresh.model_copy(update={"workers": workers}))
 
 
 def encode_record(image_id: str, image: Grey, mask: Grey, convention: int | None = None) -> bytes:

@@ -15,7 +15,7 @@ from pipeline.model.batches import read_batches
 from pipeline.model.checkpoint import Checkpoint, Checkpoints, Position
 from pipeline.model.engine import compute_policy, engine_devices, translated_errors
 from pipeline.model.epoch_log import EpochLog
-from pipeline.model.heartbeat import heartbeat
+from pipeline.model.heartbeat import heartbeat, told_meanwhile
 from pipeline.model.keras_input import KerasInput
 from pipeline.model.learning_rate import learning_rate
 from pipeline.model.losses import accuracy, dice, iou, loss_function
@@ -66,10 +66,12 @@ def fit(
     Raises StageError when the loss is no longer a number, a shard is damaged or a checkpoint cannot
     be written, CrashedError when the device has too little memory.
     """
-    training = Training(params, train, val)
-    found = checkpoints.latest()
+    with told_meanwhile("building the network"), translated_errors():
+        training = Training(params, train, val)
+        found = checkpoints.latest()
+        if found:
+            training.restore(found)
     if found:
-        training.restore(found)
         batches = found.position.batches
         within = f", batch {batches} of the next" if batches else ""
         after = f"epoch {found.epoch} of {params.epochs}{within}"
@@ -86,7 +88,7 @@ def fit(
 
         return on_batch
 
-    with heartbeat(epochs.beat):
+    with heartbeat(epochs.beat), translated_errors():
         while not training.finished:
             epochs.begin()
             row = training.run_epoch(
@@ -95,8 +97,8 @@ def fit(
             # First the checkpoint: so no epoch is told again by a process that resumes after it.
             checkpoints.save(training.checkpoint())
             epochs.end(row)
-    epochs.finish(best_epoch(training.history))
-    return Fitted(training.network(), training.history)
+        epochs.finish(best_epoch(training.history))
+        return Fitted(training.network(), training.history)
 
 
 @contextmanager
@@ -171,13 +173,12 @@ class Training:
         The order of the radiographs depends on the epoch and the seed alone, whichever process
         runs the epoch. `on_validated` gets the epoch and the network as it was validated; of the
         last batch of the validation nothing else is told. Raises StageError when the loss is no
-        number or a shard is damaged, CrashedError when the device has too little memory.
+        number or a shard is damaged, and what the engine raises when the device is out of memory.
         """
         epoch = self.epoch + 1
-        with translated_errors():
-            if not self._at.measured:
-                self._fit(epoch, on_batch)
-            found = self._validate(on_validation_batch)
+        if not self._at.measured:
+            self._fit(epoch, on_batch)
+        found = self._validate(on_validation_batch)
         values = self._at.measured | {f"val_{name}": value for name, value in found.items()}
         rate = float(self._rate(epoch * self.size.steps - 1))
         values |= {"epoch": epoch, "learning_rate": rate}

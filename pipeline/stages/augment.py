@@ -257,7 +257,8 @@ def _summary(
         pairs={split: len(found) for split, found in pairs.items()},
         records=records,
         conventions=_conventions(pairs),
-        fresh=params if params.fresh else None,
+        # How many processes draw does not shape what they draw; training takes its own number.
+        fresh=params.model_copy(update={"workers": 0}) if params.fresh else None,
         redrawn={fault: redrawn[fault] for fault in FAULTS},
         transforms=serialised.transforms,
         albumentations=serialised.albumentations,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,15 @@ from typing import TYPE_CHECKING
 from pipeline.files import atomic_folder
 from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
-from pipeline.model.engine import TrainingEnvironment, choose_engine, training_environment
+from pipeline.model.engine import (
+    GPU_EXTRAS,
+    TrainingEnvironment,
+    choose_engine,
+    training_environment,
+    translated_errors,
+)
 from pipeline.model.export_process import export_saved
+from pipeline.model.heartbeat import told_meanwhile
 from pipeline.model.keras_file import save_network
 from pipeline.model.shards import AUGMENT_SUMMARY_FILE, find_shards
 from pipeline.model.training_history import (
@@ -25,6 +33,7 @@ from pipeline.model.training_history import (
 )
 from pipeline.params import Params, TrainParams
 from pipeline.remote_store import open_store
+from pipeline.services.gpu_cards import listed_cards
 from pipeline.settings import Settings
 from pipeline.tracking.live import live_run
 
@@ -52,6 +61,7 @@ def run(params: Params, root: Path) -> str:
         "%d radiographs to train on, %d to validate; loading the engine",
         *(train.records, val.records),
     )
+    train = train.drawn_by(params.augment.workers)
     settings = Settings()
     choose_engine(params.train, settings.home)
 
@@ -67,11 +77,13 @@ def run(params: Params, root: Path) -> str:
     )
     from pipeline.model.training import fit
 
-    join_processes(params.train)
-    inputs = [*train.paths, *val.paths, root / AUGMENT_SUMMARY_FILE]
-    environment = training_environment()
-    key = training_key(params.train, inputs, environment)
-    check_same_training(key)
+    with told_meanwhile("preparing: meeting other processes, if any, and reading all shards"):
+        join_processes(params.train)
+        inputs = [*train.paths, *val.paths, root / AUGMENT_SUMMARY_FILE]
+        environment = training_environment(drawing=train.fresh is not None)
+        warn_of_idle_cards(environment)
+        key = training_key(params.train, inputs, environment)
+        check_same_training(key)
     if process_number():
         with told_checkpoints() as told:
             fit(params.train, train, val, told, looking_on(None))
@@ -85,8 +97,9 @@ def run(params: Params, root: Path) -> str:
         with atomic_folder(root / TRAINED) as folder:
             fitted = fit(params.train, train, val, checkpoints, looking_on(live))
             leave_processes()
-            _save(params.train, fitted.network, folder, train.conventions)
-            difference = check_export(fitted.network, folder / "model.onnx", val)
+            with told_meanwhile("writing and checking the network"), translated_errors():
+                _save(params.train, fitted.network, folder, train.conventions)
+                difference = check_export(fitted.network, folder / "model.onnx", val)
             HISTORY.write(folder / HISTORY_FILE.name, history_table(fitted.history))
             _summary(fitted, difference).write(folder / TRAIN_SUMMARY_FILE.name)
         checkpoints.clear()
@@ -94,6 +107,19 @@ def run(params: Params, root: Path) -> str:
     return (
         f"train: {len(fitted.history)} epochs, best {best['epoch']} with validation Dice "
         f"{best['val_dice']:.4f}, accuracy {best['val_accuracy']:.4f}"
+    )
+
+
+def warn_of_idle_cards(environment: TrainingEnvironment) -> None:
+    """Warn of GPUs that the engine does not see, unless the shell says to leave them alone."""
+    meant = {"CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"} & os.environ.keys()
+    if environment.devices or meant or not (cards := listed_cards()):
+        return
+    log.warning(
+        "found %d GPUs that %s %s does not see, so the CPU trains; install it for them "
+        "(`uv sync --extra %s`), or say that the CPU is meant (CUDA_VISIBLE_DEVICES=)",
+        *(cards, environment.engine, environment.engine_version),
+        GPU_EXTRAS[environment.engine],
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,16 @@ def divide_cpu(wanted: TrainParams, cpus: int) -> None:
 
 def run_epoch(training: Training) -> dict[str, Any]:
     """The next epoch's row of the history, with the loss of each batch and how many devices."""
+    from pipeline.model.processes import process_number
+
     losses: list[float] = []
-    row = training.run_epoch(
-        lambda batch, logs: losses.append(float(logs["loss"])), lambda epoch, network: None
-    )
+
+    def ended(batch: int, logs: Mapping[str, Any]) -> None:
+        losses.append(float(logs["loss"]))
+        if process_number() == 0:  # a checkpoint is its own: the others do not wait for it
+            training.checkpoint()
+
+    row = training.run_epoch(ended, lambda epoch, network: None)
     return {"losses": losses, "replicas": training.replicas, **row}
 
 

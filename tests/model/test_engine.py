@@ -18,6 +18,7 @@ from pipeline.model.engine import (
     choose_engine,
     compute_policy,
     engine_devices,
+    training_environment,
     translated_errors,
 )
 from pipeline.params import Params, TrainParams
@@ -107,6 +108,17 @@ def test_mixed_precision_is_float16_on_gpus_without_bfloat16(
 
     assert compute_policy("mixed") == policy
     assert compute_policy("float32") == "float32"
+
+
+def test_what_draws_copies_is_part_of_the_environment_where_training_draws() -> None:
+    from importlib.metadata import version
+
+    drawing = training_environment(drawing=True).drawing
+
+    assert drawing["albumentations"] == "2.0.8"
+    assert drawing["numpy"] == version("numpy")
+    assert drawing["opencv-python-headless"] == version("opencv-python-headless")
+    assert training_environment().drawing == {}
 
 
 def test_a_full_memory_and_no_other_fault_is_worth_a_retry() -> None:

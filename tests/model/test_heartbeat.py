@@ -7,7 +7,10 @@ import pytest
 from pipeline.model.heartbeat import heartbeat
 
 
-def test_it_beats_while_the_work_says_nothing_and_not_afterwards() -> None:
+def test_it_beats_while_the_work_says_nothing_and_not_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.model.heartbeat.EVERY_S", 0.001)
     beats = 0
     enough = threading.Event()
 
@@ -17,7 +20,7 @@ def test_it_beats_while_the_work_says_nothing_and_not_afterwards() -> None:
         if beats == 3:
             enough.set()
 
-    with heartbeat(beat, every_s=0.001):
+    with heartbeat(beat):
         assert enough.wait(60)
     ended = beats
 
@@ -26,7 +29,7 @@ def test_it_beats_while_the_work_says_nothing_and_not_afterwards() -> None:
 
 
 def test_it_ends_with_a_work_that_fails() -> None:
-    with pytest.raises(ZeroDivisionError), heartbeat(lambda: None, every_s=60):
+    with pytest.raises(ZeroDivisionError), heartbeat(lambda: None):
         raise ZeroDivisionError
 
     assert not [one for one in threading.enumerate() if one.name == "heartbeat"]

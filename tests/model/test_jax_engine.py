@@ -22,8 +22,8 @@ ON_BOTH = (
 )
 """What holds on every engine; KERAS_BACKEND says which one these tests take."""
 
-ONCE = "two_devices or killed_at_random"
-"""What takes minutes and starts processes with both engines itself, or does not depend on one."""
+ONCE = "two_devices"
+"""What takes minutes and starts processes with both engines itself."""
 
 STAGE = """
 import json, sys

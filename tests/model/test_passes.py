@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from pipeline.files import write_json
+from pipeline.model.batches import Batches
 from pipeline.model.checkpoint import Checkpoint, Checkpoints
-from pipeline.model.shards import find_shards
+from pipeline.model.shards import Shards, find_shards
 from pipeline.params import Params
 from tests.conftest import PROJECT
 from tests.model.interrupted import (
@@ -23,7 +24,7 @@ from tests.model.interrupted import (
     fit_undisturbed,
     fit_with_interruptions,
 )
-from tests.stages.test_train import with_train, write_shards
+from tests.stages.test_train import SIDE, with_train, write_shards
 
 STEPS, VALIDATION_STEPS = 4, 2
 EVERYTHING: dict[str, Any] = {
@@ -47,15 +48,27 @@ WITHIN = [
 
 
 @pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    write_shards(tmp_path, train=18, val=6)
+def shards(params: Params, tmp_path: Path) -> Path:
+    """Of nine pairs, and a copy of each that is drawn while training."""
+    copied = {"image_size": SIDE, "copies": 1, "fresh": True, "workers": 2}
+    write_shards(tmp_path, params.augment.model_copy(update=copied), train=9, val=6)
     return tmp_path / "artifacts/augment"
 
 
 @pytest.mark.slow
 def test_a_training_interrupted_within_an_epoch_ends_like_an_undisturbed_one(
-    params: Params, shards: Path, tmp_path: Path
+    params: Params, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from pipeline.model import training
+
+    asked: list[tuple[int, int]] = []
+    read = training.read_batches
+
+    def watched(of: Shards, *arguments: Any, epoch: int = 1, **named: Any) -> Batches:
+        asked.append((of.passes, epoch))
+        return read(of, *arguments, epoch=epoch, **named)
+
+    monkeypatch.setattr(training, "read_batches", watched)
     wanted = with_train(params, **EVERYTHING).train
     checkpoints = InterruptedCheckpoints(tmp_path / "some", WITHIN)
 
@@ -64,6 +77,8 @@ def test_a_training_interrupted_within_an_epoch_ends_like_an_undisturbed_one(
 
     assert checkpoints.names == set()
     assert difference(undisturbed, resumed) == 0
+    # Each epoch has copies of its own, also where it is resumed.
+    assert {epoch for passes, epoch in asked if passes == 2} == {1, 2}
 
 
 @pytest.mark.slow

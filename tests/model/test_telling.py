@@ -14,6 +14,8 @@ from pipeline.params import Params
 from tests.model.told_networks import SIDE, build, told, trained
 
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 1)).astype(np.float32)
+TELLING = ("_shift", "_shift_each", "_told")
+"""How the names of layers end that a network has to be told by."""
 NETWORKS: list[Any] = [
     {},
     {"deep_supervision": True},
@@ -37,12 +39,15 @@ def test_a_told_network_begins_as_the_one_that_is_not_told(
 def test_of_one_convention_a_network_has_nothing_more(params: Params) -> None:
     plain, network = build(params), build(params, 2)
 
-    more = {layer.name for layer in network.layers} - {layer.name for layer in plain.layers}
-
     assert [one.name for one in plain.inputs] == ["radiograph"]
     assert [one.name for one in network.inputs] == ["radiograph", "convention"]
     assert network.inputs[1].shape == (None, 2)
-    assert not any(name in more for name in (layer.name for layer in plain.layers))
+    assert [layer.name for layer in plain.layers] == [
+        layer.name
+        for layer in network.layers
+        if layer.name != "convention" and not layer.name.endswith(TELLING)
+    ]
+    assert plain.count_params() == 4367  # as before there were conventions
     # Neither does it draw other weights.
     kept = {weight.path: np.asarray(weight) for weight in network.weights}
     for weight in plain.weights:

@@ -15,9 +15,10 @@ import pytest
 from pipeline.errors import CrashedError
 from pipeline.files import write_json
 from pipeline.model.shards import find_shards
+from pipeline.model.training_history import HISTORY
 from pipeline.params import Params
 from tests.conftest import PROJECT, free_port
-from tests.stages.test_train import nothing, with_train, write_shards
+from tests.stages.test_train import nothing, take_all_memory, with_train, write_shards
 
 
 def start(params: Params, root: Path, **changes: Any) -> Any:
@@ -221,17 +222,25 @@ def test_float16_scales_its_loss_and_goes_on_from_a_checkpoint(
     assert resumed.run_epoch(nothing, nothing) == undisturbed.run_epoch(nothing, nothing)
 
 
-def test_a_full_memory_is_worth_a_retry(
-    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["_build", "_fit", "_validate", "checkpoint", "network"])
+def test_a_full_memory_is_worth_a_retry_wherever_it_shows(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    import keras
+    from pipeline.model import training
+    from pipeline.model.checkpoint import Checkpoint, Checkpoints
 
-    training = start(params, tmp_path)
+    def an_epoch(self: Any, *_: Any) -> dict[str, float]:
+        row = {**dict.fromkeys(HISTORY.columns, 0.5), "epoch": 1}
+        self.history.append(row)
+        return row
 
-    def fit(*arguments: Any, **named: Any) -> None:
-        keras.ops.zeros((2**22, 2**22))  # 64 TiB
-
-    monkeypatch.setattr(training._supervised, "fit", fit)
+    write_shards(tmp_path, train=4, val=2)
+    shards = [find_shards(tmp_path / "artifacts/augment", split) for split in ("train", "val")]
+    monkeypatch.setattr(training.Training, part, take_all_memory)
+    if part in ("checkpoint", "network"):  # they come after an epoch, which takes long
+        monkeypatch.setattr(training.Training, "run_epoch", an_epoch)
+    if part == "network":
+        monkeypatch.setattr(training.Training, "checkpoint", lambda _: Checkpoint([], [], []))
 
     with pytest.raises(CrashedError, match=r"out of memory \(.+\); .*lower train\.batch_size"):
-        training.run_epoch(nothing, nothing)
+        training.fit(with_train(params, epochs=1).train, *shards, Checkpoints(tmp_path / "c"))

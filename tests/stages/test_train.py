@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import StageError
+from pipeline.errors import CrashedError, StageError
 from pipeline.files import read_json, write_json
 from pipeline.fingerprints import code_files
+from pipeline.model import checkpoint, heartbeat
 from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.engine import TrainingEnvironment
 from pipeline.model.shards import encode_record, find_shards, write_shard
-from pipeline.params import Params
+from pipeline.params import AugmentParams, Params
 from pipeline.stages import train
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
@@ -36,7 +37,7 @@ def with_train(params: Params, **changes: Any) -> Params:
     return params.model_copy(update={"train": params.train.model_copy(update=small)})
 
 
-def write_shards(root: Path, **records: int) -> None:
+def write_shards(root: Path, fresh: AugmentParams | None = None, **records: int) -> None:
     folder = root / "artifacts/augment"
     folder.mkdir(parents=True)
     for split, count in records.items():
@@ -46,7 +47,7 @@ def write_shards(root: Path, **records: int) -> None:
             lung = np.asarray(mask.convert("L"))
             encoded.append(encode_record(f"A/{i}", np.asarray(image), lung))
         write_shard(folder / f"{split}-00000-of-00001.tfrecord", encoded)
-    write_summary(folder, SIDE, **records)
+    write_summary(folder, SIDE, fresh, **records)
 
 
 @pytest.fixture
@@ -262,9 +263,8 @@ def test_a_checkpoint_that_cannot_be_written_stops_within_the_epoch(
     assert [path.name for path in (root / "gone").glob("epoch-*")] == ["epoch-0001"]
 
 
-KILLS = 10
-KILLED_EPOCHS = KILLS + 2
-"""A training that is killed gets at most an epoch further."""
+KILLS = {"tensorflow": 10, "jax": 2}
+"""On JAX fewer: each process compiles anew, which takes longer than the rest."""
 
 
 def train_until(folder: Path, moment: int) -> None:
@@ -318,26 +318,35 @@ def train_in_child(folder: Path, moment: int = 0) -> int | None:
 def test_a_training_killed_at_random_moments_ends_like_an_undisturbed_one(
     params: Params, root: Path
 ) -> None:
-    small = with_train(params, epochs=KILLED_EPOCHS, patience=KILLED_EPOCHS)
+    kills = KILLS[params.train.engine]
+    epochs = kills + 2  # a training that is killed gets at most an epoch further
+    small = with_train(params, epochs=epochs, patience=epochs)
     write_json(root / "params.yaml", small.model_dump(by_alias=True))  # JSON is YAML
     log = root / "log.txt"
     assert train_in_child(root) == 0, log.read_text()
     undisturbed = files(root)
     log.unlink()
     moments = random.Random(0)
-    longest = read_json(root / "calls.json") // (KILLS + 1)
+    longest = read_json(root / "calls.json") // (kills + 1)
 
-    for _ in range(KILLS):
+    for _ in range(kills):
         killed = train_in_child(root, moments.randint(1, longest))
         assert killed == -signal.SIGKILL, log.read_text()
     assert train_in_child(root) == 0, log.read_text()
 
     assert files(root) == undisturbed
-    assert re.search(r"resuming after epoch \d+ of 12, batch [1-5] of the next", log.read_text())
+    resumed = rf"resuming after epoch \d+ of {epochs}, batch [1-5] of the next"
+    assert re.search(resumed, log.read_text())
     reported = re.findall(r"^epoch (\d+)/\d+: ", log.read_text(), re.MULTILINE)
     assert len(reported) == len(set(reported))
-    assert [row["epoch"] for row in history(root)] == list(range(1, KILLED_EPOCHS + 1))
+    assert [row["epoch"] for row in history(root)] == list(range(1, epochs + 1))
     assert checkpoints(root) == []
+
+
+def take_all_memory(*arguments: Any, **named: Any) -> None:
+    import keras
+
+    keras.ops.zeros((2**22, 2**22))  # 64 TiB
 
 
 @pytest.mark.slow
@@ -350,6 +359,10 @@ def test_an_export_that_fails_loses_no_training(
     with monkeypatch.context() as patched:
         patched.setattr(export, "MAX_DIFFERENCE", -1.0)
         with pytest.raises(StageError, match="level 0 differs from the network"):
+            train.run(with_train(params, epochs=2), root)
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "check_export", take_all_memory)
+        with pytest.raises(CrashedError, match=r"out of memory .*lower train\.batch_size"):
             train.run(with_train(params, epochs=2), root)
     assert not (root / "artifacts/train").exists()
     assert checkpoints(root) == ["epoch-0001", "epoch-0002"]
@@ -419,6 +432,55 @@ def test_damaged_shards_are_refused(params: Params, root: Path, damage: str, rea
     ) as info:
         train.run(with_train(params, epochs=1), root)
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.slow
+def test_every_part_of_a_training_is_told_every_minute(
+    params: Params, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert heartbeat.EVERY_S <= 60
+    assert checkpoint.INTERVAL_S + heartbeat.EVERY_S <= 300  # what a kill loses at most
+    monkeypatch.setattr(heartbeat, "EVERY_S", 0.001)
+    caplog.set_level(logging.INFO, "pipeline")
+
+    train.run(with_train(params, epochs=1), root)
+
+    for part in (
+        r"preparing: meeting other processes, if any, and reading all shards, \d+ s so far",
+        r"building the network, \d+ s so far",
+        r"preparing epoch 1/1: compiling the first step",
+        r"epoch 1/1, \d+ % trained",
+        r"writing and checking the network, \d+ s so far",
+    ):
+        assert any(re.match(part, line) for line in caplog.messages), part
+
+
+@pytest.mark.parametrize(
+    ("devices", "shell", "cards", "warned"),
+    [([], {}, 2, True), (["H200"], {}, 2, False), ([], {}, 0, False)]
+    + [([], {name: ""}, 2, False) for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")],
+)
+def test_a_card_that_the_engine_does_not_see_is_warned_of(
+    devices: list[str],
+    shell: dict[str, str],
+    cards: int,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(train, "listed_cards", lambda: cards)
+
+    train.warn_of_idle_cards(replace(environment(), devices=devices))
+
+    said = [
+        "found 2 GPUs that tensorflow 2 does not see, so the CPU trains; install it for them "
+        "(`uv sync --extra gpu`), or say that the CPU is meant (CUDA_VISIBLE_DEVICES=)"
+    ]
+    assert caplog.messages == (said if warned else [])
 
 
 def test_training_before_augmenting_is_refused(params: Params, tmp_path: Path) -> None:

@@ -129,6 +129,17 @@ def test_progress_that_no_server_takes_costs_one_warning_and_the_next_is_told(
     assert [point.step for point in points] == [80]
 
 
+@pytest.mark.slow
+def test_no_library_tells_of_each_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    live = LiveRun("abc", "http://127.0.0.1:9")
+
+    for step in (40, 80):
+        live.log_progress("", step, VALUES)
+
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.name for record in told] == ["pipeline.tracking.live"]
+
+
 def test_gpus_of_a_training_are_a_metric(uri: str) -> None:
     from mlflow import MlflowClient
 
