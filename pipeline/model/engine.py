@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from filelock import FileLock
+
 from pipeline.errors import CrashedError, StageError
 from pipeline.params import TrainParams
 
@@ -83,8 +85,22 @@ def _set_up_jax(params: TrainParams, home: Path) -> None:
     flags = os.environ.get("XLA_FLAGS", "").split()
     if params.deterministic and DETERMINISTIC not in flags:
         os.environ["XLA_FLAGS"] = " ".join([*flags, DETERMINISTIC])
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home / "jax"))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # another folder is somebody else's
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(home / "jax")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+        _drop_torn_steps(home / "jax")
+
+
+def _drop_torn_steps(cache: Path) -> None:
+    """Remove compiled steps whose writer was killed before it wrote their time.
+
+    Beside one of them JAX keeps no new step, and it may be half of one.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / ".lockfile"):  # that JAX writes under
+        for step in cache.glob("*-cache"):
+            if not step.with_name(step.name.removesuffix("-cache") + "-atime").exists():
+                step.unlink()
 
 
 def engine_devices() -> type[Devices]:

@@ -31,7 +31,7 @@ from pipeline.model.engine import choose_engine
 from pipeline.params import load_params
 logging.basicConfig(format="%(message)s")
 train = load_params(Path("params.yaml")).train.model_copy(update=json.loads(sys.argv[1]))
-choose_engine(train, Path("/home/of/lungseg"))
+choose_engine(train, Path(sys.argv[2]))
 import keras
 from pipeline.model.engine import training_environment
 found = training_environment()
@@ -40,10 +40,12 @@ print(json.dumps([keras.backend.backend(), found.engine_version, loaded, dict(os
 """
 
 
-def loaded(changes: dict[str, Any], **variables: str) -> tuple[list[Any], str]:
+def loaded(changes: dict[str, Any], home: Path, **variables: str) -> tuple[list[Any], str]:
+    cache = {"JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"}
+    kept = {name: value for name, value in os.environ.items() if name not in cache}
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, json.dumps(changes)],
-        env={**os.environ, **variables},
+        [sys.executable, "-c", LOADED, json.dumps(changes), str(home)],
+        env={**kept, **variables},
         cwd=PROJECT,
         check=True,
         capture_output=True,
@@ -58,11 +60,11 @@ def other_engine(params: Params) -> TrainParams:
 
 
 @pytest.mark.slow
-def test_the_parameter_chooses_the_engine_and_not_the_shell() -> None:
+def test_the_parameter_chooses_the_engine_and_not_the_shell(tmp_path: Path) -> None:
     import jax
 
     (backend, version, modules, variables), said = loaded(
-        {"engine": "jax"}, KERAS_BACKEND="tensorflow", XLA_FLAGS="--xla_dump_to="
+        {"engine": "jax"}, tmp_path, KERAS_BACKEND="tensorflow", XLA_FLAGS="--xla_dump_to="
     )
 
     assert (backend, version, modules) == ("jax", jax.__version__, ["jax"])
@@ -70,7 +72,33 @@ def test_the_parameter_chooses_the_engine_and_not_the_shell() -> None:
     assert "KERAS_BACKEND=tensorflow does not count: train.engine is jax" in said
     assert variables["XLA_FLAGS"] == f"--xla_dump_to= {DETERMINISTIC}"
     assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
-    assert variables["JAX_COMPILATION_CACHE_DIR"] == "/home/of/lungseg/jax"
+    assert variables["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "jax")
+    assert int(variables["JAX_COMPILATION_CACHE_MAX_SIZE"]) == engine.CACHE_BYTES
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_compiled_steps_are_kept_though_a_process_was_killed_while_it_wrote_one(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    if given:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
+    (tmp_path / "jax").mkdir()
+    whole = {"jit_step-1-cache", "jit_step-1-atime"}
+    for name in (*whole, "jit_step-2-cache"):
+        (tmp_path / "jax" / name).touch()
+
+    choose_engine(params.train.model_copy(update={"engine": "jax"}), tmp_path)
+
+    # A folder that the shell gives is somebody else's, with a size of its own.
+    found = {path.name for path in (tmp_path / "jax").iterdir()} - {".lockfile"}
+    assert found == (whole | {"jit_step-2-cache"} if given else whole)
+    assert ("JAX_COMPILATION_CACHE_MAX_SIZE" in os.environ) == (not given)
 
 
 def test_an_engine_that_is_not_installed_is_named_with_its_extra(

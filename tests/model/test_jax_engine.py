@@ -43,7 +43,14 @@ finally:
 def test_what_holds_on_tensorflow_holds_on_jax(tests: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", tests, "-k", f"not ({ONCE})", f"--basetemp={tmp_path}/t"],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        env={
+            **os.environ,
+            **{"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+            # Compiling takes longer than all else.
+            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
+            "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
         cwd=PROJECT,
         capture_output=True,
         text=True,
