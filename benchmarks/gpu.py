@@ -52,7 +52,6 @@ from training import PROJECT, RATE, Case, KerasSide, TorchSide, machine
 from turns import Turn, serve
 
 from pipeline.model.batches import read_batches
-from pipeline.model.epoch_log import EpochLog
 from pipeline.model.shards import Shards
 from pipeline.params import read_yaml
 from pipeline.settings import quiet_libraries
@@ -102,6 +101,8 @@ class Ours(KerasSide):
 
     def loop(self) -> float:
         """Radiographs per second of an epoch once its input flows, as `fit` trains it."""
+        from pipeline.model.epoch_log import EpochLog
+
         training, ends = self._training, list[float]()
         log = EpochLog(training._params, training.size, None, None)
         log.begin()

@@ -136,6 +136,8 @@ class KerasSide:
         )
         self._training = training = Training(params, *self._shards(case))
         self._model = training._supervised
+        # At the end of each `fit` the average would take the weights' place, also after one step.
+        self._model.optimizer.finalize_variable_values = lambda variables: None
         self._batch = case.batch()
         trained = {
             weight.path: np.asarray(weight) for weight in training._network.trainable_weights
