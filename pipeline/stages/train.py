@@ -61,7 +61,7 @@ def run(params: Params, root: Path) -> str:
         "%d radiographs to train on, %d to validate; loading the engine",
         *(train.records, val.records),
     )
-    train = train.drawn_by(params.augment.workers)
+    train = train.drawn_by(params.augment.workers)  # not in dvc.yaml: it changes no result
     settings = Settings()
     choose_engine(params.train, settings.home)
 

@@ -22,7 +22,7 @@ from pipeline.files import read_json, write_json
 from pipeline.fingerprints import code_files
 from pipeline.model import checkpoint, heartbeat
 from pipeline.model.checkpoint import Checkpoints
-from pipeline.model.engine import TrainingEnvironment
+from pipeline.model.engine import TrainingEnvironment, training_environment
 from pipeline.model.shards import encode_record, find_shards, write_shard
 from pipeline.params import AugmentParams, Params
 from pipeline.stages import train
@@ -453,6 +453,37 @@ def test_every_part_of_a_training_is_told_every_minute(
         r"writing and checking the network, \d+ s so far",
     ):
         assert any(re.match(part, line) for line in caplog.messages), part
+
+
+def test_copies_are_drawn_by_the_processes_that_augment_has_by_known_libraries(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.model import training
+
+    monkeypatch.setenv("LUNGSEG_HOME", str(tmp_path / ".lungseg"))
+    drawn = params.augment.model_copy(update={"fresh": True, "image_size": SIDE, "workers": 0})
+    write_shards(tmp_path, drawn, train=4, val=2)
+    seen: list[Any] = []
+    key = train.training_key
+
+    def watched_key(given: Any, inputs: list[Path], environment: TrainingEnvironment) -> str:
+        seen.append(environment.drawing)
+        return key(given, inputs, environment)
+
+    def watched_fit(given: Any, shards: Any, *others: Any) -> None:
+        seen.append(shards.fresh.workers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "training_key", watched_key)
+    monkeypatch.setattr(training, "fit", watched_fit)
+    wanted = with_train(params)
+    augment = drawn.model_copy(update={"workers": 3})
+
+    with pytest.raises(KeyboardInterrupt):
+        train.run(wanted.model_copy(update={"augment": augment}), tmp_path)
+
+    assert seen == [training_environment(drawing=True).drawing, 3]
+    assert seen[0]
 
 
 @pytest.mark.parametrize(
