@@ -13,11 +13,14 @@ ARGS =
 # Of hypothesis: how many examples its tests try.
 PROFILE = quick
 
+# What .venv has beside `dev`, gpu or gpu-jax or both; stays until something else is asked for.
+EXTRA := $(shell sed -n 2p .venv/installed 2>/dev/null)
+OTHER := $(shell test ! -s .venv/installed || test "$(EXTRA)" = "$$(sed -n 2p .venv/installed)" || echo other)
 # The commands of an environment name its folder: where the project was moved to, it is made anew.
 MOVED := $(shell test ! -s .venv/installed || grep -qxF "$(CURDIR)" .venv/installed || echo moved)
 
 .DEFAULT_GOAL = help
-.PHONY: moved help setup data retrain test test-cluster check format audit services-down clean
+.PHONY: other moved help setup data retrain test test-cluster check format audit services-down clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -44,16 +47,16 @@ format: setup  ## Format the code
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-setup: .venv/installed  ## Install what uv.lock names, and uv itself when it is missing
+setup: .venv/installed  ## Install what uv.lock names, and uv itself when it is missing (EXTRA=gpu, gpu-jax)
 
 # Compiled once, here: TensorFlow, Airflow and MLflow take two to three times as long to import from
 # their sources, which every process does where PYTHONDONTWRITEBYTECODE is set, as in containers.
-.venv/installed: uv.lock pyproject.toml $(MOVED) | .tools/uv-ready
+.venv/installed: uv.lock pyproject.toml $(MOVED) $(OTHER) | .tools/uv-ready
 	@test -z "$(MOVED)" || rm -rf .venv .tools/audit
-	@$(UV) sync --frozen --quiet --extra dev --compile-bytecode
-	@echo "$(CURDIR)" > $@
+	@$(UV) sync --frozen --quiet $(patsubst %,--extra=%,dev $(EXTRA)) --compile-bytecode
+	@printf '%s\n' "$(CURDIR)" "$(EXTRA)" > $@
 
-moved:
+other moved:
 
 .tools/uv-ready:
 	@mkdir -p .tools

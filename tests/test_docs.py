@@ -30,6 +30,21 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link into a page may name, as GitHub makes it of the page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_every_link_into_a_page_leads_to_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    local = [(page.parent / name if name else page, anchor) for name, anchor in links]
+    pages = [(other, anchor) for other, anchor in local if other.suffix == ".md" and other.exists()]
+
+    assert [anchor for other, anchor in pages if anchor not in anchors(other)] == []
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=str)
 def test_the_architecture_names_every_folder_of_the_package(folder: Path) -> None:
     tree = (PROJECT / "docs/architecture.md").read_text()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,10 +30,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def setup(folder: Path) -> int:
+def setup(folder: Path, *arguments: str) -> int:
     """How often uv was asked until `make setup` was done."""
     told = folder.parent / "told"
-    subprocess.run(["make", "setup"], cwd=folder, check=True, capture_output=True)
+    subprocess.run(["make", "setup", *arguments], cwd=folder, check=True, capture_output=True)
     return len(told.read_text().splitlines()) if told.exists() else 0
 
 
@@ -46,3 +47,22 @@ def test_the_environment_is_made_once_and_anew_where_the_project_was_moved_to(
 
     assert [setup(moved), setup(moved)] == [2, 2]
     assert not (moved / ".venv/of the old place").exists()
+
+
+def test_the_libraries_of_gpus_stay_until_others_are_asked_for(project: Path) -> None:
+    told = project.parent / "told"
+    assert [setup(project, "EXTRA=gpu"), setup(project), setup(project, "EXTRA=gpu")] == [1, 1, 1]
+    (project / "uv.lock").touch()
+
+    assert [setup(project), setup(project, "EXTRA=gpu gpu-jax"), setup(project)] == [2, 3, 3]
+    moved = project.rename(project.with_name("elsewhere"))
+    assert [setup(moved), setup(moved, "EXTRA=")] == [4, 5]
+
+    asked = [re.findall("--extra=([a-z-]+)", line) for line in told.read_text().splitlines()]
+    assert asked == [
+        ["dev", "gpu"],
+        ["dev", "gpu"],
+        ["dev", "gpu", "gpu-jax"],
+        ["dev", "gpu", "gpu-jax"],
+        ["dev"],
+    ]

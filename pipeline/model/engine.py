@@ -56,7 +56,7 @@ def choose_engine(params: TrainParams, home: Path) -> None:
     elif find_spec(engine) is None:
         raise StageError(
             f"train.engine: found no package {engine}; install it "
-            f"(`uv sync --extra {EXTRAS[engine]}`), or set train.engine to another one"
+            f"(`make setup EXTRA={EXTRAS[engine]}`), or set train.engine to another one"
         )
     exported = os.environ.get("KERAS_BACKEND", engine)
     if exported != engine:

@@ -117,7 +117,7 @@ def warn_of_idle_cards(environment: TrainingEnvironment) -> None:
         return
     log.warning(
         "found %d GPUs that %s %s does not see, so the CPU trains; install it for them "
-        "(`uv sync --extra %s`), or say that the CPU is meant (CUDA_VISIBLE_DEVICES=)",
+        "(`make setup EXTRA=%s`), or say that the CPU is meant (CUDA_VISIBLE_DEVICES=)",
         *(cards, environment.engine, environment.engine_version),
         GPU_EXTRAS[environment.engine],
     )

@@ -108,7 +108,7 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     wanted = params.train.model_copy(update={"engine": "jax"})
 
-    with pytest.raises(StageError, match=r"no package jax; install it \(`uv sync --extra jax`"):
+    with pytest.raises(StageError, match=r"no package jax; install it \(`make setup EXTRA=jax`"):
         choose_engine(wanted, tmp_path)
 
 

@@ -509,7 +509,7 @@ def test_a_card_that_the_engine_does_not_see_is_warned_of(
 
     said = [
         "found 2 GPUs that tensorflow 2 does not see, so the CPU trains; install it for them "
-        "(`uv sync --extra gpu`), or say that the CPU is meant (CUDA_VISIBLE_DEVICES=)"
+        "(`make setup EXTRA=gpu`), or say that the CPU is meant (CUDA_VISIBLE_DEVICES=)"
     ]
     assert caplog.messages == (said if warned else [])
 
