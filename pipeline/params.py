@@ -217,6 +217,11 @@ class TrainParams(Section):
                 f"encoder: {self.encoder} is built by TensorFlow alone; with the engine jax choose "
                 f"{' or '.join(OWN_ENCODERS)}"
             )
+        if self.encoder == PLAIN and self.encoder_weights is not None:
+            raise ValueError(
+                f"encoder_weights: {self.encoder_weights} are of an encoder, the network {PLAIN} "
+                "has none; set them to null or choose an encoder"
+            )
         if self.xla and self.deterministic:
             raise ValueError("xla and deterministic exclude each other; set one to false")
         if self.encoder != PLAIN and self.depth > BACKBONE_DEPTH:

@@ -72,6 +72,7 @@ def test_parameters_cannot_be_changed_after_loading() -> None:
         ("train__loss", "dice", "train.loss: found 'dice'"),
         ("train__encoder", 34, "train.encoder: found 34"),
         ("train__encoder_weights", "noisy", "train.encoder_weights: found 'noisy'"),
+        ("train__encoder_weights", "imagenet", "encoder_weights: imagenet are of an encoder"),
         ("train__filters", [8], "train.filters: found [8]"),
         ("train__filters", [8, 0], "train.filters.1: found 0"),
         ("train__filters", 8, "train.filters: found 8"),

@@ -42,6 +42,8 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 CACHE_BYTES = 2 * 2**30
 """Of compiled steps that are kept; what was not used for longest goes first."""
+UNLIMITED = "-1"
+"""That many bytes are kept whatever there are, and JAX writes no times of them."""
 
 
 def choose_engine(params: TrainParams, home: Path) -> None:
@@ -87,8 +89,9 @@ def _set_up_jax(params: TrainParams, home: Path) -> None:
         os.environ["XLA_FLAGS"] = " ".join([*flags, DETERMINISTIC])
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # another folder is somebody else's
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(home / "jax")
-        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
-        _drop_torn_steps(home / "jax")
+        limit = os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+        if limit != UNLIMITED:
+            _drop_torn_steps(home / "jax")
 
 
 def _drop_torn_steps(cache: Path) -> None:

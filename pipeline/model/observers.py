@@ -70,5 +70,7 @@ class Examples:
         """Let the observer see the network's answers, if it is time for it."""
         if self._observer and (epoch in (1, self._last) or epoch % EXAMPLES_EVERY == 0):
             inputs = network_inputs(self._images[..., None], self._told)
-            lungs = np.asarray(network.predict_on_batch(inputs), np.float32)
-            self._observer.log_examples(epoch, self._images, self._masks, lungs[..., 0])
+            # With several GPUs TensorFlow gives the answers of each of them, one below the other.
+            answers = network.predict_on_batch(inputs)[: len(self._images)]
+            lungs = np.asarray(answers, np.float32)[..., 0]
+            self._observer.log_examples(epoch, self._images, self._masks, lungs)

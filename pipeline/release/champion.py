@@ -135,7 +135,12 @@ def _recorded_scores(
     if split is None:
         return None
     rows = pd.read_csv(split, dtype=str, keep_default_na=False)
-    return scores if same_masks(rows, evidence) and answers_as_now(scores, evidence) else None
+    return scores if still_hold(scores, rows, evidence) else None
+
+
+def still_hold(scores: pd.DataFrame, split: pd.DataFrame, evidence: Evidence) -> bool:
+    """Whether scores of a run with this `split` are what the candidate is measured against."""
+    return same_masks(split, evidence) and answers_as_now(scores, evidence)
 
 
 def same_masks(split: pd.DataFrame, evidence: Evidence) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from pipeline.pictures.pages import encode_jpeg
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 from pipeline.release.paired_scores import KEYS, ComparedModel, PairedScores
+from pipeline.release.scored_conventions import asked_conventions
 
 CASES = 8
 """Radiographs that are shown of those that got worse, and of those that got better."""
@@ -98,7 +99,7 @@ def draw_changed(
         for letter, model in zip("AB", paired.models, strict=True)
         if model.segmenter is None
     ]
-    rows = _split_rows(paired)
+    rows, asked = _split_rows(paired), [_asked(model) for model in paired.models]
     wanted = [rows[case.image_id] for case in cases if case.image_id in rows]
     if cases and not wanted:
         return list(cases), [*problems, "No split.csv says where the radiographs lie."]
@@ -109,7 +110,7 @@ def draw_changed(
     drawn = []
     for case in cases:
         try:
-            drawn.append(_draw(case, rows[case.image_id], data, paired.models))
+            drawn.append(_draw(case, rows[case.image_id], data, paired.models, asked))
         except (DatasetError, KeyError) as error:
             drawn.append(case)
             problems.append(f"{case.image_id} cannot be drawn: {error}.")
@@ -129,14 +130,23 @@ def _split_rows(paired: PairedScores) -> dict[str, SplitRow]:
     return found
 
 
+def _asked(model: ComparedModel) -> dict[str, str]:
+    """The convention that each of a model's scores is in, by image_id."""
+    return dict(zip(model.per_image["image_id"], asked_conventions(model.per_image), strict=True))
+
+
 def _draw(
-    case: ChangedCase, row: SplitRow, data: Path, models: Iterable[ComparedModel]
+    case: ChangedCase,
+    row: SplitRow,
+    data: Path,
+    models: Iterable[ComparedModel],
+    asked: Iterable[Mapping[str, str]],
 ) -> ChangedCase:
     radiograph = read_radiograph(data / row.image_path, row.image_sha256)
     truth = read_mask(data / row.mask_path, row.mask_sha256)
     first, second = (
-        _view(model, view, radiograph, truth, row.convention)
-        for model, view in zip(models, case.views, strict=True)
+        _view(model, view, radiograph, truth, conventions[case.image_id])
+        for model, view, conventions in zip(models, case.views, asked, strict=True)
     )
     picture = encode_jpeg(shrink_radiograph(radiograph, SIDE), QUALITY)
     return ChangedCase(case.direction, case.image_id, case.class_name, (first, second), picture)

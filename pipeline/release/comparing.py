@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.errors import ReleaseError
-from pipeline.release.champion import answers_as_now, score_champion
+from pipeline.release.champion import score_champion, still_hold
 from pipeline.release.changed_cases import FetchData
 from pipeline.release.compared_models import (
     NamedRun,
@@ -121,7 +121,12 @@ def _champion(
     """The champion with its recorded scores, or those that the gate predicted anew."""
     named = version_run(record.settings, record.client, releases, str(releases.champion))
     champion = load_compared(named, folder / "comparison")
-    if answers_as_now(champion.per_image, evidence):
+    split = champion.split
+    if split is not None and still_hold(champion.per_image, split, evidence):
         return champion
     scored = score_champion(record, workspace, evidence, releases, folder)
-    return replace(champion, per_image=scored.per_image) if scored else champion
+    if scored is None:
+        return champion
+    if split is not None:  # the scores are of the candidate's masks
+        split = split.drop(columns="mask_sha256", errors="ignore")
+    return replace(champion, per_image=scored.per_image, split=split)

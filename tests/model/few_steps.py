@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.files import read_json
 from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.engine import choose_engine
-from pipeline.model.shards import find_shards
+from pipeline.model.shards import Shards, find_shards
 from pipeline.params import Params, TrainParams
 from pipeline.settings import Settings
 
@@ -37,7 +37,7 @@ def main(params: Path, shards: Path, checkpoints: Path, cpus: str) -> None:
     start = Checkpoints(checkpoints).latest()
     assert start
     training.restore(start)
-    sys.stdout.write(json.dumps(run_epoch(training)))
+    sys.stdout.write(json.dumps(run_epoch(training, wanted, find_shards(shards, "val"))))
 
 
 def divide_cpu(wanted: TrainParams, cpus: int) -> None:
@@ -55,19 +55,41 @@ def divide_cpu(wanted: TrainParams, cpus: int) -> None:
         tf.config.set_logical_device_configuration(cpu, virtual)
 
 
-def run_epoch(training: Training) -> dict[str, Any]:
-    """The next epoch's row of the history, with the loss of each batch and how many devices."""
+class Watching:
+    """Is shown examples."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[int]] = []
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """Take no note."""
+
+    def log_progress(self, text: str, step: int, values: Mapping[str, float]) -> None:
+        """Take no note."""
+
+    def log_examples(self, epoch: int, images: Any, masks: Any, lungs: Any) -> None:
+        """Note the shapes."""
+        self.shown = [list(one.shape) for one in (images, masks, lungs)]
+
+
+def run_epoch(training: Training, wanted: TrainParams, val: Shards) -> dict[str, Any]:
+    """The next epoch's row of the history.
+
+    With the loss of each batch, the shapes of what an observer is shown and how many devices.
+    """
+    from pipeline.model.observers import Examples
     from pipeline.model.processes import process_number
 
     losses: list[float] = []
+    watching = Watching()
 
     def ended(batch: int, logs: Mapping[str, Any]) -> None:
         losses.append(float(logs["loss"]))
         if process_number() == 0:  # a checkpoint is its own: the others do not wait for it
             training.checkpoint()
 
-    row = training.run_epoch(ended, lambda epoch, network: None)
-    return {"losses": losses, "replicas": training.replicas, **row}
+    row = training.run_epoch(ended, Examples(wanted, val, watching).show)
+    return {"losses": losses, "shown": watching.shown, "replicas": training.replicas, **row}
 
 
 if __name__ == "__main__":

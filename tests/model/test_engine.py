@@ -15,6 +15,7 @@ from pipeline.errors import CrashedError, StageError
 from pipeline.model import engine
 from pipeline.model.engine import (
     DETERMINISTIC,
+    UNLIMITED,
     choose_engine,
     compute_policy,
     engine_devices,
@@ -76,9 +77,9 @@ def test_the_parameter_chooses_the_engine_and_not_the_shell(tmp_path: Path) -> N
     assert int(variables["JAX_COMPILATION_CACHE_MAX_SIZE"]) == engine.CACHE_BYTES
 
 
-@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("given", ["", "JAX_COMPILATION_CACHE_DIR", UNLIMITED])
 def test_compiled_steps_are_kept_though_a_process_was_killed_while_it_wrote_one(
-    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     import keras
 
@@ -86,8 +87,10 @@ def test_compiled_steps_are_kept_though_a_process_was_killed_while_it_wrote_one(
     monkeypatch.setenv("XLA_FLAGS", "")
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    if given:
-        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
+    if given == UNLIMITED:  # then JAX writes no times
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", given)
+    elif given:
+        monkeypatch.setenv(given, str(tmp_path / "jax"))
     (tmp_path / "jax").mkdir()
     whole = {"jit_step-1-cache", "jit_step-1-atime"}
     for name in (*whole, "jit_step-2-cache"):
@@ -98,7 +101,8 @@ def test_compiled_steps_are_kept_though_a_process_was_killed_while_it_wrote_one(
     # A folder that the shell gives is somebody else's, with a size of its own.
     found = {path.name for path in (tmp_path / "jax").iterdir()} - {".lockfile"}
     assert found == (whole | {"jit_step-2-cache"} if given else whole)
-    assert ("JAX_COMPILATION_CACHE_MAX_SIZE" in os.environ) == (not given)
+    limit = {"": str(engine.CACHE_BYTES), UNLIMITED: UNLIMITED}.get(given)
+    assert os.environ.get("JAX_COMPILATION_CACHE_MAX_SIZE") == limit
 
 
 def test_an_engine_that_is_not_installed_is_named_with_its_extra(

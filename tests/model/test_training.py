@@ -18,7 +18,7 @@ from pipeline.model.shards import find_shards
 from pipeline.model.training_history import HISTORY
 from pipeline.params import Params
 from tests.conftest import PROJECT, free_port
-from tests.stages.test_train import nothing, take_all_memory, with_train, write_shards
+from tests.stages.test_train import SIDE, nothing, take_all_memory, with_train, write_shards
 
 
 def start(params: Params, root: Path, **changes: Any) -> Any:
@@ -85,7 +85,9 @@ def test_two_devices_another_engine_and_xla_give_the_losses_of_one(
 ) -> None:
     from tests.model.few_steps import run_epoch
 
-    one = run_epoch(begin(params, tmp_path))
+    beginning = begin(params, tmp_path)
+    val = find_shards(tmp_path / "artifacts/augment", "val")
+    one = run_epoch(beginning, with_train(params, **CHANGES).train, val)
     others = [
         few_steps(tmp_path, with_train(params, **CHANGES, engine="tensorflow"), 2),
         few_steps(tmp_path, with_train(params, **CHANGES, engine="jax"), 1),
@@ -101,6 +103,7 @@ def test_two_devices_another_engine_and_xla_give_the_losses_of_one(
     assert len(one["losses"]) == 4
     assert one["losses"][-1] < one["losses"][0]
     for found in rows[1:]:
+        assert found["shown"] == one["shown"] == [[4, SIDE, SIDE]] * 3
         assert found["losses"][0] == pytest.approx(one["losses"][0], abs=1e-5)
         # Adam's first steps take the sign of a gradient, whose rounding differs.
         assert found["losses"] == pytest.approx(one["losses"], abs=5e-4)
@@ -122,6 +125,7 @@ def test_two_devices_and_two_processes_of_jax_give_the_losses_of_one(
     assert [row.pop("replicas") for row in (one, two, first, second)] == [1, 2, 2, 2]
     assert first == second
     for found in (two, first):
+        assert found["shown"] == one["shown"]
         for name in ("losses", "loss", "val_loss"):
             assert found[name] == pytest.approx(one[name], rel=1e-5)
 

@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 
 from pipeline.errors import ReleaseError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE
-from pipeline.release import comparing
+from pipeline.release import champion, comparing
 from pipeline.release.approval import approval_text
+from pipeline.release.champion import same_masks
 from pipeline.release.comparing import COMPARISON, ComparisonResult, compare_models
 from pipeline.release.gate import run_gate
 from pipeline.settings import Settings
@@ -207,6 +208,26 @@ def test_a_champion_of_other_radiographs_is_compared_by_the_scores_of_the_gate(
 
     page = logged_page(third[0], tmp_path / "page")
     assert "the same 18 test radiographs" in page
+
+
+def test_a_champion_is_compared_on_the_masks_that_were_drawn_anew(
+    settings: Settings,
+    run: Run,
+    second: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(champion, "same_masks", same_masks)
+    release(run)
+
+    verdict = run_gate(*second)
+
+    (check,) = (one for one in verdict.checks if one.name == "dice_vs_champion")
+    assert check.value == 0  # it is the same network, so only the masks made the difference
+    page = logged_page(second[0], tmp_path / "page")
+    assert "version 1 (champion)" in page
+    assert "another reference mask" not in page
+    assert "<article>" not in page
 
 
 def test_a_page_that_fails_is_a_line_in_the_log_and_the_verdict_stays(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.dataset.metadata.cells import Cells, text_of
+from pipeline.dataset.metadata.convention_names import slips
 from pipeline.dataset.metadata.folding import folded
 from pipeline.errors import DatasetError
 
@@ -72,6 +73,7 @@ NOT_WHO = (
     *("count", "numberof", "inpatient", "outpatient", "anzahl", "data", "info", "report"),
 )
 """What a header that names a patient may say of them besides who they are."""
+CONVENTION_WORDS = ("convention", "konvention", "конвенци", "convencion")
 IDS = ("id", "uid", "identifier", "pseudonym", "kennung", "identificador", "identifiant", "name")
 """Headers of whatever has a number: a patient where one stands in several rows."""
 TITLES = 10
@@ -158,3 +160,9 @@ def looks_like_patient(header: str, values: Iterable[str]) -> bool:
         return len(set(known)) < len(known)
     person = next((word for word in PERSON_WORDS if word in key), None)
     return person is not None and not any(word in key.replace(person, "", 1) for word in NOT_WHO)
+
+
+def looks_like_convention(header: str) -> bool:
+    """Whether a column with this header may say the convention, also misspelt by one letter."""
+    key = letters(header)
+    return any(word in key or slips(word, key) == 1 for word in CONVENTION_WORDS)

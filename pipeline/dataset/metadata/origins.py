@@ -20,7 +20,14 @@ from pipeline.dataset.layout import (
     sheet_class,
     shown,
 )
-from pipeline.dataset.metadata.columns import CONVENTION, PATIENT, SOURCE, SPACING, STUDY
+from pipeline.dataset.metadata.columns import (
+    CONVENTION,
+    PATIENT,
+    SOURCE,
+    SPACING,
+    STUDY,
+    letters,
+)
 from pipeline.dataset.metadata.file_names import match_names
 from pipeline.dataset.metadata.sheet import Row, Sheet, read_sheet
 from pipeline.errors import DatasetError
@@ -67,7 +74,8 @@ FINDINGS = {
     "lines_without_name": "lines of a sheet hold something and name no file",
     "files_without_row": "radiographs are not in the sheet of their class",
     "without_patient": "rows of a sheet with patients name none",
-    "unused_columns": "columns that look like a patient are not read",
+    "unused_columns": "columns that look like a patient or a convention are not read",
+    "missing_columns": "columns that params.yaml names are in no sheet",
     "formulas_without_value": "formulas have no value",
     "cells_without_header": "cells stand in columns without a header",
     "unread_tables": "tables beside the classes are not read",
@@ -111,6 +119,7 @@ def read_origins(
     radiographs or that is the second of its class is refused as `metadata`, and gives nothing.
     """
     found = Origins()
+    headers: set[str] = set()
     files = _files(listing)
     for path in list_sheets(data):
         try:
@@ -118,11 +127,19 @@ def read_origins(
             if other := found.sheets.get(class_name):
                 raise DatasetError(f"{other} is a sheet of this class too; join them")
             found.sheets[class_name] = path.name
-            _take(read_sheet(path, names), path.name, class_name, names_of_files, found)
+            sheet = read_sheet(path, names)
+            _take(sheet, path.name, class_name, names_of_files, found)
+            headers |= {letters(header) for header in sheet.columns.headers.values()}
         except DatasetError as error:
             message = str(error).removeprefix(f"{path}: ")
             found.refused.append(Quarantined.of_message("", path.name, "metadata", message))
             found.note(REFUSED, 1, f"{path.name}: {message}")
+    missing = [] if found.refused else _missing(names or {}, headers)
+    found.note(
+        "missing_columns",
+        len(missing),
+        f"columns that params.yaml names and no sheet has: {some(missing)}; correct them there",
+    )
     unread = _unread_tables(data)
     found.note(
         "unread_tables",
@@ -130,6 +147,15 @@ def read_origins(
         f"tables that are not read: {len(unread)} ({some(unread)}); name them {EXPECTED_NAME}",
     )
     return found
+
+
+def _missing(names: Mapping[str, Sequence[str]], headers: set[str]) -> list[str]:
+    return [
+        f"{name!r} of validate.{role}_columns"
+        for role, wanted in names.items()
+        for name in wanted
+        if letters(name) not in headers
+    ]
 
 
 def _files(listing: Listing) -> dict[str, list[str]]:
@@ -191,6 +217,11 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
     }
     for kind, (what, names) in notes.items():
         found.note(kind, len(names), f"{label}: {what}: {len(names)} ({some(names)})")
+    what, names = "columns that look like a convention and are not read", sheet.unused_conventions
+    remedy = "name the right one in validate.convention_columns of params.yaml, or rename it"
+    found.note(
+        "unused_columns", len(names), f"{label}: {what}: {len(names)} ({some(names)}); {remedy}"
+    )
     for kind, (what, count) in _counted(sheet).items():
         found.note(kind, count, f"{label}: {what}: {count}")
     counts = {

@@ -20,12 +20,13 @@ from pipeline.dataset.metadata.columns import (
     STUDY,
     Columns,
     find_columns,
+    looks_like_convention,
     looks_like_patient,
 )
 from pipeline.dataset.metadata.delimited import read_delimited
 from pipeline.dataset.metadata.file_names import file_key
 from pipeline.dataset.metadata.filling import Fills, fill_cells
-from pipeline.dataset.metadata.unknown import is_unknown
+from pipeline.dataset.metadata.unknown import is_unknown, is_word_of_nothing
 from pipeline.dataset.metadata.workbook import read_workbook
 from pipeline.errors import DatasetError
 
@@ -71,6 +72,8 @@ class Sheet:
     """Cells in columns without a header."""
     unused: tuple[str, ...]
     """Columns that look like a patient and are not read."""
+    unused_conventions: tuple[str, ...]
+    """Columns that look like a convention and are not read."""
     encoding: str
     """Of a text that is not UTF-8, else empty."""
 
@@ -128,6 +131,13 @@ def _sheet(cells: Cells, names: Mapping[str, Sequence[str]]) -> Sheet:
         formulas=formulas,
         beyond=sum(column not in columns.headers for line in lines.values() for column in line),
         unused=_unused(rows, columns, {column for found in used.values() for column in found}),
+        unused_conventions=tuple(
+            header
+            for column, header in columns.headers.items()
+            if column not in used.get(CONVENTION, ())
+            and looks_like_convention(header)
+            and any(header in row for row in rows.values())
+        ),
         encoding=cells.encoding,
     )
 
@@ -174,13 +184,17 @@ def _rows(
 
 
 def _row(line: Line, columns: Columns) -> Row:
-    told = {column for role in TOLD for column in columns.by_role.get(role, ())}
+    nothing = {
+        column: is_word_of_nothing if role == CONVENTION else is_unknown
+        for role in TOLD
+        for column in columns.by_role.get(role, ())
+    }
     return {
         columns.headers[column]: value
         for column, value in line.items()
         if column in columns.headers
         and column != columns.file
-        and not (column in told and is_unknown(text_of(value)))
+        and not (column in nothing and nothing[column](text_of(value)))
     }
 
 

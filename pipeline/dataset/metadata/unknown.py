@@ -25,6 +25,9 @@ ZERO = re.compile(r"[-+]?0*(\.0*)?|-1")
 
 def is_unknown(text: str) -> bool:
     """Whether this names nobody and nothing: empty, `-`, `N/A`, `unknown`, 0, #N/A ..."""
-    if ZERO.fullmatch(text):
-        return True
+    return bool(ZERO.fullmatch(text)) or is_word_of_nothing(text)
+
+
+def is_word_of_nothing(text: str) -> bool:
+    """The same of what is no number, for where one may be a code: empty, `-`, `N/A`, `unknown`."""
     return letters_and_digits(text) in UNKNOWN

@@ -127,6 +127,34 @@ def test_what_a_sheet_does_not_say_is_counted_and_named(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("header", "named", "said"),
+    [
+        (
+            "Annotator",
+            "Anotator",
+            "columns that params.yaml names and no sheet has: 'Anotator' of ",
+        ),
+        ("Conventon", None, "A.metadata.csv: columns that look like a convention and are not read"),
+        ("Convention (lungs)", None, "A.metadata.csv: columns that look like a convention and are"),
+        ("Intention", None, ""),
+        ("Annotator", "annotator", ""),
+    ],
+)
+def test_a_column_of_conventions_that_is_not_found_is_named(
+    tmp_path: Path, header: str, named: str | None, said: str
+) -> None:
+    add_class(tmp_path, "A", "A-1", "A-2")
+    add_text(tmp_path / "A.metadata.csv", f"FILE,{header}\nA-1,wide\nA-2,narrow\n")
+    names = {"convention": [named] if named else [], "patient": []}
+
+    origins = read_origins(tmp_path, list_dataset(tmp_path), names)
+
+    found = [one.finding for one in origins.findings]
+    assert len(found) == bool(said)
+    assert all(one.startswith(said) for one in found)
+
+
 def test_a_sheet_in_another_encoding_says_so(tmp_path: Path) -> None:
     add_class(tmp_path, "A", "снимок-1")
     text = "Файл;Пациент\nснимок-1;Иванов\n"

@@ -63,7 +63,11 @@ def test_nothing_is_said_where_nobody_says_anything(tmp_path: Path) -> None:
     origins = settled(tmp_path)
 
     assert conventions(origins) == {"A/A-1": ("standard", "")}
-    assert (origins.lines, origins.findings, origins.counts.keys() - {"unread_tables"}) == (
+    assert (
+        origins.lines,
+        origins.findings,
+        origins.counts.keys() - {"unread_tables", "missing_columns"},
+    ) == (
         [],
         [],
         set(),
@@ -211,6 +215,18 @@ def test_a_sheet_that_says_it_of_some_radiographs_only_is_refused(
     )
     record(tmp_path, A_2="narrow by person")
     assert settled(tmp_path).refused == []
+
+
+def test_a_code_that_is_no_name_is_refused_as_such_and_not_as_an_empty_cell(
+    tmp_path: Path,
+) -> None:
+    add_class(tmp_path, "A", "A-1", "A-2", "A-3")
+    add_text(tmp_path / "A.metadata.csv", "FILE,CONVENTION\nA-1,0\nA-2,1\nA-3,0\n")
+
+    assert refusal(tmp_path) == (
+        "A.metadata.csv: 2 pairs: found '0', which names no convention, expected a name such as "
+        "standard; give the convention's own name"
+    )
 
 
 @pytest.mark.parametrize("rows", ["A-1,\nA-2,\n", "A-1,unknown\nA-2,n/a\n"])
