@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.conventions import in_order
+from pipeline.conventions import STANDARD, in_order
 from pipeline.dataset.splits.table import SPLIT_FILE, SplitRow, split_rows, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE, per_image_table
@@ -140,7 +140,18 @@ def _recorded_scores(
 
 def still_hold(scores: pd.DataFrame, split: pd.DataFrame, evidence: Evidence) -> bool:
     """Whether scores of a run with this `split` are what the candidate is measured against."""
-    return same_masks(split, evidence) and answers_as_now(scores, evidence)
+    return (
+        same_masks(split, evidence)
+        and answers_as_now(scores, evidence)
+        and set(evidence.test[CONVENTION]) <= _learned_conventions(split)
+    )
+
+
+def _learned_conventions(split: pd.DataFrame) -> set[str]:
+    """Those that the network of a run with this `split` knows; others it only met in test."""
+    if CONVENTION not in split.columns:
+        return {STANDARD}
+    return set(split.loc[split["split"] != "test", CONVENTION])
 
 
 def same_masks(split: pd.DataFrame, evidence: Evidence) -> bool:

@@ -61,9 +61,12 @@ def release_lock(settings: Settings) -> Iterator[None]:
 def settle(client: MlflowClient, name: str, signer: Signer) -> ReleaseLog:
     """Undo or finish what a killed promotion left, and return the log; call it under the lock.
 
-    A version without an entry is removed; an entry whose alias was not moved gets it moved.
+    A version without an entry is removed; an entry whose alias was not moved gets it moved. Where
+    something is wrong with the log nothing is touched: a version may have lost its entry.
     """
     log = read_log(client, name, signer)
+    if log.problems:
+        return log
     left = [
         version
         for version, found in log.versions.items()
@@ -71,7 +74,7 @@ def settle(client: MlflowClient, name: str, signer: Signer) -> ReleaseLog:
     ]
     for version in left:
         client.delete_model_version(name, version)
-    if log.problems or (log.settled and not left):
+    if log.settled and not left:
         return log
     if not log.settled:
         move_alias(client, log)

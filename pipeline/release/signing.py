@@ -163,7 +163,10 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
     expected = "expected an Ed25519 private key as PEM (`openssl genpkey -algorithm ed25519`)"
     try:
         if path.stat().st_mode & 0o077:
-            raise ReleaseError(f"{path}: readable by others, expected mode 600; run `chmod 600`")
+            raise ReleaseError(
+                f"{path}: readable by others, expected mode 600; run `chmod 600`, or in a "
+                "container `entrypoint.sh lungseg …`, which takes a copy of it"
+            )
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise ReleaseError(f"{path}: {error.strerror}; {expected}") from None

@@ -222,13 +222,20 @@ class _Recording:
         self.monitor: Any = None
 
     def start(self) -> None:
-        """Mark the run as running and sample the machine from now on."""
-        with connect(self.settings) as client:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+        """Mark the run as running and sample the machine from now on.
 
-            client.update_run(self.workspace.mlflow_run_id, status="RUNNING")
-            self.monitor = SystemMetricsMonitor(self.workspace.mlflow_run_id, resume_logging=True)
-            self.monitor.start()
+        Without an answer of MLflow the stage, which has begun, goes on: it is recorded at its end.
+        """
+        try:
+            with connect(self.settings) as client:
+                from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+                run_id = self.workspace.mlflow_run_id
+                client.update_run(run_id, status="RUNNING")
+                self.monitor = SystemMetricsMonitor(run_id, resume_logging=True)
+                self.monitor.start()
+        except ServiceError as error:
+            log.warning("%s goes on, and is recorded when it ends: %s", self.name, error)
 
     def finish(self) -> None:
         """Record the stage, and those before it that came from the cache."""

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
 from pipeline.files import read_json
+from pipeline.inference.model_files import model_sha256
 from pipeline.inference.packaging import log_model
+from pipeline.inference.released import MODEL_SHA256
 from pipeline.model.training_history import HISTORY, history_rows
 from pipeline.params import flatten, read_yaml
 from pipeline.settings import Settings
@@ -96,7 +98,8 @@ class RunRecord:
 
     def _log_model(self, project: Path, network: Path) -> str:
         model = find_model(self.client, self.run)
-        if model:
+        # A training that is not deterministic and was done twice has given two networks.
+        if model and model.params.get(MODEL_SHA256) == model_sha256(network):
             return str(model.model_id)
         for rest in _unfinished(self.client, self.run):
             self.client.finalize_logged_model(rest.model_id, "FAILED")
@@ -125,7 +128,7 @@ class RunRecord:
 
 
 def find_model(client: MlflowClient, run: Run) -> LoggedModel | None:
-    """Return the logged model of a run, or None; one whose upload never ended does not count."""
+    """Return the newest logged model of a run, or None; only one whose upload ended counts."""
     whole = _models(client, run, "READY")
     return whole[0] if whole else None
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from pipeline.dataset.splits.table import SplitRow
 from pipeline.params import Params
 from pipeline.release import champion
-from pipeline.release.champion import answers_as_now, best_answers, same_masks
+from pipeline.release.champion import answers_as_now, best_answers, same_masks, still_hold
 from pipeline.release.evidence import Evidence
 from pipeline.release.gate import run_gate
 from pipeline.settings import Settings
@@ -136,3 +136,18 @@ def test_a_champion_is_scored_anew_on_masks_that_were_drawn_anew(
     # The same network, against other masks.
     assert as_recorded["dice_vs_champion"].value > 0.005
     assert anew["dice_vs_champion"].value == 0
+
+
+def test_scores_of_a_convention_that_the_release_met_only_in_the_test_split_do_not_stand(
+    evidence: Evidence, table: pd.DataFrame
+) -> None:
+    split = evidence.split.copy()
+    learned = split["split"] == "train"
+    split.loc[learned, "convention"] = ["standard", "heart"]
+    assert still_hold(table, split, evidence)
+
+    split.loc[learned, "convention"] = "standard"
+    assert not still_hold(table, split, evidence)
+
+    before = split.drop(columns="convention")  # from before there were others
+    assert not still_hold(table.drop(columns="convention"), before, evidence)

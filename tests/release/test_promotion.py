@@ -855,6 +855,20 @@ def test_a_damaged_log_stops_releases_and_rollbacks(
         rollback(settings, client, "1", "Ada")
 
 
+def test_no_version_is_removed_while_something_is_wrong_with_the_log(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    release(run)
+    for name in ("second", "third"):
+        release(make_run(settings, client, tmp_path / name, BETTER, name.encode()))
+    client.delete_registered_model_tag(settings.model_name, "release.000001")
+
+    with pytest.raises(ReleaseError, match=r"entry 1 of the log .* is missing"):
+        rollback(settings, client, "2", "Ada")
+
+    assert set(log_of(settings, client).versions) == {"1", "2", "3"}
+
+
 def test_a_release_whose_line_was_removed_is_not_taken_for_the_rest_of_a_killed_one(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
 ) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.errors import ReleaseError
+from pipeline.errors import ReleaseError, ServiceError
 from pipeline.run import task
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RUN_TAG
@@ -33,6 +35,27 @@ def test_a_stage_keeps_its_checkpoints_in_the_home_and_not_in_its_workspace(
 
     monkeypatch.setenv("LUNGSEG_HOME", given["LUNGSEG_HOME"])
     assert Settings().checkpoints == tmp_path / "checkpoints"
+
+
+def test_a_stage_that_has_begun_goes_on_without_an_answer_of_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextmanager
+    def away(_: Settings) -> Iterator[None]:
+        raise ServiceError("MLflow at http://x: does not answer")
+        yield
+
+    def reproduce(workspace: Workspace, name: str, *, started: Any, **_: Any) -> str:
+        started()
+        return "cached"
+
+    monkeypatch.setattr(task, "connect", away)
+    monkeypatch.setattr(task, "reproduce", reproduce)
+    workspace = Workspace(PROJECT, "abc", Path(sys.executable), "1")
+
+    assert task._stage(Settings(home=tmp_path), RunRequest("a"), workspace, "train") == "cached"
+
+    assert "train goes on, and is recorded when it ends: MLflow at http://x" in caplog.text
 
 
 def start_run(settings: Settings, client: MlflowClient) -> str:

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.inference.model_files import model_sha256
+from pipeline.inference.released import MODEL_SHA256
 from pipeline.settings import Settings, private_home
-from pipeline.tracking.run_record import RunRecord
-from tests.conftest import give_store, open_to_others
+from pipeline.stage_graph import Shown
+from pipeline.tracking.run_record import RunRecord, find_model
+from tests.conftest import PROJECT, give_store, open_to_others
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
 
 
 @pytest.fixture
@@ -19,6 +24,29 @@ def settings(tmp_path: Path, store: Path) -> Settings:
     private_home(settings)
     give_store(settings, store)
     return settings
+
+
+def test_a_second_training_of_a_run_logs_its_network_and_the_same_one_is_kept(
+    settings: Settings, client: MlflowClient, tmp_path: Path
+) -> None:
+    experiment = client.create_experiment("x", settings.artifact_location)
+    record = RunRecord(settings, client, client.create_run(experiment))
+    shutil.copytree(PROJECT / "tests/release/old_layout/artifacts", tmp_path / "train")
+    shown = Shown(model="train")
+    (tmp_path / "pipeline").symlink_to(PROJECT / "pipeline")
+
+    def logged() -> LoggedModel:
+        record.log_stage("train", shown, tmp_path, "ran")
+        model = find_model(client, record.run)
+        assert model
+        return model
+
+    first, again = logged(), logged()
+    (tmp_path / "train/model.keras").write_bytes(b"trained once more")
+    second = logged()
+
+    assert first.model_id == again.model_id != second.model_id
+    assert second.params[MODEL_SHA256] == model_sha256(tmp_path / "train")
 
 
 def test_artifacts_in_a_store_without_a_server_are_the_users_alone(
