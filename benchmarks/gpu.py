@@ -14,10 +14,12 @@ For the network and the copies of presets/gpu.yaml:
   and once more with the cache; of the others while they all compile at once;
 - the largest bfloat16 matrix product, and what the processes draw while nothing trains.
 
-The case that is compared first has the device for itself while it starts. The others compile at
-once, each in a process of its own, and are measured in turns when all have, so their figures are
-of a device that nobody else uses. Every figure is printed, and written to FOLDER/gpu.md, as soon as
-it is there. What does not come about in time or has too little memory is named.
+The case that is compared first has the device for itself while it starts and is measured once.
+Then the same in PyTorch, and at last the other cases, compile at once, each in a process of its
+own, and are measured in turns when all have, so their figures are of a device that nobody else
+uses. The former end before the latter start: all together may take more memory than the device has.
+Every figure is printed, and written to FOLDER/gpu.md, as soon as it is there. What does not come
+about in time or has too little memory is named.
 
 Without a GPU this is a rehearsal, of a tiny network, whose figures say nothing of one. On a machine
 that has NumPy, SciPy, JAX and PyTorch but no access to a package index bring along what it lacks:
@@ -379,15 +381,25 @@ def measure(run: Run, *, gpu: bool) -> None:
     again = Row(f"{OURS} from the cache", case)
     run.start([again])
     run.end(again)
-    others = other_rows(case) if gpu else [Row(side, case) for side in sides()[1:]]
-    run.start(others)
-    steps = STEPS if gpu else 2
-    for _ in range(ROUNDS):
-        for row in (ours, *others):
-            if row == ours:  # whose epoch is long enough for its input to flow
+    in_turns(run, [ours], ours, 1)
+    same = [Row(side, case) for side in sides()[1:]]
+    run.start(same)
+    in_turns(run, [ours, *same], ours, ROUNDS)
+    run.end_all()
+    if gpu:
+        others = other_rows(case)
+        run.start(others)
+        in_turns(run, others, ours, ROUNDS)
+
+
+def in_turns(run: Run, rows: list[Row], ours: Row, rounds: int) -> None:
+    """Measure the sides; the loop only of `ours`, whose epoch is long enough for its input."""
+    for _ in range(rounds):
+        for row in rows:
+            if row == ours:
                 run.measure(row, "loop", "loop")
-            run.measure_steps(row, steps)
-            run.measure(row, "prediction", "predictions", steps)
+            run.measure_steps(row, STEPS)
+            run.measure(row, "prediction", "predictions", STEPS)
 
 
 def compared_case(gpu: bool) -> Case:
@@ -409,7 +421,7 @@ def other_rows(case: Case) -> list[Row]:
     full = replace(case, precision="float32", batch_size=case.batch_size // 2)
     sizes = [replace(case, batch_size=int(case.batch_size * share)) for share in (0.25, 0.5, 2)]
     rows = [Row(OURS, other) for other in (*sizes, full)]
-    return rows + [Row(side, other) for other in (case, sizes[0], full) for side in sides()[1:]]
+    return rows + [Row(side, other) for other in (sizes[0], full) for side in sides()[1:]]
 
 
 def sides() -> list[str]:
