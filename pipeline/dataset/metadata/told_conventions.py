@@ -6,7 +6,7 @@ What cannot be used of them stops a run: a mask under the wrong name would teach
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ def settle_conventions(data: Path, listing: Listing, origins: Origins, masks: Ma
         known = origins.by_image_id.get(image_id, Origin())
         name, by = (STANDARD, "") if (one.convention, one.place) in wrong else one[:2]
         origins.by_image_id[image_id] = known._replace(convention=name, convention_by=by)
-    _say_counts(told, origins)
+    _say_counts([image_id for image_id in told if masks(image_id) is not None], origins)
 
 
 def told_conventions(
@@ -212,12 +212,12 @@ def _judge_gaps(told: Mapping[str, SaidConvention], origins: Origins, masks: Mas
         )
 
 
-def _say_counts(told: Mapping[str, SaidConvention], origins: Origins) -> None:
-    """A line on the conventions, where one is not `standard`."""
-    pairs = Counter(origins.by_image_id[image_id].convention for image_id in told)
+def _say_counts(image_ids: Sequence[str], origins: Origins) -> None:
+    """A line on the conventions of these pairs, where one is not `standard`."""
+    pairs = Counter(origins.by_image_id[image_id].convention for image_id in image_ids)
     if set(pairs) <= {STANDARD}:
         return
-    by = Counter(origins.by_image_id[image_id].convention_by for image_id in told)
+    by = Counter(origins.by_image_id[image_id].convention_by for image_id in image_ids)
     names = ", ".join(f"{name} {pairs[name]}" for name in in_order(pairs))
     words = ", ".join(f"{one} {by[one]}" for one in (SHEET, IMPORT, PERSON) if by[one])
     origins.lines.append(f"conventions: {names} (said by: {words})")

@@ -245,19 +245,32 @@ def test_a_column_that_says_nothing_at_all_is_refused(tmp_path: Path, rows: str)
     assert settled(tmp_path).refused == []
 
 
+def settled_without(root: Path, *set_aside: str) -> Origins:
+    listing = list_dataset(root)
+    origins = read_origins(root, listing)
+    good = mask_files(root, listing)
+    settle_conventions(
+        root, listing, origins, lambda name: None if name in set_aside else good(name)
+    )
+    return origins
+
+
 def test_nothing_is_asked_of_a_pair_that_is_set_aside(tmp_path: Path) -> None:
     add_class(tmp_path, "A", "A-1", "A-2")
     add_text(tmp_path / "A.metadata.csv", "FILE,CONVENTION\nA-1,wide\n")
     record(tmp_path, A_2="wide by import")
-    listing = list_dataset(tmp_path)
-    origins = read_origins(tmp_path, listing)
-    good = mask_files(tmp_path, listing)
 
-    settle_conventions(
-        tmp_path, listing, origins, lambda name: None if name == "A/A-2" else good(name)
-    )
+    assert settled_without(tmp_path, "A/A-2").refused == []
 
-    assert origins.refused == []
+
+def test_a_pair_that_is_set_aside_is_not_counted_with_any_convention(tmp_path: Path) -> None:
+    add_class(tmp_path, "A", "A-1", "A-2", "A-3")
+    record(tmp_path, A_1="narrow by import", A_2="narrow by import")
+
+    assert settled_without(tmp_path, "A/A-2", "A/A-3").lines == [
+        "conventions: narrow 1 (said by: import 1)"
+    ]
+    assert settled_without(tmp_path, "A/A-1", "A/A-2").lines == []
 
 
 def test_what_an_import_records_otherwise_than_the_sheet_is_noted(tmp_path: Path) -> None:
