@@ -28,6 +28,8 @@ WORD = re.compile(rb"[\x80-\xff]{3,}")
 """Three letters beyond ASCII in a row: seldom in Latin script."""
 COMMON = frozenset("оеаинтсрвл")
 """Two thirds of the letters of a Russian text."""
+CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""What no workbook can hold, and counts as white space."""
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 """With which Excel says how the lines below are separated."""
 
@@ -44,7 +46,7 @@ def read_delimited(path: Path) -> Cells:
     text = content.decode(encoding)
     if "\0" in text:
         raise ValueError("it holds bytes that no text has")
-    lines = {number: line for number, line in _lines(text) if line}
+    lines = {number: line for number, line in _lines(CONTROL.sub(" ", text)) if line}
     return Cells(lines, encoding="" if encoding.startswith("utf") else encoding)
 
 

@@ -7,8 +7,10 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
 
 from pipeline.dataset.metadata.file_names import file_key
 from pipeline.dataset.metadata.folding import letters_and_digits
@@ -17,6 +19,8 @@ from pipeline.errors import DatasetError
 
 NOBODY = "unknown"
 """Written where a row says nothing: an empty cell would take the value of the row above."""
+LONGEST_TEXT = 32_767
+"""Characters that a cell of a workbook holds; openpyxl would cut off the rest."""
 
 
 def merge_sheets(
@@ -24,9 +28,9 @@ def merge_sheets(
 ) -> bool:
     """Write the rows of both sheets to `target`; False when `former` holds them all already.
 
-    Rows of one file must agree where both have a value (DatasetError). Columns whose headers have
-    the same letters and digits are one, and so are those that name the files. `target` is written
-    as .xlsx.
+    Rows of one file must agree where both have a value, and a text must fit into a cell
+    (DatasetError). Columns whose headers have the same letters and digits are one, and so are those
+    that name the files. `target` is written as .xlsx.
     """
     before = read_sheet(former, names)
     after = read_sheet(delivered, names)
@@ -49,6 +53,14 @@ def merge_sheets(
         for role in WHO
         for column in sheet.columns.by_role.get(role, ())
     }
+    texts = (text for row in rows.values() for text in row.values() if isinstance(text, str))
+    longest = max(texts, key=len, default="")
+    if len(longest) > LONGEST_TEXT:
+        raise DatasetError(
+            f"{delivered}: joined with the sheet of data/ it has a text of {len(longest)} "
+            f"characters ({longest[:20]!r}...), expected at most {LONGEST_TEXT} as in .xlsx; "
+            "shorten it"
+        )
     _write_sheet(target, rows, who)
     return True
 
@@ -73,13 +85,23 @@ def _write_sheet(path: Path, rows: dict[str, Row], who: set[str]) -> None:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     workbook = Workbook(write_only=True)
     sheet = workbook.create_sheet("Sheet1")
-    sheet.append(columns)
+    sheet.append([_cell(sheet, column) for column in columns])
     for row in rows.values():
-        sheet.append([row.get(column, NOBODY if column in who else None) for column in columns])
+        values = [row.get(column, NOBODY if column in who else None) for column in columns]
+        sheet.append([_cell(sheet, value) for value in values])
     buffer = BytesIO()
     workbook.save(buffer)
     path.unlink(missing_ok=True)
     path.write_bytes(_without_time(buffer))
+
+
+def _cell(sheet: Any, value: object) -> object:
+    """What is appended for a value: of a text a cell, as openpyxl takes `=1` for a formula."""
+    if not isinstance(value, str):
+        return value
+    cell = WriteOnlyCell(sheet, value)
+    cell.data_type = "s"
+    return cell
 
 
 def _without_time(workbook: BytesIO) -> bytes:

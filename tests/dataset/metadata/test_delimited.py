@@ -53,6 +53,18 @@ def test_commas_within_quotes_and_numbers_separate_nothing(tmp_path: Path) -> No
     assert read(tmp_path, text.encode()).lines[2] == {1: "a;1", 2: 'x, "y"', 3: "0,143"}
 
 
+def test_control_characters_count_as_white_space(tmp_path: Path) -> None:
+    text = "FILE,NOTE\x0b\nA-1,first\x0bsecond\x01\nA-2,\x1f\uffff\n"
+
+    found = read(tmp_path, text.encode())
+
+    assert found.lines == {
+        1: {1: "FILE", 2: "NOTE"},
+        2: {1: "A-1", 2: "first second"},
+        3: {1: "A-2"},
+    }
+
+
 def test_excel_says_its_separator(tmp_path: Path) -> None:
     assert read(tmp_path, b"sep=|\nFILE, A|B\n").lines == {2: {1: "FILE, A", 2: "B"}}
 

@@ -71,3 +71,35 @@ def test_a_patient_may_be_told_later_and_not_changed(tmp_path: Path) -> None:
     write_sheet(delivered, ("FILE NAME", "PATIENT"), ("A-2", 9))
     with pytest.raises(DatasetError, match="A-2: PATIENT is 9, another row says 8; correct one"):
         merge_sheets(former, delivered, tmp_path / "merged.xlsx")
+
+
+def test_texts_stay_what_they_are(tmp_path: Path) -> None:
+    former, delivered = tmp_path / "former.csv", tmp_path / "delivered.csv"
+    add_text(former, 'FILE NAME,PATIENT,=Note\nA-1,="00123",== none\nA-2,8,#REF!\n')
+    add_text(delivered, "FILE NAME,PATIENT,=Note\nA-3,=9,=\x0bsee\x01 above\n")
+
+    assert merge_sheets(former, delivered, tmp_path / "merged.xlsx")
+
+    merged = read_sheet(tmp_path / "merged.xlsx")
+    assert merged.rows == {
+        "A-1": {"FILE NAME": "A-1", "PATIENT": '="00123"', "=Note": "== none"},
+        "A-2": {"FILE NAME": "A-2", "PATIENT": "8", "=Note": "#REF!"},
+        "A-3": {"FILE NAME": "A-3", "PATIENT": "=9", "=Note": "= see  above"},
+    }
+    assert merged.formulas == 0
+    assert not merge_sheets(tmp_path / "merged.xlsx", delivered, tmp_path / "again.xlsx")
+
+
+def test_a_text_that_no_cell_can_hold_is_refused(tmp_path: Path) -> None:
+    former, delivered = tmp_path / "former.csv", tmp_path / "delivered.csv"
+    add_text(former, "FILE NAME\nA-1\n")
+    add_text(delivered, f"FILE NAME,NOTE\nA-1,{'long' * 10_000}\n")
+
+    with pytest.raises(DatasetError) as caught:
+        merge_sheets(former, delivered, tmp_path / "merged.xlsx")
+
+    assert str(caught.value) == (
+        f"{delivered}: joined with the sheet of data/ it has a text of 40000 characters "
+        "('longlonglonglonglong'...), expected at most 32767 as in .xlsx; shorten it"
+    )
+    assert not (tmp_path / "merged.xlsx").exists()
