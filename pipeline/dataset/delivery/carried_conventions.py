@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from pipeline.dataset.metadata.convention_file import (
 from pipeline.dataset.metadata.convention_names import refuse_misspelt
 from pipeline.dataset.metadata.origins import read_origins, some
 from pipeline.dataset.metadata.told_conventions import mask_files, told_conventions
+from pipeline.dataset.spellings import plain_stem
 from pipeline.errors import DatasetError
 from pipeline.files import sha256_file
 
@@ -130,6 +132,7 @@ def _delivered(
     """The rows that hold of the files that the delivery brings, and how many do not."""
     rows: Recorded = {}
     own = {one.pair.image_id for one in delivery.pairs}
+    named = {plain_stem(image_id): image_id for image_id in own}
     for second, first in second_files(delivery.conventions).items():
         problems.append(f"{second}: {second_of_class(first)}")
     for name in delivery.conventions:
@@ -138,7 +141,10 @@ def _delivered(
         except DatasetError as error:
             problems.append(str(error).removeprefix(f"{delivery.root}/"))
         else:
-            rows.update({f"{conventions_class(name)}/{row.name}": row for row in found})
+            for row in found:
+                image_id = f"{conventions_class(name)}/{row.name}"
+                image_id = named.get(plain_stem(image_id), image_id)
+                rows[image_id] = replace(row, name=_pair(image_id).name)
     held, dropped = _holding({one: row for one, row in rows.items() if one in own}, staging)
     dropped["other"] = len(rows.keys() - own)
     return held, dropped

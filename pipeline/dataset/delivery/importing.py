@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dataset.delivery.carried_conventions import carry_conventions, refuse_option
+from pipeline.dataset.delivery.known_names import class_problems, named_as_in_data
 from pipeline.dataset.delivery.listing import DeliveryListing, list_delivery
 from pipeline.dataset.delivery.member_names import OPTION, MemberNaming, check_code_page
 from pipeline.dataset.delivery.sheets import place_sheet, read_sheets
@@ -23,10 +24,7 @@ from pipeline.dataset.delivery.swap import (
     swap_data,
 )
 from pipeline.dataset.layout import (
-    class_folders,
     list_dataset,
-    same_name,
-    sheet_class,
 )
 from pipeline.dataset.metadata.convention_names import unusable_name
 from pipeline.dataset.metadata.origins import is_table
@@ -145,7 +143,8 @@ def _import(
     folders.staging.mkdir()
     if append and has_data(project):
         link_tree(former, folders.staging)
-    problems = [*delivery.problems, *_class_problems(delivery, present)]
+    delivery = named_as_in_data(delivery, present)
+    problems = [*delivery.problems, *class_problems(delivery, present)]
     outcomes = place_pairs(delivery.pairs, folders)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     names = _names_of_columns(project)
@@ -192,28 +191,6 @@ def _open(source: Path, project: Path, code_page: str | None) -> DeliveryListing
         raise DatasetError(str(error).replace(str(project / DELIVERY), str(source), 1)) from None
 
 
-def _class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
-    existing = [folder.name for folder in class_folders(present)] if present.is_dir() else []
-    by_key = {same_name(name): name for name in existing}
-    problems = [
-        f"{name}: data/ calls this class {by_key[same_name(name)]}; rename the delivered folder"
-        for name in delivery.classes
-        if by_key.get(same_name(name), name) != name
-    ]
-    known = {*existing, *delivery.classes}
-    sheets = Counter(sheet_class(sheet) for sheet in delivery.sheets)
-    problems += [
-        f"{name}: has {count} metadata sheets; join them"
-        for name, count in sheets.items()
-        if count > 1
-    ]
-    return problems + [
-        f"{sheet}: there is no class {sheet_class(sheet)}; rename the sheet"
-        for sheet in delivery.sheets
-        if sheet_class(sheet) not in known
-    ]
-
-
 def _names_of_columns(project: Path) -> dict[str, list[str]] | None:
     limits = project_limits(Settings(repo=str(project)))
     return limits.columns if limits else None
@@ -250,7 +227,7 @@ def _result(
         replaced=replaced,
         joined=sum(len(one.masks) == 2 for one in delivery.pairs),
         renamed=sum(
-            len(one.masks) == 1 and one.masks[0].stem != one.pair.name for one in delivery.pairs
+            len(one.masks) == 1 and one.masks[0].stem != one.image.stem for one in delivery.pairs
         ),
         labels=sum(outcome.has_labels for outcome in outcomes),
         left_out=delivery.left_out,

@@ -3,13 +3,13 @@
 The rule: folders before the name and a suffix after it do not count, nor does the case of letters.
 Where no file has just that name, only its letters and numbers are compared: neither the class's own
 name at the beginning nor zeros before a number count, so that `Normal (1)`, `Normal-1` and `1` mean
-`0001`. A name that can mean several files then, or several names that can mean one, are refused.
+`0001`. A name that can mean several files, or several names that can mean one, are refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import PureWindowsPath
 
 from pipeline.dataset.layout import same_name
@@ -26,14 +26,25 @@ def file_key(name: str) -> str:
     return PICTURE.sub("", key) or key
 
 
-def match_names(names: Iterable[str], files: Iterable[str], class_name: str) -> dict[str, str]:
+def match_names(names: Collection[str], files: Collection[str], class_name: str) -> dict[str, str]:
     """The file of `files`, names without suffix, that each name means; without those of no file.
 
     Raises DatasetError for a name that may mean several files, or the reverse.
     """
-    by_key = {file_key(file): file for file in files}
-    matched = {name: by_key[key] for name in names if (key := file_key(name)) in by_key}
-    left = sorted(set(by_key.values()) - set(matched.values()))
+    by_key: dict[str, list[str]] = {}
+    for file in files:
+        by_key.setdefault(file_key(file), []).append(file)
+    matched = {}
+    for name in names:
+        found = by_key.get(file_key(name), [])
+        if len(found) > 1:
+            raise DatasetError(
+                f"{name} may mean {' or '.join(found[:3])}, as case and suffixes do not count; "
+                "rename one of them"
+            )
+        if found:
+            matched[name] = found[0]
+    left = sorted(set(files) - set(matched.values()))
     rest = sorted(set(names) - matched.keys())
     loose = _by_words(left, class_name)
     for words, alike in _by_words(rest, class_name).items():

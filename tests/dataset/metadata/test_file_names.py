@@ -53,5 +53,20 @@ def test_a_name_that_stays_ambiguous_is_refused(names: list[str], files: list[st
         match_names(names, files, "Normal")
 
 
+@pytest.mark.parametrize("files", [["IMG-7", "img-7"], ["img-7", "img-7.dcm"]])
+@pytest.mark.parametrize("name", ["IMG-7", "img-7.png"])
+def test_a_name_of_two_files_that_differ_by_what_does_not_count_is_refused(
+    name: str, files: list[str]
+) -> None:
+    with pytest.raises(DatasetError) as caught:
+        match_names([name], files, "Normal")
+
+    assert str(caught.value) == (
+        f"{name} may mean {' or '.join(files)}, as case and suffixes do not count; "
+        "rename one of them"
+    )
+    assert match_names(["other"], [*files, "Other"], "Normal") == {"other": "Other"}
+
+
 def test_a_name_that_is_all_suffix_stays() -> None:
     assert file_key(".png") == ".png"

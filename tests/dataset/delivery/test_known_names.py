@@ -1,0 +1,81 @@
+"""Names that differ from those of data/ by case, or by how a Mac writes letters."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from pipeline.dataset.delivery.importing import import_dataset
+from pipeline.dataset.delivery.known_names import named_as_in_data
+from pipeline.dataset.delivery.listing import list_delivery
+from pipeline.dataset.layout import list_dataset
+from pipeline.dataset.metadata.convention_file import (
+    ConventionRow,
+    recorded_conventions,
+    write_recorded,
+)
+from pipeline.files import sha256_file
+from tests.dataset.delivery.deliveries import Deliver, add_text, refusal, write_pair
+
+NAME = "рентген й-ä"
+PARTED = unicodedata.normalize("NFD", NAME)
+
+
+@pytest.mark.parametrize("half", ["images", "masks"])
+def test_a_name_that_differs_by_case_from_one_in_data_is_a_problem(
+    tmp_path: Path, half: str
+) -> None:
+    write_pair(tmp_path / "delivery", "COVID", "IMG-7", 1)
+    add_text(tmp_path / f"data/COVID/{half}/img-7.png")
+    add_text(tmp_path / f"data/Normal/{half}/IMG-7.png")
+    delivery = list_delivery(tmp_path / "delivery")
+
+    found = named_as_in_data(delivery, tmp_path / "data")
+
+    assert found.problems == [
+        "COVID/images/IMG-7.png: data/ has img-7 in this class, expected names that differ by more "
+        "than case; name the pair img-7 if it is the same, else rename it"
+    ]
+    assert (found.pairs, delivery.problems) == (delivery.pairs, [])
+    assert named_as_in_data(delivery, tmp_path / "nothing") == delivery
+
+
+@pytest.mark.parametrize(("here", "there"), [(PARTED, NAME), (NAME, PARTED), (NAME, NAME)])
+def test_a_name_of_the_same_letters_is_that_of_data(tmp_path: Path, here: str, there: str) -> None:
+    write_pair(tmp_path / "delivery", "COVID", here, 1)
+    write_pair(tmp_path / "data", "COVID", there, 1)
+    write_pair(tmp_path / "data", "COVID", there.upper(), 2)
+
+    found = named_as_in_data(list_delivery(tmp_path / "delivery"), tmp_path / "data")
+
+    assert found.problems == []
+    assert [(one.pair.name, one.image.stem) for one in found.pairs] == [(there, here)]
+
+
+@pytest.mark.slow
+def test_names_beside_those_of_data_are_judged_by_an_import(
+    deliver: Deliver, project: Path, tmp_path: Path
+) -> None:
+    first = deliver("COVID", name="first")
+    write_pair(first, "COVID", NAME, 3)
+    import_dataset(first, project)
+    mac = tmp_path / "mac"
+    write_pair(mac, "COVID", PARTED, 3)
+    write_pair(mac, "COVID", "COVID-9", 9)
+    sha256 = sha256_file(mac / f"COVID/masks/{PARTED}.png")
+    write_recorded(mac, {f"COVID/{PARTED}": ConventionRow(PARTED, sha256, "wide", "person")})
+    other = tmp_path / "other"
+    write_pair(other, "COVID", "Covid-1", 5)
+    add_text(other / "COVID.metadata.csv", "FILE,PATIENT\nCovid-1,7\n")
+
+    assert "data/ has COVID-1 in this class" in refusal(other, project, append=True)
+    result = import_dataset(mac, project, append=True)
+
+    assert (result.added, result.skipped, result.renamed) == ({"COVID": 1}, 1, 0)
+    assert recorded_conventions(project / "data") == {
+        f"COVID/{NAME}": ConventionRow(NAME, sha256, "wide", "person")
+    }
+    names = [pair.name for pair in list_dataset(project / "data").pairs]
+    assert names == ["COVID-1", "COVID-2", "COVID-9", NAME]
