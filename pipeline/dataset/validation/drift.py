@@ -72,6 +72,7 @@ def shift_table(manifest: pd.DataFrame, previous: Profile) -> pd.DataFrame:
     Lung areas are compared within an annotation convention, so a class of several has a row for
     each. A ShiftRow per class, quantity and comparison for which both have ENOUGH pairs.
     """
+    manifest = manifest.assign(added=previous.lacks(manifest["image_sha256"]))
     rows = []
     for compared in (*_of_areas(manifest, previous), *_of_intensities(manifest, previous)):
         against_previous = _compare_previous(compared)
@@ -102,6 +103,8 @@ class _Compared:
 
     subject: _Subject
     now: Population
+    added: Population
+    """Its pairs whose radiographs the previous version lacks; none where that cannot tell."""
     others: Population
     """The other classes."""
     before: Populations | None
@@ -125,29 +128,28 @@ def _of_classes(
     manifest: pd.DataFrame, quantity: str, before: Populations | None, convention: str
 ) -> Iterator[_Compared]:
     for name, pairs in manifest.groupby("class_name"):
-        others = Population.of(manifest[manifest["class_name"] != name])
-        subject = _Subject(str(name), quantity, convention)
-        yield _Compared(subject, Population.of(pairs), others, before)
+        now, added, others = (
+            Population.of(rows)
+            for rows in (pairs, pairs[pairs["added"]], manifest[manifest["class_name"] != name])
+        )
+        yield _Compared(_Subject(str(name), quantity, convention), now, added, others, before)
 
 
 def _compare_previous(compared: _Compared) -> ShiftRow | None:
     if compared.before is None:
         return None
-    subject, now = compared.subject, compared.now
+    subject, now, added = compared.subject, compared.now, compared.added
     before = compared.before.classes.get(subject.class_name)
     if before is None:
         return _compare_medians(replace(subject, note="new"), now, compared.before.all)
-    added = now.n - before.n
-    if added < ENOUGH:
+    if added.n < ENOUGH:
         return _compare_medians(subject, now, before)
-    # The class as a whole moves little when it gets a few pairs of another kind; what was added
-    # follows from counts and means. Means for both, then: medians cannot be subtracted.
-    quantity = subject.quantity
-    found, reference = now.distribution(quantity), before.distribution(quantity)
-    addition = (now.n * found.mean - before.n * reference.mean) / added
+    # The class as a whole moves little when it gets a few pairs of another kind. Means, which move
+    # also when a minority of what was added is of another kind.
+    found, reference = (one.distribution(subject.quantity) for one in (added, before))
     return _compare(
-        replace(subject, note=f"{added} added"),
-        _Sample(added, addition),
+        replace(subject, note=f"{added.n} added"),
+        _Sample(added.n, found.mean),
         _Sample(before.n, reference.mean, reference.spread),
     )
 

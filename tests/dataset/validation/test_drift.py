@@ -20,8 +20,11 @@ from pipeline.dataset.validation.drift import (
 from pipeline.dataset.validation.expectations import check_expectations
 from pipeline.dataset.validation.populations import PREVIOUS, Profile, read_previous
 from pipeline.dataset.validation.whole import DatasetTables, inspect_dataset
+from pipeline.errors import StageError
+from pipeline.files import write_json
 from pipeline.params import Params
 from tests.dataset.validation.test_expectations import manifest as sound_manifest
+from tests.manifests import digest
 
 
 def pairs(name: str, n: int, area: float = 0.25, mean: float = 150, seed: int = 0) -> pd.DataFrame:
@@ -32,6 +35,7 @@ def pairs(name: str, n: int, area: float = 0.25, mean: float = 150, seed: int = 
             "image_id": [f"{name}/{name}-{number}" for number in range(n)],
             "class_name": name,
             "convention": STANDARD,
+            "image_sha256": [digest(f"{seed} {name} {number}") for number in range(n)],
             "mean": random.normal(mean, 15, n),
             "lung_area": random.normal(area, 0.05, n),
         }
@@ -80,15 +84,54 @@ def test_a_few_pairs_of_another_kind_are_seen_in_a_large_class() -> None:
     assert found["Normal", "intensity", PREVIOUS_VERSION] == pytest.approx(2.7, abs=0.5)
 
 
-@given(st.integers(ENOUGH, 60), st.integers(ENOUGH, 60))
-def test_what_was_added_is_found_from_counts_and_means_alone(former: int, added: int) -> None:
+@given(st.integers(ENOUGH, 60), st.integers(ENOUGH, 60), st.integers(0, 60))
+def test_what_was_added_is_known_whatever_left(former: int, added: int, left: int) -> None:
     before, delivery = pairs("Normal", former), pairs("Normal", added, area=0.4, seed=1)
 
-    table = shift_table(together(before, delivery), Profile.of(before))
+    table = shift_table(together(before.iloc[left:], delivery), Profile.of(before))
 
     row = table[table["quantity"] == "lung_area"].iloc[0]
-    assert row["found"] == pytest.approx(delivery["lung_area"].mean(), abs=2e-5)
-    assert row["reference"] == pytest.approx(before["lung_area"].mean(), abs=2e-6)
+    assert row["subject"].startswith(f"Normal ({added} added): lung area ")
+    assert row["found"] == pytest.approx(delivery["lung_area"].mean(), abs=1e-6)
+    assert row["reference"] == pytest.approx(before["lung_area"].mean(), abs=1e-6)
+
+
+def test_pairs_that_a_person_gives_another_convention_are_not_mixed_with_what_was_added() -> None:
+    before = together(pairs("Normal", 100), drawn("covid", pairs("Normal", 50, area=0.4, seed=1)))
+    moved = before.assign(convention=["covid"] * 25 + ["standard"] * 75 + ["covid"] * 50)
+    moved.loc[:24, "lung_area"] += 0.15
+    previous = Profile.of(before.assign(lung_area=moved["lung_area"]))
+
+    table = shift_table(together(moved, pairs("Normal", 40, seed=2)), previous)
+
+    areas = table[table["quantity"] == "lung_area"].set_index("convention")
+    assert areas.loc["standard", "subject"].startswith("Normal (standard, 40 added): lung area 0.2")
+    assert abs(areas.loc["standard", "shift"]) < 1
+    assert areas.loc["covid", "subject"].startswith("Normal (covid): lung area ")
+
+
+def test_a_profile_that_does_not_name_its_radiographs_compares_classes_as_a_whole(
+    tmp_path: Path,
+) -> None:
+    before = pairs("Normal", 100)
+    content = Profile.of(before).model_dump(mode="json", exclude_defaults=True)
+    del content["radiographs"]
+    write_json(tmp_path / PREVIOUS, content)
+    previous = read_previous(tmp_path)
+
+    table = shift_table(together(before, pairs("Normal", 40, seed=1)), previous)
+
+    assert table["subject"].str.startswith("Normal: ").tolist() == [True, True]
+    assert previous.classes == Profile.of(before).classes
+
+
+def test_a_profile_of_damaged_radiographs_is_refused(tmp_path: Path) -> None:
+    Profile.of(pairs("Normal", 3)).write(tmp_path / PREVIOUS)
+    text = (tmp_path / PREVIOUS).read_text()
+    (tmp_path / PREVIOUS).write_text(text.replace('"radiographs": "', '"radiographs": "0'))
+
+    with pytest.raises(StageError, match=r"radiographs: .*`git checkout data\.previous\.json`"):
+        read_previous(tmp_path)
 
 
 def test_masks_that_were_drawn_anew_are_compared_as_a_class() -> None:
