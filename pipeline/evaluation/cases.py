@@ -34,10 +34,10 @@ class CasePictures:
 def choose_cases(per_image: pd.DataFrame, count: int) -> dict[str, list[str]]:
     """The image_ids of up to `count` worst, median and best cases by Dice, none twice.
 
-    With fewer than 3 `count` images all of them are chosen, shared evenly among the kinds. The
-    worst case comes first among the worst, the best first among the best.
+    With fewer than 3 `count` distinct images all of these are chosen, shared evenly among the
+    kinds. The worst case comes first among the worst, the best first among the best.
     """
-    ranked = per_image.sort_values(["dice", "image_id"])["image_id"].tolist()
+    ranked = distinct_cases(per_image)["image_id"].tolist()
     worst = min(count, math.ceil(len(ranked) / 3))
     best = min(count, math.ceil((len(ranked) - worst) / 2))
     median = min(count, len(ranked) - worst - best)
@@ -48,6 +48,12 @@ def choose_cases(per_image: pd.DataFrame, count: int) -> dict[str, list[str]]:
         "median": ranked[start : start + median],
         "best": ranked[last:][::-1],
     }
+
+
+def distinct_cases(per_image: pd.DataFrame) -> pd.DataFrame:
+    """The rows by rising Dice, one of those with equal pixels and equal Dice: they look alike."""
+    ranked = per_image.sort_values(["dice", "image_id"])
+    return ranked.drop_duplicates(["pixel_sha256", "dice"])
 
 
 def read_case(root: Path, pair: LabelledPair, image: ImageScores) -> CasePictures:

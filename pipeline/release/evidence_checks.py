@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.dataset.splits.table import data_sha256
 from pipeline.errors import UnreadableError
+from pipeline.evaluation.cases import distinct_cases
 from pipeline.evaluation.confidence import Confidence
 from pipeline.evaluation.metrics import differing_metrics, flat_numbers
 from pipeline.evaluation.per_image import IDENTITY, PARTS
@@ -217,7 +218,7 @@ def _case_checks(report: Report, per_image: pd.DataFrame, bounds: GateParams) ->
         passed=not foreign and report.test_cases == len(per_image),
     )
     shown = {case.image_id for case in report.cases}
-    required = min(bounds.min_report_cases, len(per_image))
+    required = min(bounds.min_report_cases, len(distinct_cases(per_image)))
     yield Check(
         name="report_cases",
         value=str(len(shown)),

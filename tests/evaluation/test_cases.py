@@ -8,7 +8,8 @@ from pipeline.evaluation.cases import choose_cases
 
 
 def table_of(dice: list[float]) -> pd.DataFrame:
-    return pd.DataFrame({"image_id": [f"N/{i:02}" for i in range(len(dice))], "dice": dice})
+    image_ids = [f"N/{i:02}" for i in range(len(dice))]
+    return pd.DataFrame({"image_id": image_ids, "dice": dice, "pixel_sha256": image_ids})
 
 
 def test_cases_are_the_ends_and_the_middle_of_the_ranking() -> None:
@@ -26,6 +27,18 @@ def test_equal_dice_is_ranked_by_image_id() -> None:
         "worst": ["N/00"],
         "median": ["N/01"],
         "best": ["N/02"],
+    }
+
+
+def test_of_radiographs_that_look_alike_one_is_a_case() -> None:
+    table = table_of([0.1, 0.1, 0.2, 0.3, 0.4, 0.9, 0.9])
+    table.loc[[1, 2], "pixel_sha256"] = table.loc[0, "pixel_sha256"]  # the mask of 2 is another
+    table.loc[6, "pixel_sha256"] = table.loc[5, "pixel_sha256"]
+
+    assert choose_cases(table, 2) == {
+        "worst": ["N/00", "N/02"],
+        "median": ["N/03"],
+        "best": ["N/05", "N/04"],
     }
 
 

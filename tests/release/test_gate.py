@@ -382,6 +382,22 @@ def test_evidence_that_does_not_belong_together_is_refused(
     assert check in failed(judged(spoil(evidence), params.gate))
 
 
+def test_a_radiograph_that_is_there_twice_need_not_be_shown_twice(
+    tmp_path: Path, params: Params
+) -> None:
+    table = score_table({"COVID": [0.93, 0.93, 0.97, 0.97], "Normal": [0.97] * 5})
+    table.loc[1, "pixel_sha256"] = "COVID/0"
+    evidence = make_evidence(tmp_path, params, table)
+    assert evidence.report
+    shown = [one for one in evidence.report.cases if one.image_id != "COVID/1"]
+
+    checks = judged(spoiled_report(evidence, cases=tuple(shown)), params.gate)
+    fewer = judged(spoiled_report(evidence, cases=tuple(shown[:-1])), params.gate)
+
+    assert failed(checks) == []
+    assert failed(fewer) == ["report_cases"]
+
+
 def test_the_worst_radiograph_must_be_among_the_shown(tmp_path: Path, params: Params) -> None:
     table = score_table({"COVID": [0.95, *[0.97] * 11], "Normal": [0.97] * 8})
     evidence = make_evidence(tmp_path, params, table)
