@@ -20,7 +20,7 @@ Picture = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 """A matrix (2, 3) from where a place is to where it was.
 
-The picture's middle is the origin and its height is 1.
+The radiograph's middle is the origin and its height is 1.
 """
 
 
@@ -39,12 +39,18 @@ class Perturbation:
         return self.change(image, mask, self.strengths[grade - 1])
 
 
-def move(picture: NDArray[Any], matrix: Plane) -> NDArray[Any]:
-    """A picture (H, W) of any number type, resampled linearly at the places that a Plane names."""
+def move(picture: NDArray[Any], matrix: Plane, frame: tuple[int, ...]) -> NDArray[Any]:
+    """A picture (h, w) of any number type, resampled linearly at the places that a Plane names.
+
+    `frame` is the shape (H, W) of the radiograph. Its mask may be of another shape: it shows the
+    same, stretched, and moves as the radiograph does.
+    """
     height, width = picture.shape
+    wider = frame[1] * height / (frame[0] * width)  # than the picture, at equal heights
+    plane = matrix * np.array([[1, 1 / wider, 1 / wider], [wider, 1, 1]])
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    turned = matrix[:, :2]
-    shift = matrix[:, 2] * height + middle - turned @ middle
+    turned = plane[:, :2]
+    shift = plane[:, 2] * height + middle - turned @ middle
     moved: NDArray[Any] = cv2.warpAffine(
         picture,
         np.column_stack([turned, shift]),
@@ -116,8 +122,8 @@ def _places(
 
     def moved(image: Grey, mask: Picture, strength: float) -> tuple[Grey, Picture]:
         where = plane(strength)
-        lung = move(mask * np.uint8(255), where) >= 128
-        return move(image, where), lung.astype(np.uint8)
+        lung = move(mask * np.uint8(255), where, image.shape) >= 128
+        return move(image, where, image.shape), lung.astype(np.uint8)
 
     return moved
 

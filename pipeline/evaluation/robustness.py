@@ -151,11 +151,12 @@ def agreement(
 
     Raises StageError when a probability is not finite.
     """
-    greys = [image, bend(image, DARKER), bend(image, BRIGHTER), move(image, rotation(TURN))]
+    turned = move(image, rotation(TURN), image.shape)
+    greys = [image, bend(image, DARKER), bend(image, BRIGHTER), turned]
     answers = predictor.predict([*greys, *(grey[:, ::-1].copy() for grey in greys)], [size] * 8)
     upright = [*answers[:4], *(lung[:, ::-1] for lung in answers[4:])]
     upright = [
-        move(np.ascontiguousarray(lung), rotation(-TURN)) if k % 4 == 3 else lung
+        move(np.ascontiguousarray(lung), rotation(-TURN), image.shape) if k % 4 == 3 else lung
         for k, lung in enumerate(upright)
     ]
     masks = [binarise(lung, threshold, image_id) for lung in upright]
