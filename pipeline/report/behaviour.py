@@ -59,6 +59,8 @@ class FailureWarning:
     """Whether these are too few to judge by."""
     corrupted_failures: int
     """Of the corrupted radiographs."""
+    drawn: int
+    """Radiographs that the chart is of."""
     chart: str | None
 
 
@@ -149,15 +151,22 @@ def judge_warnings(inputs: ReportInputs) -> FailureWarning:
     few = failures < FEW_FAILURES
     twins = inputs.robustness[inputs.robustness["twin"] == 1]
     corrupted = few and not twins.empty
-    curves = _risk_curves(twins if corrupted else inputs.per_image)
+    drawn = _with_all_scores(twins if corrupted else inputs.per_image)
+    curves = _risk_curves(drawn)
     return FailureWarning(
         rankings=rankings,
         shown="corrupted" if corrupted else "test",
         failures=failures,
         few=few,
         corrupted_failures=int((twins["dice"] < FAILURE).sum()),
+        drawn=len(drawn),
         chart=draw_risk_coverage(curves) if curves else None,
     )
+
+
+def _with_all_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have each score which any row has: curves of other rows cannot be compared."""
+    return table.dropna(subset=[name for name in SURENESS if table[name].notna().any()])
 
 
 def _risk_curves(table: pd.DataFrame) -> list[Series]:

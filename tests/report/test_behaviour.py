@@ -11,6 +11,7 @@ from pipeline.evaluation.error_maps import align_errors
 from pipeline.evaluation.failure_prediction import rank_failures
 from pipeline.evaluation.per_image import per_image_table
 from pipeline.evaluation.robustness import ROBUSTNESS
+from pipeline.pictures.model_charts import Series
 from pipeline.report.behaviour import draw_calibration, judge_warnings, map_errors, try_robustness
 from tests.evaluation.images import image_of
 from tests.report.drawn import BAD, GOOD, drawn_case
@@ -92,6 +93,23 @@ def test_a_score_that_was_never_measured_is_left_out() -> None:
     )
 
     assert [one.score for one in found.rankings] == ["soft_dice", "contour_entropy"]
+
+
+def test_all_curves_are_of_the_radiographs_that_have_every_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curves: list[Series] = []
+    monkeypatch.setattr("pipeline.report.behaviour.draw_risk_coverage", curves.extend)
+    found = inputs(12, 8, answers())
+    tried = found.per_image.assign(tta_dice=np.where(np.arange(20) % 4 == 0, 0.9, np.nan))
+
+    warning = judge_warnings(Inputs(tried, found.robustness, found.calibration))  # type: ignore[arg-type]
+
+    assert warning.drawn == 5
+    assert [len(one.y) for one in curves] == [5] * 4
+    assert {round(float(one.y[-1]), 9) for one in curves} == {
+        round(1 - float(tried["dice"][::4].mean()), 9)
+    }
 
 
 def test_without_changed_radiographs_or_calibration_there_is_no_chart() -> None:

@@ -242,6 +242,11 @@ def test_the_page_names_the_epoch_with_the_lowest_validation_loss(page: Page) ->
     assert "the validation loss was lowest after epoch 3" in page.text
 
 
+def test_the_page_says_of_how_many_radiographs_the_risk_curves_are(page: Page) -> None:
+    # Of the 14 test radiographs two were tried in changed forms.
+    assert "Test radiographs in the chart: 2, all that have every score drawn" in page.text
+
+
 def test_the_page_gives_short_hashes_with_the_full_ones_behind(report: Path, page: Page) -> None:
     model = read_json(report / "report.json")["model_sha256"]
 
