@@ -82,7 +82,7 @@ class ConventionAnswers:
     rows: list[ClassAnswers]
     examples: list[ShownAnswers]
     misfits: list[Misfit]
-    """Those that are shown."""
+    """Those that are shown: first those whose convention no person has confirmed."""
     misfit_count: int
     swatches: Mapping[str, bytes]
     """PNGs of the outlines by convention."""
@@ -97,7 +97,8 @@ def show_answers(
     """
     asked = inputs.asked
     conventions = in_order(asked["asked"])
-    better = better_explained(asked)
+    # Else those that a person has judged would crowd out the others; the order by gain is kept.
+    better = sorted(better_explained(asked), key=lambda one: one.convention_by == PERSON)
     tested = asked[asked["split"] == "test"]
     typical = _typical(tested, {one.image_id for one in better})
     draw = _Drawing(inputs, {pair.image_id: pair for pair in pairs}, segmenter, conventions)

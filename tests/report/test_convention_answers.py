@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.conventions import PERSON
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, split_rows
 from pipeline.dataset.validation.doubtful import DOUBTFUL, Doubtful
 from pipeline.evaluation.asked import ASKED, ASKED_FILE
@@ -173,6 +174,29 @@ def test_of_many_misfits_the_clearest_are_shown(
     gains = [one.answers.dice[one.asked] for one in found.misfits]
     assert len(gains) == 2
     assert found.examples  # the one that was wrong before
+
+
+def test_masks_that_a_person_confirmed_do_not_crowd_out_the_others(
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ASKED.read(evaluated / ASKED_FILE)
+    other = {"standard": "heart", "heart": "standard"}
+    asked = asked.assign(convention=asked["convention"].map(other), convention_by="")
+    monkeypatch.setattr("pipeline.report.convention_answers.SHOWN", 2)
+    before = [one.answers.image_id for one in compare(evaluated, asked=asked).misfits]
+
+    confirmed = asked["image_id"].isin(before)
+    found = compare(evaluated, asked=asked.assign(convention_by=np.where(confirmed, PERSON, "")))
+
+    shown = [one.answers.image_id for one in found.misfits]
+    assert (len(shown), found.misfit_count) == (2, 16)
+    assert not set(shown) & set(before)
+    assert all(one.command for one in found.misfits)
+    gains = [
+        one.answers.dice[one.asked] - one.answers.dice[one.answers.convention]
+        for one in found.misfits
+    ]
+    assert gains == sorted(gains, reverse=True)
 
 
 def test_an_answer_without_lung_has_no_difference_in_per_cent(evaluated: Path) -> None:
