@@ -109,9 +109,11 @@ def draw_preview(groups: Mapping[str, Sequence[PanelRow]], settings: Sequence[st
     return page.image()
 
 
-def settings_of(params: AugmentParams, pairs: int, redrawn: int) -> list[str]:
-    """What a reader must know to judge the page, as paragraphs."""
-    copies = "1 copy" if params.copies == 1 else f"{params.copies} copies"
+def settings_of(params: AugmentParams, pairs: int, redrawn: int, tried: int) -> list[str]:
+    """What a reader must know to judge the page, as paragraphs.
+
+    `redrawn` draws failed, of fresh copies among the first `tried` of each pair.
+    """
     again = f"{redrawn} draws" if redrawn > 1 else "1 draw" if redrawn else "no draw"
     listed = "; ".join(
         f"{transform.name} ({_listed(given)})"
@@ -119,11 +121,17 @@ def settings_of(params: AugmentParams, pairs: int, redrawn: int) -> list[str]:
         for given in [transform.model_dump(exclude={"name"}, exclude_defaults=True)]
     )
     when = "; other copies in every epoch, here of the first" if params.fresh else ""
+    of_which = f", tried with {_copies(tried)} of each pair" if params.fresh else ""
     return [
-        f"{params.image_size} × {params.image_size} pixels, {copies} of each of {pairs} training "
-        f"pairs{when}, seed {params.seed}; {again} lost lungs and had to be repeated.",
+        f"{params.image_size} × {params.image_size} pixels, {_copies(params.copies)} of each of "
+        f"{pairs} training pairs{when}, seed {params.seed}; {again} lost lungs and had to be "
+        f"repeated{of_which}.",
         f"In this order: {listed or 'no transforms'}.".replace("-", "−"),
     ]
+
+
+def _copies(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number} copies"
 
 
 def _listed(arguments: Mapping[str, Any]) -> str:

@@ -89,7 +89,7 @@ class Shard:
     def drawn(self) -> int:
         """Copies of each pair that are drawn, those that are only tried included."""
         trying = self.params.fresh and self.path.name.startswith(TRAIN)
-        return min(TRIED, self.params.copies) if trying else self.copies
+        return _tried(self.params) if trying else self.copies
 
     def place(self, pair: SplitRow) -> int | None:
         """Of the pair's convention among them, where there are several."""
@@ -115,11 +115,11 @@ def run(params: Params, root: Path) -> str:
         summary.write(folder / AUGMENT_SUMMARY_FILE.name)
         preview = _preview(root / "data", pairs[TRAIN], params.augment, redrawn.total())
         preview.save(folder / "preview.png")
-    fresh = ", copies drawn while training" if params.augment.fresh else ""
+    fresh = " of those that were tried; training draws the copies" if params.augment.fresh else ""
     return (
         f"augment: {records[TRAIN]} train and {records['val']} val records of "
-        f"{params.augment.image_size}x{params.augment.image_size} pixels in {len(shards)} shards"
-        f"{fresh}, {redrawn.total()} redrawn"
+        f"{params.augment.image_size}x{params.augment.image_size} pixels in {len(shards)} shards, "
+        f"{redrawn.total()} redrawn{fresh}"
     )
 
 
@@ -149,6 +149,11 @@ def _conventions(pairs: dict[str, list[SplitRow]]) -> list[str]:
 def _copies(split: str, params: AugmentParams) -> int:
     """Of each pair, in its shard."""
     return params.copies if split == TRAIN and not params.fresh else 0
+
+
+def _tried(params: AugmentParams) -> int:
+    """Fresh copies of each pair that are drawn."""
+    return min(TRIED, params.copies)
 
 
 def _shards(
@@ -279,7 +284,7 @@ def _preview(data: Path, pairs: list[SplitRow], params: AugmentParams, redrawn: 
         ]
         for name in sorted(of_class)
     }
-    return draw_preview(groups, settings_of(params, len(pairs), redrawn))
+    return draw_preview(groups, settings_of(params, len(pairs), redrawn, _tried(params)))
 
 
 def _panels(data: Path, pair: SplitRow, copier: Copier, params: AugmentParams) -> PanelRow:

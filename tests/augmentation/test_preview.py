@@ -164,7 +164,7 @@ def test_the_page_opens_in_a_browser(browser: Any, tmp_path: Path) -> None:
 def test_the_heading_tells_the_settings() -> None:
     made = params(MOVED | {"p": 0.5, "translate_percent": [-0.1, 0.1]}, copies=2)
 
-    size, transforms = settings_of(made, pairs=30, redrawn=1)
+    size, transforms = settings_of(made, pairs=30, redrawn=1, tried=2)
 
     assert size == (
         "64 × 64 pixels, 2 copies of each of 30 training pairs, seed 7; 1 draw lost lungs and had "
@@ -175,10 +175,19 @@ def test_the_heading_tells_the_settings() -> None:
     )
 
 
-def test_the_heading_says_that_training_draws_others() -> None:
-    size, _ = settings_of(params(MOVED | {"p": 1}, copies=2, fresh=True), pairs=30, redrawn=0)
+@pytest.mark.parametrize(("tried", "said"), [(1, "1 copy"), (4, "4 copies")])
+def test_the_heading_says_that_training_draws_others_and_how_many_were_tried(
+    tried: int, said: str
+) -> None:
+    made = params(MOVED | {"p": 1}, copies=9, fresh=True)
 
-    assert "30 training pairs; other copies in every epoch, here of the first, seed 7" in size
+    size, _ = settings_of(made, pairs=30, redrawn=2, tried=tried)
+
+    assert size == (
+        "64 × 64 pixels, 9 copies of each of 30 training pairs; other copies in every epoch, here "
+        "of the first, seed 7; 2 draws lost lungs and had to be repeated, tried with "
+        f"{said} of each pair."
+    )
 
 
 @pytest.mark.parametrize("words", ["a few words that need more than a line", "Oneverylongname" * 9])

@@ -104,7 +104,7 @@ def test_fresh_copies_are_announced_and_not_stored(params: Params, root: Path) -
     assert len(records(root, "train")) == 6
     assert originals.issuperset(records(root, "train"))
     assert "60 train and 4 val records" in line
-    assert "copies drawn while training, 0 redrawn" in line
+    assert "0 redrawn of those that were tried; training draws the copies" in line
     assert (root / "artifacts/augment/preview.png").exists()
 
 

@@ -264,6 +264,22 @@ def test_the_page_lists_the_parameters_behind_the_result(page: Page, params: Par
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fresh", "said"),
+    [
+        (False, "2 changed copies of each training pair."),
+        (True, "pair, drawn anew in every epoch."),
+    ],
+)
+def test_the_page_says_where_the_copies_are_others_in_every_epoch(
+    project: Path, params: Params, fresh: bool, said: str
+) -> None:
+    augment = params.augment.model_copy(update={"copies": 2, "fresh": fresh})
+    run(params.model_copy(update={"augment": augment}), project)
+
+    assert said in Page((project / "artifacts/report/index.html").read_text()).text
+
+
 def test_a_second_run_writes_the_same_bytes(project: Path, params: Params) -> None:
     hashes = []
     for _ in range(2):
