@@ -140,6 +140,12 @@ def test_a_stage_is_one_module_one_verb_and_one_section(name: str) -> None:
     assert name in STAGES[name]["params"]
 
 
+def test_the_report_depends_on_every_section_but_that_of_the_parts() -> None:
+    sections = set(load_params(PROJECT / "params.yaml").model_dump(by_alias=True))
+
+    assert set(STAGES["report"]["params"]) == sections - {"stages"}
+
+
 def test_what_mlflow_shows_of_a_stage_is_among_its_outputs() -> None:
     for stage in STAGES.values():
         declared = {

@@ -37,7 +37,7 @@ class ReportHashes(StrictModel):
     split_sha256: str
     """Of split.csv."""
     params_sha256: str
-    """Of the values of params.yaml, as JSON with sorted keys."""
+    """Of the values of params.yaml but for the section `stages`, as JSON with sorted keys."""
 
 
 class ShownCase(StrictModel):

@@ -102,7 +102,9 @@ class ReportInputs:
 
 def _params_sha256(params: Params) -> str:
     """Of the values, as DVC tracks them: a comment in params.yaml changes nothing."""
-    text = json.dumps(params.model_dump(mode="json", by_alias=True), sort_keys=True)
+    # No stage depends on the section `stages`: the report of another number of parts is the same.
+    values = params.model_dump(mode="json", by_alias=True, exclude={"stages"})
+    text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -26,8 +26,9 @@ from pipeline.errors import DatasetError, StageError
 from pipeline.files import read_json, sha256_file, sha256_folder, write_json
 from pipeline.inference.model_files import model_sha256
 from pipeline.model.training_history import HISTORY
-from pipeline.params import Params, ReportParams
+from pipeline.params import Params, ReportParams, StagesParams
 from pipeline.radiograph.grey import Grey
+from pipeline.report.report_inputs import read_inputs
 from pipeline.stages import report as stage
 from pipeline.stages.report import run
 from tests.browser import BROKEN, open_page, overhang, resize
@@ -153,6 +154,19 @@ def test_the_report_is_bound_to_what_it_shows(evaluated: Path, report: Path) -> 
     assert bound["split_sha256"] == sha256_file(evaluated / table.SPLIT_FILE)
     assert bound["strips_sha256"] == sha256_folder(report / "cases")
     assert bound["test_cases"] == 14
+
+
+def test_the_hash_of_the_parameters_is_of_those_that_the_stage_depends_on(
+    project: Path, params: Params
+) -> None:
+    def digest(**sections: Any) -> str:
+        return read_inputs(project, params.model_copy(update=sections)).hashes.params_sha256
+
+    before = digest()
+
+    # DVC takes the report of another number of parts from its cache.
+    assert digest(stages=StagesParams(parts=4)) == before
+    assert digest(report=ReportParams(cases=params.report.cases + 1)) != before
 
 
 def test_every_test_radiograph_has_a_strip(evaluated: Path, report: Path) -> None:
