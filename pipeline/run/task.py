@@ -126,7 +126,10 @@ def open_workspace(settings: Settings, request: RunRequest, lock: Path | None = 
             request = replace(request, revision=record.run.data.tags[REVISION_TAG])
         lock = lock or latest_lock(settings, client, Path(temporary))
         workspace = make_workspace(settings, request, lock)
-        record = record or start_record(settings, client, request, workspace)
+        if record is None:
+            record = start_record(settings, client, request, workspace)
+        elif not record.is_whole:
+            record.log_project(workspace.folder)
         leave_line(client, record.run.info.experiment_id, this_host("task"))
     workspace = replace(workspace, mlflow_run_id=record.run_id)
     workspace.save()

@@ -70,6 +70,25 @@ class RunRecord:
             if name.startswith(STAGE_TAG)
         }
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds all that it begins with; whoever made it may have died before."""
+        return bool(self.run.inputs.dataset_inputs)
+
+    def log_project(self, folder: Path) -> None:
+        """Log the parameters, the code's files and the dataset of the project in `folder`.
+
+        Doing it again is harmless. The dataset comes last: with it the record `is_whole`.
+        """
+        from mlflow.entities import Param
+
+        params = flatten(read_yaml(folder / "params.yaml"))
+        entries = [Param(key, str(value)) for key, value in params.items()]
+        self.client.log_batch(self.run_id, params=entries)
+        for name in ("params.yaml", "dvc.yaml", "data.dvc", "uv.lock"):
+            self.log_artifact(folder / name, "code")
+        _log_dataset(self.client, self.run, folder)
+
     def log_stage(self, name: str, shown: Shown, folder: Path, status: str) -> None:
         """Log what `shown` names below the project's `folder`; doing it again is harmless.
 
@@ -175,16 +194,9 @@ def create_record(
 
     It holds the parameters, the dataset with DVC's md5, and the `tags`.
     """
-    from mlflow.entities import Param
-
     run = client.create_run(ensure_experiment(settings, client), run_name=title, tags=dict(tags))
     record = RunRecord(settings, client, run)
-    params = flatten(read_yaml(folder / "params.yaml"))
-    entries = [Param(key, str(value)) for key, value in params.items()]
-    client.log_batch(record.run_id, params=entries)
-    for name in ("params.yaml", "dvc.yaml", "data.dvc", "uv.lock"):
-        record.log_artifact(folder / name, "code")
-    _log_dataset(client, run, folder)
+    record.log_project(folder)
     return record
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from pipeline.errors import ReleaseError, ServiceError
 from pipeline.run import task
 from pipeline.settings import Settings
-from pipeline.tracking.run_record import RUN_TAG
+from pipeline.tracking.run_record import RUN_TAG, RunRecord
 from pipeline.workspace.workspace import RunRequest, Workspace
 from tests.conftest import PROJECT
 
@@ -108,3 +109,48 @@ def test_closing_a_run_ends_what_no_task_has_ended(
 
 def test_closing_a_run_that_never_began_is_nothing(settings: Settings) -> None:
     assert task.close_run(settings, "a").run_id is None
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace of the run `a`, which no task has opened yet."""
+    folder = tmp_path / "workspace"
+    (folder / ".git").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", "uv.lock"):
+        (folder / name).write_bytes((PROJECT / name).read_bytes())
+    out = {"md5": "0123abcd.dir", "size": 9, "nfiles": 4, "hash": "md5", "path": "data"}
+    (folder / "data.dvc").write_text(yaml.safe_dump({"outs": [out]}))
+    made = Workspace(folder, "abc", Path(sys.executable))
+    monkeypatch.setattr(task, "make_workspace", lambda *_: made)
+    return made
+
+
+@pytest.mark.parametrize(("method", "done"), [("log_project", 0), ("log_artifact", 2)])
+def test_a_record_that_was_half_made_is_made_whole_by_the_next_task(
+    settings: Settings,
+    client: MlflowClient,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    done: int,
+) -> None:
+    original, calls = getattr(RunRecord, method), iter(range(done))
+
+    def away(record: RunRecord, *arguments: Any) -> None:
+        if next(calls, None) is None:
+            raise ServiceError("the artifact store does not answer")
+        original(record, *arguments)
+
+    monkeypatch.setattr(RunRecord, method, away)
+    with pytest.raises(ServiceError):
+        task.open_workspace(settings, RunRequest("a"))
+    monkeypatch.setattr(RunRecord, method, original)
+
+    opened = task.open_workspace(settings, RunRequest("a"))
+
+    [run] = client.search_runs([client.get_experiment_by_name(settings.experiment).experiment_id])
+    code = [file.path for file in client.list_artifacts(run.info.run_id, "code")]
+    assert opened.mlflow_run_id == run.info.run_id
+    assert code == [f"code/{name}" for name in ("data.dvc", "dvc.yaml", "params.yaml", "uv.lock")]
+    assert run.data.params["train.engine"]
+    assert [one.dataset.digest for one in run.inputs.dataset_inputs] == ["0123abcd.dir"]
