@@ -40,6 +40,8 @@ PLAN = "plan"
 AFTER_STAGES = ("gate", "promote")
 FAILURE_TAG = "lungseg.failure"
 """Of the run record: why the run failed."""
+FORCED = Path(".git", "lungseg-forced")
+"""In the workspace: a file for each forced stage that has run, until its task succeeds."""
 
 
 def run_task(
@@ -139,6 +141,8 @@ def open_workspace(settings: Settings, request: RunRequest, lock: Path | None = 
 
 def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: str) -> str:
     recording = _Recording(settings, request.run_id, workspace, name)
+    forced = workspace.folder / FORCED / name
+    ran_before = request.force and forced.exists()
     parts = StageParts(settings, workspace, name) if _in_parts(workspace, name) else None
     if parts:
         parts.fetch()
@@ -146,15 +150,20 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
         status = reproduce(
             workspace,
             name,
-            force=request.force,
+            force=request.force and not ran_before,
             started=recording.start,
             LUNGSEG_HOME=str(settings.home),  # by default it is below the workspace
             MLFLOW_TRACKING_URI=settings.tracking_uri,
             MLFLOW_RUN_ID=workspace.mlflow_run_id or "",
             LUNGSEG_PARTS=str(parts.folder) if parts else "",
         )
+        if request.force:  # a retry has only to record and to push what ran
+            forced.parent.mkdir(exist_ok=True)
+            forced.touch()
     finally:
         recording.stop()
+    if ran_before:
+        status = "ran"
     # A cached stage is recorded by the next task that starts MLflow's client anyway: that takes
     # longer than everything else such a task does.
     if status == "ran":
@@ -162,6 +171,8 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
     push_results(settings, workspace, name)
     if parts:
         parts.clear()
+    if request.force:
+        forced.unlink()
     return status
 
 

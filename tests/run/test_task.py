@@ -154,3 +154,36 @@ def test_a_record_that_was_half_made_is_made_whole_by_the_next_task(
     assert code == [f"code/{name}" for name in ("data.dvc", "dvc.yaml", "params.yaml", "uv.lock")]
     assert run.data.params["train.engine"]
     assert [one.dataset.digest for one in run.inputs.dataset_inputs] == ["0123abcd.dir"]
+
+
+@pytest.mark.parametrize("silent", ["MLflow", "store"])
+def test_a_forced_stage_that_ran_is_recorded_and_pushed_by_a_retry_without_running_again(
+    settings: Settings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    forced, recorded, silences = [], [], ["MLflow", "store"]
+
+    def reproduce(workspace: Workspace, name: str, *, force: bool, **_: Any) -> str:
+        forced.append(force)
+        return "ran" if force else "cached"
+
+    def ask(service: str) -> None:
+        if service == silent and service in silences:
+            silences.remove(service)
+            raise ServiceError(f"{service} does not answer")
+
+    def finish(_: Any) -> None:
+        ask("MLflow")
+        recorded.append("train")
+
+    monkeypatch.setattr(task, "reproduce", reproduce)
+    monkeypatch.setattr(task._Recording, "finish", finish)
+    monkeypatch.setattr(task, "push_results", lambda *_: ask("store"))
+    request = RunRequest("a", force=True)
+
+    with pytest.raises(ServiceError, match=silent):
+        task._stage(settings, request, workspace, "train")
+    status = task._stage(settings, request, workspace, "train")
+
+    assert (forced, status, recorded[-1]) == ([True, False], "ran", "train")
+    task._stage(settings, request, workspace, "train")  # a person cleared the task
+    assert forced == [True, False, True]
