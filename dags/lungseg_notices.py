@@ -30,11 +30,14 @@ NAMES = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 """What may name a person or a radiograph."""
+LOGIN = re.compile(r"//[^/\s]*@")
+"""A user and a password in an address."""
 
 
 def without_names(reason: str) -> str:
-    """The reason in one line, without what may name a person or a radiograph."""
-    return NAMES.sub("…", " ".join(reason.removeprefix("error: ").split()))[:300]
+    """The reason in one line, without what may name a person or a radiograph, or lets one in."""
+    line = LOGIN.sub("//", " ".join(reason.removeprefix("error: ").split()))
+    return NAMES.sub("…", line)[:300]
 
 
 def page(dag: str, run: str, rest: str = "") -> str:

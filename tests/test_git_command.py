@@ -10,7 +10,7 @@ import pytest
 from pipeline.dataset.delivery import swap
 from pipeline.dataset.versions.versions import find_version
 from pipeline.errors import WorkspaceError
-from pipeline.git_command import run_git
+from pipeline.git_command import run_git, without_login
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import RunRequest, make_workspace, refuse_uncommitted
 from tests.conftest import git
@@ -60,3 +60,17 @@ def test_another_failure_is_left_to_who_asked(tmp_path: Path) -> None:
 
     assert done.returncode
     assert done.stderr
+
+
+@pytest.mark.parametrize("login", ["ci:token@", "token@", "ci:to@ken@", ""])
+def test_an_address_is_shown_without_its_login(login: str) -> None:
+    text = f"not in https://{login}git.example/a@b.git, nor in /home/me@work"
+
+    assert without_login(text) == "not in https://git.example/a@b.git, nor in /home/me@work"
+
+
+def test_what_git_says_of_an_address_names_no_login(tmp_path: Path) -> None:
+    done = run_git(["clone", "https://ci:to@ken@127.0.0.1:1/x.git"], tmp_path)
+
+    assert "https://127.0.0.1:1/x.git" in done.stderr
+    assert "ken" not in done.stderr

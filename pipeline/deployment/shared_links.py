@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.deployment.links import NotLookedAt, Site
 from pipeline.errors import DeploymentError
+from pipeline.git_command import without_login
 from pipeline.remote_store import open_store
 from pipeline.tracking.client import connect
 from pipeline.tracking.hosts import leave_line, read_lines, this_host
@@ -17,13 +18,13 @@ ARTIFACT = "probe.txt"
 
 def look_at_repository(site: Site) -> str:
     """HEAD of LUNGSEG_REPO can be checked out, and is a project of this kind."""
+    repo = without_login(site.settings.repo)
     missing = [name for name in ("dvc.yaml", "uv.lock") if not (site.project / name).is_file()]
     if missing:
         raise DeploymentError(
-            f"{site.settings.repo}: HEAD has no {' and no '.join(missing)}; set LUNGSEG_REPO to "
-            "the project"
+            f"{repo}: HEAD has no {' and no '.join(missing)}; set LUNGSEG_REPO to the project"
         )
-    return f"HEAD of {site.settings.repo} can be checked out"
+    return f"HEAD of {repo} can be checked out"
 
 
 def look_at_store(site: Site) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import ServiceError
 from pipeline.files import atomic_path, read_json
+from pipeline.git_command import without_login
 from pipeline.services.airflow_settings import EVERYWHERE, Sections
 from pipeline.services.daemon import Daemon, end
 from pipeline.settings import Settings
@@ -38,7 +39,9 @@ def project(settings: Settings) -> Path:
     for root in (Path(settings.repo), Path(__file__).parents[2]):
         if (root / "dags").is_dir():
             return root.absolute()
-    raise ServiceError(f"{settings.repo}: has no folder dags/; set LUNGSEG_REPO to the project")
+    raise ServiceError(
+        f"{without_login(settings.repo)}: has no folder dags/; set LUNGSEG_REPO to the project"
+    )
 
 
 def prepare(settings: Settings, environment: Mapping[str, str]) -> None:

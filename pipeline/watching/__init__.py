@@ -1,1 +1,1 @@
-"""What Airflow's triggerer waits for; imports Airflow, PyYAML and the standard library alone."""
+"""What Airflow's triggerer waits for; of other packages it imports Airflow and PyYAML alone."""

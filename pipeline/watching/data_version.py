@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
@@ -15,11 +14,11 @@ from typing import Any
 import yaml
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from pipeline.git_command import without_login
+
 DATA = "data.dvc"
 SEEN = "seen"
 """Key of what was last seen, in Airflow's store of the asset's state."""
-LOGIN = re.compile(r"//[^/@\s]+@")
-"""What a URL may hold that is not for a log."""
 PATIENCE = 60.0
 """Seconds that a command of git may take."""
 
@@ -51,7 +50,7 @@ class DataVersionTrigger(BaseEventTrigger):  # type: ignore[misc]  # Airflow is 
                 async for event in self.look():
                     yield event
             except Exception as error:  # git, the network, Airflow's store: it may work next time
-                reason = LOGIN.sub("//", " ".join(str(error).split()))
+                reason = without_login(" ".join(str(error).split()))
                 self.log.warning(
                     "%s: not looked at: %s", DATA, reason[:300] or type(error).__name__
                 )

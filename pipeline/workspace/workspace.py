@@ -15,7 +15,7 @@ from configobj import ConfigObj
 from pipeline.certificates import distrusts
 from pipeline.errors import LungsegError, RefusedError, ServiceError, WorkspaceError
 from pipeline.files import atomic_path, read_json, write_json
-from pipeline.git_command import run_git
+from pipeline.git_command import run_git, without_login
 from pipeline.params import override
 from pipeline.settings import Settings, child_environment
 from pipeline.workspace.environments import find_interpreter
@@ -186,7 +186,8 @@ def checkout_revision(repo: str, revision: str, folder: Path) -> str:
     if not commit:
         where = f"{repo} or {upstream}" if upstream else repo
         raise WorkspaceError(
-            f"revision {revision!r}: not in {where}; name a commit, branch or tag of it"
+            f"revision {revision!r}: not in {without_login(where)}; name a commit, branch or tag "
+            "of it"
         )
     _git(["checkout", "--quiet", "--detach", commit], folder)
     return commit

@@ -178,6 +178,7 @@ def test_without_a_connection_nobody_is_told(
         ("error: sheet.xlsx: COVID-12: sex is 'F', another row says 'M'", "… … sex is …, another"),
         ("error: 4711: age is missing", "… age is missing"),
         ("MLflow at http://127.0.0.1:5000 is silent", "MLflow at http://127.0.0.1:5000 is silent"),
+        ("not in https://ci:to@ken@git.example/x; name", "not in https://git.example/x; name"),
         ("dice 0.80 is below 0.90 (12%)", "dice 0.80 is below 0.90 (12%)"),
     ],
 )

@@ -28,12 +28,17 @@ UNAUTHORISED = "You are not authenticated. Please see https://www.mlflow.org/doc
 
 
 def test_repository_is_named_with_what_it_lacks(settings: Settings) -> None:
-    with Site(settings) as site:
-        assert "can be checked out" in look_at_repository(site)
+    url = Path(settings.repo).as_uri()
+    with_login = replace(settings, repo=url.replace("//", "//ci:secret@"))
+    with Site(with_login) as site:
+        assert look_at_repository(site) == f"HEAD of {url} can be checked out"
 
     git(Path(settings.repo), "rm", "--quiet", "dvc.yaml")
     git(Path(settings.repo), "commit", "--quiet", "--message=second")
-    with Site(settings) as site, pytest.raises(DeploymentError, match=r"has no dvc\.yaml; set LU"):
+    with (
+        Site(with_login) as site,
+        pytest.raises(DeploymentError, match=rf"^{url}: HEAD has no dvc\.yaml; set LUNG"),
+    ):
         look_at_repository(site)
 
 

@@ -108,6 +108,18 @@ def test_a_revision_that_was_pushed_after_the_local_checkout_is_found(
         make_workspace(settings, RunRequest("three", revision="nowhere"), None)
 
 
+def test_a_revision_that_is_nowhere_is_refused_without_the_login_of_an_address(
+    project: Path, tmp_path: Path
+) -> None:
+    url = project.as_uri().replace("//", "//ci:secret@")
+    git(tmp_path, "clone", "--quiet", url, "deployed")
+
+    for number, repo in enumerate((url, str(tmp_path / "deployed"))):
+        with pytest.raises(WorkspaceError, match=rf"in .*{project.as_uri()}; name") as refused:
+            module.checkout_revision(repo, "nowhere", tmp_path / str(number))
+        assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["HEAD", "main", "side"])
 @pytest.mark.parametrize(
     ("date", "number"),
