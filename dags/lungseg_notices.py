@@ -89,9 +89,8 @@ def outcome(ti: Any, states: Mapping[str, str | None]) -> tuple[str, list[str], 
     """Title, lines and kind of the message about a run that has ended; None: there is none."""
     failed = sorted(name for name, state in states.items() if state == "failed")
     if failed:
-        reasons = {name: ti.xcom_pull(task_ids=name, key=PROBLEM) for name in failed}
         killed = "its process was killed, or never began"
-        lines = [f"{name}: {without_names(reasons[name] or killed)}" for name in failed]
+        lines = [f"{name}: {without_names(problem(ti, name) or killed)}" for name in failed]
         return "a run failed", lines, "failure"
     promoted = ti.xcom_pull("promote")
     if not promoted:
@@ -107,6 +106,18 @@ def outcome(ti: Any, states: Mapping[str, str | None]) -> tuple[str, list[str], 
     if status == "needs approval":
         return "a model needs approval, and nobody was asked", [], "warning"
     return None
+
+
+def problem(ti: Any, name: str) -> str | None:
+    """Of what a task failed, by its name among the states of tasks; None when it did not say.
+
+    The states name the mapped tasks of `x` as `x_0`, `x_1`; the XComs are kept by `x` and an index.
+    """
+    found: str | None = ti.xcom_pull(task_ids=name, key=PROBLEM)
+    base, _, index = name.rpartition("_")
+    if not found and base and index.isdigit():
+        found = ti.xcom_pull(task_ids=base, key=PROBLEM, map_indexes=int(index))
+    return found
 
 
 def refusal(ti: Any, promoted: Mapping[str, Any]) -> list[str]:

@@ -40,8 +40,9 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 def context_of(**xcoms: Any) -> dict[str, Any]:
     """The context of `close` in a run whose tasks left these XComs, `problem` of a failed one."""
 
-    def pull(task_ids: str, key: str = "return_value") -> Any:
-        return xcoms.get(f"{task_ids}_problem" if key == "problem" else task_ids)
+    def pull(task_ids: str, key: str = "return_value", map_indexes: int | None = None) -> Any:
+        name = task_ids if map_indexes is None else f"{task_ids}[{map_indexes}]"
+        return xcoms.get(f"{name}_problem" if key == "problem" else name)
 
     return {"ti": SimpleNamespace(**RUN, xcom_pull=pull), "task_state_store": Store()}
 
@@ -58,6 +59,11 @@ def context_of(**xcoms: Any) -> dict[str, Any]:
             {"train": "failed"},
             {},
             *("failure", "a run failed", ["train: its process was killed, or never began"]),
+        ),
+        (
+            {"validate_parts_0": "failed", "validate_parts_1": "success", "train_2": "failed"},
+            {"validate_parts[0]_problem": "error: no space", "train_2_problem": "error: no memory"},
+            *("failure", "a run failed", ["train_2: no memory", "validate_parts_0: no space"]),
         ),
         ({"train": "skipped"}, {}, "failure", "a run was stopped before its verdict", []),
         (
