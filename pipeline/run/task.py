@@ -219,6 +219,9 @@ def _after_stages(
 ) -> TaskReport:
     with connect(settings) as client:
         record = open_record(settings, client, request.run_id)
+        if FAILURE_TAG in record.run.data.tags:  # what failed before was made up for
+            client.delete_tag(record.run_id, FAILURE_TAG)
+            client.update_run(record.run_id, status="RUNNING")
         if name == "promote":
             return PromotionReport.of(run_promotion(record, workspace, request.allow_lowered))
         record_cached(record, workspace)

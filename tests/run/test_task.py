@@ -4,13 +4,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from pipeline.errors import ReleaseError, ServiceError
-from pipeline.run import task
+from pipeline.release.promotion import Promotion
+from pipeline.run import decision, task
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RUN_TAG, RunRecord
 from pipeline.workspace.workspace import RunRequest, Workspace
@@ -105,6 +107,46 @@ def test_closing_a_run_ends_what_no_task_has_ended(
     assert (report.status, report.run_id) == ("closed", run_id)
     assert run.info.status == closed
     assert (task.FAILURE_TAG in run.data.tags) == (closed == "FAILED")
+
+
+@pytest.mark.parametrize("name", ["gate", "promote"])
+def test_a_run_whose_failure_was_made_up_for_has_no_reason_of_it(
+    settings: Settings,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    run_id = start_run(settings, client)
+    client.set_tag(run_id, task.FAILURE_TAG, "the store does not answer")
+    client.set_terminated(run_id, "FAILED")
+    workspace = Workspace(tmp_path, "abc", Path(sys.executable), run_id)
+    monkeypatch.setattr(task, "record_cached", lambda *_: None)
+    monkeypatch.setattr(RunRecord, "log_artifact", lambda *_: None)
+    verdict = SimpleNamespace(needs_approval=False)
+    monkeypatch.setattr(task, "run_gate", lambda *_: verdict)
+    monkeypatch.setattr(task.GateReport, "of", lambda *_: task.GateReport(stage="", status=""))
+    monkeypatch.setattr(task, "run_promotion", lambda *_: Promotion("unchanged", "same"))
+
+    task._after_stages(settings, RunRequest("a"), workspace, name)
+
+    run = client.get_run(run_id)
+    assert run.info.status == "RUNNING"
+    assert task.FAILURE_TAG not in run.data.tags
+
+
+def test_a_run_that_a_person_promotes_has_no_reason_of_an_earlier_failure(
+    settings: Settings, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = start_run(settings, client)
+    client.set_tag(run_id, task.FAILURE_TAG, "the store does not answer")
+    workspace = Workspace(tmp_path, "abc", Path(sys.executable), run_id)
+    monkeypatch.setattr(decision, "open_workspace", lambda *_: workspace)
+    monkeypatch.setattr(decision, "run_promotion", lambda *_: Promotion("released", "version 1"))
+
+    decision.promote_decided(settings, run_id)
+
+    assert task.FAILURE_TAG not in client.get_run(run_id).data.tags
 
 
 def test_closing_a_run_that_never_began_is_nothing(settings: Settings) -> None:
