@@ -148,13 +148,17 @@ class Settings:
 
     @property
     def part(self) -> str | None:
-        """LUNGSEG_PART, such as 2/4: the part of a stage to do; None means all of it."""
+        """LUNGSEG_PART, such as 2/4: the part to do of a stage that has `parts_of`; None: all."""
         return os.environ.get("LUNGSEG_PART") or None
 
-    @property
-    def parts(self) -> Path | None:
-        """LUNGSEG_PARTS, the folder of the parts of this stage; None when there are none."""
-        return _path("LUNGSEG_PARTS")
+    def parts_of(self, stage: str) -> Path | None:
+        """LUNGSEG_PARTS if it is the folder of the parts of this stage, whose name it has.
+
+        DVC runs the stages before that one with the same environment, where no cache has their
+        results; they have no parts then.
+        """
+        folder = _path("LUNGSEG_PARTS")
+        return folder if folder and folder.name == stage else None
 
     @property
     def live_run(self) -> str | None:

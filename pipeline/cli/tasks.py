@@ -37,9 +37,10 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
     settings = Settings()
     make_home(settings)  # for checkpoints
     with without_engine_lines():
-        if settings.part and settings.parts:
+        parts = settings.parts_of(name)
+        if settings.part and parts:
             part = StagePart.parse(settings.part)
-            with atomic_folder(settings.parts / part.folder) as folder:
+            with atomic_folder(parts / part.folder) as folder:
                 typer.echo(module.run_part(params, Path(), part, folder))
                 write_sums(folder)
             raise SystemExit(EXIT_CODE)

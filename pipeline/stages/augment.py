@@ -108,7 +108,7 @@ def run(params: Params, root: Path) -> str:
     with atomic_folder(root / AUGMENT_SUMMARY_FILE.parent) as folder:
         shards = _shards(params.augment, root, pairs, folder)
         redrawn: Counter[str] = Counter()
-        for part, made in parts_in(Settings().parts, params.stages.parts):
+        for part, made in parts_in(Settings().parts_of("augment"), params.stages.parts):
             of_part = part.of(shards)
             redrawn += _take(of_part, made) if made else _write_all(of_part, params.augment)
         summary = _summary(params.augment, pairs, records, redrawn)

@@ -40,7 +40,7 @@ def run(params: Params, root: Path) -> str:
     What a refused dataset looked like is left in artifacts/validate-refused/, which no stage reads.
     """
     previous = read_previous(root)
-    parts = parts_in(Settings().parts, params.stages.parts)
+    parts = parts_in(Settings().parts_of("validate"), params.stages.parts)
     data = root / "data"
     manifest, quarantine, origins = inspect_dataset(data, params.validate_, parts)
     tables = DatasetTables(manifest, quarantine, shift_table(manifest, previous), origins)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import LungsegError, ParamsError
+from pipeline.files import sums_hold
 from pipeline.parts import StagePart
 from pipeline.run.task import run_task
 from pipeline.run.task_report import RunPlan
@@ -76,6 +77,23 @@ def test_a_part_that_fails_beside_a_damaged_one_is_a_failure(
         run_task(one, RUN, "validate", StagePart(1, 2))
 
     assert stored(tmp_path) == []
+
+
+@pytest.mark.slow  # a real DVC
+def test_a_part_of_a_host_that_lacks_the_stages_before_runs_all_of_them(
+    hosts: tuple[Settings, Settings],
+) -> None:
+    one, _ = hosts
+    run_task(one, RUN, "plan")
+
+    report = run_task(one, RUN, "augment", StagePart(1, 2))
+
+    workspace, parts = one.home / "runs/first", one.home / "parts/first"
+    assert report.status == "ran"
+    assert sums_hold(parts / "augment/1-of-2")
+    assert [path.name for path in parts.glob("*/*")] == ["1-of-2"]
+    assert not (parts / "augment/1-of-2/thumbnails.npy").exists()  # of a part of validate
+    assert (workspace / "artifacts/validate/manifest.parquet").exists()
 
 
 @pytest.mark.slow  # a real DVC

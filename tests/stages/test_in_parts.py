@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.cli import tasks
 from pipeline.errors import StageError
 from pipeline.files import SUMS, sums_hold
 from pipeline.params import Params
@@ -67,7 +68,7 @@ def test_parts_put_together_are_the_bytes_of_one_piece(
     count: int,
     missing: list[int],
 ) -> None:
-    stage, parts = STAGES[name], root / "parts"
+    stage, parts = STAGES[name], root / "parts" / name
     params = in_parts(params, count)
     whole = hashes(root / "artifacts" / name)
     for part in all_parts(count):
@@ -86,7 +87,7 @@ def test_parts_put_together_are_the_bytes_of_one_piece(
 def test_what_a_part_holds_is_not_done_again(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    params, parts = in_parts(params, 2), root / "parts"
+    params, parts = in_parts(params, 2), root / "parts" / name
     for part in all_parts(2):
         (parts / part.folder).mkdir(parents=True)
         STAGES[name].run_part(params, root, part, parts / part.folder)
@@ -101,10 +102,40 @@ def test_what_a_part_holds_is_not_done_again(
     STAGES[name].run(params, root)
 
 
+@pytest.mark.parametrize("name", STAGES)
+def test_the_parts_of_another_stage_are_none_of_this_one(
+    root: Path, params: Params, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    whole, other = hashes(root / "artifacts" / name), root / "parts/another"
+    for part in all_parts(2):
+        (other / part.folder).mkdir(parents=True)
+    shutil.rmtree(root / "artifacts" / name)
+    monkeypatch.setenv("LUNGSEG_PARTS", str(other))
+
+    STAGES[name].run(in_parts(params, 2), root)
+
+    assert hashes(root / "artifacts" / name) == whole
+
+
+def test_the_command_does_all_of_a_stage_before_the_one_that_a_part_is_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(PROJECT / "params.yaml", root / "params.yaml")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("LUNGSEG_HOME", str(root / "home"))
+    monkeypatch.setenv("LUNGSEG_PART", "2/4")
+    monkeypatch.setenv("LUNGSEG_PARTS", str(root / "parts/augment"))
+
+    tasks.stage("validate")
+
+    assert capsys.readouterr().out == "validate: 53 pairs, 2 quarantined\n"
+    assert not (root / "parts").exists()
+
+
 def test_a_part_of_other_pairs_is_refused(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params, parts = in_parts(params, 2), root / "parts"
+    params, parts = in_parts(params, 2), root / "parts/validate"
     for part in all_parts(2):
         (parts / part.folder).mkdir(parents=True)
         validate.run_part(params, root, part, parts / part.folder)
@@ -132,7 +163,8 @@ def test_the_command_leaves_a_whole_part_and_an_exit_code_that_is_not_success(
     root: Path, tmp_path: Path
 ) -> None:
     shutil.copy(PROJECT / "params.yaml", root / "params.yaml")
-    places = {"LUNGSEG_PARTS": str(tmp_path / "parts"), "LUNGSEG_HOME": str(tmp_path / "home")}
+    parts = tmp_path / "parts/validate"
+    places = {"LUNGSEG_PARTS": str(parts), "LUNGSEG_HOME": str(tmp_path / "home")}
     before = hashes(root / "artifacts")
 
     done = subprocess.run(
@@ -144,6 +176,6 @@ def test_the_command_leaves_a_whole_part_and_an_exit_code_that_is_not_success(
     )
 
     assert (done.returncode, done.stdout) == (EXIT_CODE, "validate: part 2/2: 28 pairs\n")
-    assert sums_hold(tmp_path / "parts/2-of-2")
-    assert (tmp_path / "parts/2-of-2" / SUMS).is_file()
+    assert sums_hold(parts / "2-of-2")
+    assert (parts / "2-of-2" / SUMS).is_file()
     assert hashes(root / "artifacts") == before
