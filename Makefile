@@ -69,7 +69,7 @@ data: setup
 	@test -n "$$(ls -A data 2>/dev/null)" || $(RUN) dvc pull --quiet data
 
 audit: setup  ## What is shipped: known weaknesses, licences, and a bill of materials in dist/
-	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/.tools/audit $(UV) sync --frozen --quiet --only-group audit
+	@UV_PROJECT_ENVIRONMENT="$(CURDIR)/.tools/audit" $(UV) sync --frozen --quiet --only-group audit
 	@$(RUN) python tools/audit.py $(UV) .tools/audit/bin
 
 services-down: setup  ## Stop the local MLflow and Airflow

@@ -276,6 +276,11 @@ def test_a_wrong_parameter_is_refused_before_a_run_starts(
         (["params.yaml"], "params.yaml: method: found None, expected grid or tpe"),
         (["presets/search.yaml", "--set", "train.epochs=many"], "train.epochs: found 'many'"),
         (["presets/search.yaml", "--set", "augment.transforms=[]"], "copies without transforms"),
+        (["presets/search.yaml", "--out", "presets"], "presets: is a folder, expected a place for"),
+        (
+            ["presets/search.yaml", "--out", "params.yaml/best"],
+            "params.yaml is no folder, expected",
+        ),
     ],
 )
 def test_a_wrong_search_is_refused_before_anything_starts(

@@ -75,7 +75,9 @@ def search(
     overrides = _overrides(params, assignments)
     check_search(asked, Path(), overrides)
     from pipeline.search.launch import follow_search, search_standalone
+    from pipeline.search.preset import refuse_place
 
+    refuse_place(out)
     if local:
         private_home(settings)
         request = RunRequest("", revision, overrides)

@@ -17,7 +17,12 @@ from pipeline.deployment.backup_parts import (
     files_below,
     manifest_entry,
 )
-from pipeline.deployment.databases import database_state, load_database, without_password
+from pipeline.deployment.databases import (
+    database_state,
+    is_postgres,
+    load_database,
+    without_password,
+)
 from pipeline.deployment.links import Site
 from pipeline.errors import DeploymentError
 from pipeline.remote_store import open_store
@@ -39,6 +44,7 @@ def restore_backup(settings: Settings, folder: Path, *, replace: bool) -> Iterat
             f"{folder}: holds {', '.join(sorted(lost))}, for which no setting names a place; set "
             "what was set for the backup"
         )
+    _refuse_another_kind(parts, manifest)
     _refuse_another_home(settings, manifest)
     _refuse_use(settings, parts, replace=replace)
     # The databases last: they refer to all else.
@@ -74,6 +80,18 @@ def read_manifest(folder: Path) -> BackupManifest:
             "take another backup"
         )
     return manifest
+
+
+def _refuse_another_kind(parts: list[Part], manifest: BackupManifest) -> None:
+    """Refuse a copy of PostgreSQL for SQLite, and the reverse: neither reads the other's."""
+    for part in parts:
+        before = manifest.parts[part.name]
+        if part.kind == "database" and is_postgres(before) != is_postgres(part.source):
+            raise DeploymentError(
+                f"{part.name}: the backup is of {before}, and would be restored to "
+                f"{without_password(part.source)}, expected the same kind of database; set what "
+                "was set for the backup"
+            )
 
 
 def _refuse_another_home(settings: Settings, manifest: BackupManifest) -> None:

@@ -9,7 +9,7 @@ from pipeline.release.gate import read_verdict
 from pipeline.release.promotion import Promotion, run_promotion
 from pipeline.release.release_record import Approval, now
 from pipeline.release.signing import open_signer
-from pipeline.run.task import FAILURE_TAG, open_workspace
+from pipeline.run.task import forget_failure, open_workspace
 from pipeline.run.task_report import TaskReport
 from pipeline.settings import Settings
 from pipeline.tracking.client import connect
@@ -53,6 +53,5 @@ def promote_decided(settings: Settings, run_id: str) -> Promotion:
     with connect(settings) as client:
         record = open_record(settings, client, own_id)
         outcome = run_promotion(record, workspace)
-        if FAILURE_TAG in record.run.data.tags:  # what failed before was made up for
-            client.delete_tag(record.run_id, FAILURE_TAG)
+        forget_failure(record)
         return outcome

@@ -24,6 +24,7 @@ from pipeline.tracking.client import connect
 from pipeline.tracking.hosts import leave_line, this_host
 from pipeline.tracking.run_record import (
     REVISION_TAG,
+    RunRecord,
     find_record,
     latest_lock,
     open_record,
@@ -86,6 +87,14 @@ def _record_failure(
             client.set_terminated(record.run_id, "FAILED")
     except ServiceError as silent:
         log.warning("the failure could not be recorded: %s", silent)
+
+
+def forget_failure(record: RunRecord) -> bool:
+    """Remove why a task of the run failed, which was made up for; whether there was anything."""
+    failed = FAILURE_TAG in record.run.data.tags
+    if failed:
+        record.client.delete_tag(record.run_id, FAILURE_TAG)
+    return failed
 
 
 def close_run(settings: Settings, run_id: str) -> TaskReport:
@@ -219,8 +228,7 @@ def _after_stages(
 ) -> TaskReport:
     with connect(settings) as client:
         record = open_record(settings, client, request.run_id)
-        if FAILURE_TAG in record.run.data.tags:  # what failed before was made up for
-            client.delete_tag(record.run_id, FAILURE_TAG)
+        if forget_failure(record):
             client.update_run(record.run_id, status="RUNNING")
         if name == "promote":
             return PromotionReport.of(run_promotion(record, workspace, request.allow_lowered))

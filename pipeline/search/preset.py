@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.errors import SearchError
 from pipeline.files import atomic_path
 from pipeline.params import as_sections
 from pipeline.search.outcomes import Trial
@@ -33,6 +35,20 @@ def preset_text(parent: RunRecord, search: Search, overrides: Iterable[str], bes
         lines.append(f"{section}:")
         lines += [f"  {key}: {json.dumps(value)}" for key, value in values.items()]
     return "\n".join(lines) + "\n"
+
+
+def refuse_place(path: Path) -> None:
+    """Raise SearchError where no preset can be written; a search takes hours till then."""
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir():
+        problem = "is a folder"
+    elif not there.is_dir():
+        problem = f"{there} is no folder"
+    elif not os.access(there, os.W_OK):
+        problem = f"{there} cannot be written to"
+    else:
+        return
+    raise SearchError(f"{path}: {problem}, expected a place for a file; name another with --out")
 
 
 def write_preset(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ import yaml
 
 from pipeline.errors import LungsegError, SearchError, ServiceError
 from pipeline.run.recording import record_cached
-from pipeline.run.task import finished, open_workspace, run_task
+from pipeline.run.task import FAILURE_TAG, finished, forget_failure, open_workspace, run_task
 from pipeline.run.task_report import TaskReport
 from pipeline.search.outcomes import FAILURE, GIVEN, Trial, Values, describe, ranked, read_trials
 from pipeline.search.preset import preset_text
@@ -31,6 +31,7 @@ from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
 from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import (
+    LONGEST_NAME,
     REVISION_TAG,
     STAGE_TAG,
     RunRecord,
@@ -103,7 +104,7 @@ def _describe(parent: RunRecord, search: Search) -> None:
     text = yaml.safe_dump(search.model_dump(), sort_keys=False, default_flow_style=None)
     names = ", ".join(key.partition(".")[2] for key in search.space)
     title = f"{search.count} trials by {search.method}: {names}"
-    parent.client.update_run(parent.run_id, status="RUNNING", name=title)
+    parent.client.update_run(parent.run_id, status="RUNNING", name=title[:LONGEST_NAME])
     parent.client.log_text(parent.run_id, text, "search.yaml")
     facts = {"method": search.method, "seed": getattr(search, "seed", None), "goal": search.goal}
     for key, value in {**facts, "trials": search.count}.items():
@@ -154,6 +155,7 @@ def _run_trial(settings: Settings, request: RunRequest, search: Search, number: 
         record = open_record(settings, client, own.run_id)
         record_cached(record, workspace, before=_after(workspace, len(stages)))
         record.log_artifact(workspace.folder / "dvc.lock", "")
+        forget_failure(record)
         client.set_terminated(record.run_id, "FINISHED")
         done = next(one for one in read_trials(parent, search) if one.number == number)
     note = f"{search.goal} {done.goal:.4f}, {describe(done.values)}"
@@ -198,6 +200,7 @@ def name_best(settings: Settings, request: RunRequest, search: Search) -> BestRe
         client.set_tag(parent.run_id, "lungseg.best", best.title)
         client.set_tag(parent.run_id, "mlflow.note.content", _note(search, trials))
         _end_children(client, trials)
+        forget_failure(parent)
         _end(parent, "FINISHED")
     return BestReport(
         stage="best",
@@ -234,7 +237,7 @@ def _end_children(client: MlflowClient, trials: list[Trial]) -> None:
 
 def _end(parent: RunRecord, status: str, failure: str = "") -> None:
     if failure:
-        parent.client.set_tag(parent.run_id, "lungseg.failure", failure[:5000])
+        parent.client.set_tag(parent.run_id, FAILURE_TAG, failure[:5000])
     parent.client.set_terminated(parent.run_id, status)
 
 

@@ -219,7 +219,7 @@ class Airflow:
         """The report that the task left; None if it left none yet."""
         path = f"dags/{dag}/dagRuns/{quote(run)}/taskInstances/{task.name}/xcomEntries/return_value"
         response = self._ask("GET", path, params={"map_index": task.index})
-        value = response.json()["value"] if response.is_success else None
+        value = None if response.status_code == 404 else self._content(response)["value"]
         return value if isinstance(value, dict) else None
 
     def log(self, dag: str, run: str, task: TaskState) -> list[str]:

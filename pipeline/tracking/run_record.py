@@ -36,6 +36,8 @@ KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 """Of the experiment: that it is one of training and not of agents, for MLflow's pages."""
 MOST_METRICS = 1000
 """That MLflow takes at once."""
+LONGEST_NAME = 250
+"""Characters of a run's name that MLflow's database holds; PostgreSQL refuses more."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ def create_record(
 
     It holds the parameters, the dataset with DVC's md5, and the `tags`.
     """
-    run = client.create_run(ensure_experiment(settings, client), run_name=title, tags=dict(tags))
+    run = client.create_run(
+        ensure_experiment(settings, client), run_name=title[:LONGEST_NAME], tags=dict(tags)
+    )
     record = RunRecord(settings, client, run)
     record.log_project(folder)
     return record

@@ -167,6 +167,24 @@ def test_restore_to_another_home_is_refused_where_paths_are_kept(
         list(restore_backup(replace(settings, home=tmp_path / "x"), kept, replace=False))
 
 
+@pytest.mark.parametrize("backed_up", ["postgresql://lungs@db/mlflow", "sqlite:////x/mlflow.db"])
+def test_a_database_is_not_restored_to_one_of_another_kind(
+    settings: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch, backed_up: str
+) -> None:
+    manifest = kept / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["parts"]["mlflow.database"] = backed_up
+    manifest.write_text(json.dumps(content))
+    if backed_up.startswith("sqlite"):
+        monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "postgresql://lungs:secret@db/mlflow")
+    (settings.home / "keys/release.pem").unlink()
+
+    with pytest.raises(DeploymentError, match=f"the backup is of {backed_up}, .* same kind of dat"):
+        list(restore_backup(settings, kept, replace=True))
+
+    assert not (settings.home / "keys/release.pem").exists()  # nothing has changed
+
+
 def test_part_without_a_place_is_refused(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def listed(image_id: str) -> Doubtful:
         image_id=image_id,
         convention="standard",
         convention_by="",
+        mask_sha256="",
         looks_like="heart",
         odds=1234.5,
         gap=0.1,

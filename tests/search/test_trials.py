@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from pipeline.errors import ParamsError, SearchError, ServiceError
 from pipeline.params import check_override, read_assignments
-from pipeline.run.task import open_workspace
+from pipeline.run.task import FAILURE_TAG, open_workspace
 from pipeline.search import trials
 from pipeline.search.outcomes import FAILURE, GIVEN, PARENT_TAG, read_trials
 from pipeline.search.search_report import BestReport
@@ -195,6 +195,18 @@ def test_a_loss_is_best_when_small_and_of_equals_the_earlier_wins(
     order = [trial.number for trial in best(settings, asked).trials]
 
     assert order == [expected[0], 0, 3, expected[2]]
+
+
+def test_a_search_that_ended_well_keeps_no_failure(settings: Settings, parent: RunRecord) -> None:
+    asked = search()
+    give_values(parent, asked, 0)
+    finish(parent, 0, best_val_dice=0.5)
+    parent.client.set_tag(parent.run_id, FAILURE_TAG, "the store does not answer")
+
+    best(settings, asked)
+
+    run = parent.client.get_run(parent.run_id)
+    assert (run.info.status, FAILURE_TAG in run.data.tags) == ("FINISHED", False)
 
 
 def test_a_search_without_a_finished_trial_fails_with_the_first_reason(

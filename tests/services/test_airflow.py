@@ -210,6 +210,16 @@ def test_report_is_none_until_there_is_one() -> None:
     assert found == [{"status": "ran"}, None, None]
 
 
+def test_a_report_that_cannot_be_had_now_is_not_taken_for_none() -> None:
+    path = "GET dags/d/dagRuns/r/taskInstances/promote/xcomEntries/return_value"
+
+    with (
+        serve({path: 503}) as airflow,
+        pytest.raises(ServiceError, match="503"),
+    ):
+        airflow.report("d", "r", TaskState("promote", "success", 1, 1.0))
+
+
 def test_log_holds_the_exceptions_of_its_entries() -> None:
     error = {"exc_type": "AirflowException", "exc_value": "exit code -9"}
     content = ["plain", {"event": "Task failed", "error_detail": [error]}, {"event": "end"}]

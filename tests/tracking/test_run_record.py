@@ -10,7 +10,7 @@ from pipeline.inference.model_files import model_sha256
 from pipeline.inference.released import MODEL_SHA256
 from pipeline.settings import Settings, private_home
 from pipeline.stage_graph import Shown
-from pipeline.tracking.run_record import RunRecord, find_model
+from pipeline.tracking.run_record import LONGEST_NAME, RunRecord, create_record, find_model
 from tests.conftest import PROJECT, give_store, open_to_others
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ def settings(tmp_path: Path, store: Path) -> Settings:
     private_home(settings)
     give_store(settings, store)
     return settings
+
+
+def test_a_name_is_cut_to_what_every_database_of_mlflow_holds(
+    settings: Settings, client: MlflowClient
+) -> None:
+    record = create_record(settings, client, PROJECT, "trial 1: " + 300 * "x", {})
+
+    assert record.run.info.run_name == "trial 1: " + (LONGEST_NAME - 9) * "x"
 
 
 def test_a_second_training_of_a_run_logs_its_network_and_the_same_one_is_kept(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -20,7 +20,6 @@ from pipeline.dataset.delivery.swap import (
     swap_data,
 )
 from pipeline.dataset.layout import IMAGES, MASKS, Listing, list_dataset, same_name
-from pipeline.dataset.metadata.cells import text_of
 from pipeline.dataset.metadata.columns import letters
 from pipeline.dataset.metadata.convention_file import (
     ConventionRow,
@@ -43,7 +42,10 @@ from pipeline.files import sha256_file
 from pipeline.settings import Settings
 
 LIST_COLUMN = "image_id"
-"""Of a list of pairs; other columns are of no account."""
+"""Of a list of pairs."""
+SEEN = ("mask_sha256", "convention", "convention_by")
+"""What a list says of its pairs when it has the first of these, as that of the stage validate does:
+how they were when it was written. Other columns are of no account."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ChosenPairs:
     names: Sequence[str] = ()
     """`<class>/<name>`, or the path of the radiograph or mask."""
     list_file: Path | None = None
-    """A table with a column LIST_COLUMN that names pairs."""
+    """A table with a column LIST_COLUMN that names pairs, and perhaps those of SEEN."""
     classes: Sequence[str] = ()
     """Pairs of these classes; of all where there is none."""
     new: bool = False
@@ -98,7 +100,7 @@ def confirm_convention(project: Path, convention: str, chosen: ChosenPairs) -> C
 
     The files `<class>.conventions.csv` change with data.dvc, all or nothing; what data/ is compared
     with stays. Raises DatasetError for a name that cannot be used or is likely another one
-    misspelt, for pairs that are not there, and when no pair is meant.
+    misspelt, for pairs that are not there or are not as a list saw them, and when no pair is meant.
     """
     if problem := unusable_name(convention):
         raise DatasetError(f"convention: {problem}")
@@ -117,15 +119,18 @@ def _confirm(project: Path, convention: str, chosen: ChosenPairs) -> Confirmatio
         raise DatasetError(f"{data}: found no pairs, expected some; `lungseg data import` them")
     listing = list_dataset(data)
     now = _told(project, listing)
-    meant = _meant(project, listing, now, chosen)
+    listed = _listed(chosen.list_file) if chosen.list_file else {}
+    meant = _meant(project, listing, now, chosen, listed)
     after = {image_id: one.convention for image_id, one in now.items()}
     after.update(dict.fromkeys(meant, convention))
     refuse_misspelt("convention", convention, Counter(after.values()))
     recorded = recorded_conventions(data)
     pairs = {pair.image_id: pair for pair in listing.pairs}
-    for pair in (pairs[image_id] for image_id in meant):
-        sha256 = sha256_file(data / pair.mask)
-        recorded[pair.image_id] = ConventionRow(pair.name, sha256, convention, PERSON)
+    masks = {image_id: sha256_file(data / pairs[image_id].mask) for image_id in meant}
+    if chosen.list_file:
+        _refuse_outdated(chosen.list_file, listed, convention, now, masks)
+    for image_id, sha256 in masks.items():
+        recorded[image_id] = ConventionRow(pairs[image_id].name, sha256, convention, PERSON)
     link_tree(data, staging)
     changed = write_recorded(staging, recorded)
     if changed:
@@ -152,7 +157,11 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 
 def _meant(
-    project: Path, listing: Listing, now: dict[str, SaidConvention], chosen: ChosenPairs
+    project: Path,
+    listing: Listing,
+    now: dict[str, SaidConvention],
+    chosen: ChosenPairs,
+    listed: Iterable[str],
 ) -> list[str]:
     """The image_ids of the chosen pairs, sorted; raises DatasetError when there is none."""
     described = bool(chosen.classes or chosen.new or chosen.instead_of is not None)
@@ -162,8 +171,7 @@ def _meant(
             "expected one of both; give PAIR... or --from FILE, or --class, --new or --instead-of"
         )
     if chosen.named:
-        names = [*chosen.names, *(_listed(chosen.list_file) if chosen.list_file else ())]
-        return sorted(_by_names(names, set(now)))
+        return sorted(set(_by_names([*chosen.names, *listed], set(now)).values()))
     meant = set(now)
     if chosen.classes:
         classes = _known_classes(chosen.classes, listing)
@@ -200,8 +208,8 @@ def _known_classes(classes: Sequence[str], listing: Listing) -> set[str]:
     return set(classes)
 
 
-def _listed(path: Path) -> list[str]:
-    """The pairs that a table names in its column LIST_COLUMN."""
+def _listed(path: Path) -> dict[str, dict[str, str]]:
+    """The pairs that a table names in its column LIST_COLUMN, and what it says of SEEN."""
     try:
         lines = list(read_delimited(path).lines.values())
     except (OSError, ValueError, csv.Error) as error:
@@ -211,18 +219,53 @@ def _listed(path: Path) -> list[str]:
             f"{LIST_COLUMN} of pairs; check the path"
         ) from None
     header = lines[0] if lines else {}
-    column = next((at for at, text in header.items() if letters(text) == "imageid"), None)
-    names = [text_of(line.get(column or 0)) for line in lines[1:]]
+    columns = {letters(text): at for at, text in header.items()}
+    column = columns.get(letters(LIST_COLUMN))
+    names = [str(line.get(column or 0, "")) for line in lines[1:]]
     if column is None or not any(names):
         found = ", ".join(map(str, header.values()))[:160] or "nothing"
         raise DatasetError(
             f"{path}: found {found if column is None else 'no pair'}, expected a column "
             f"{LIST_COLUMN} that names pairs; give such a list"
         )
-    return [name for name in names if name]
+    seen = {name: at for name in SEEN if (at := columns.get(letters(name)))}
+    if SEEN[0] not in seen:
+        seen = {}
+    return {
+        name: {what: str(line.get(at, "")) for what, at in seen.items()}
+        for name, line in zip(names, lines[1:], strict=True)
+        if name
+    }
 
 
-def _by_names(names: Sequence[str], known: set[str]) -> set[str]:
+def _refuse_outdated(
+    path: Path,
+    listed: Mapping[str, Mapping[str, str]],
+    convention: str,
+    now: Mapping[str, SaidConvention],
+    masks: Mapping[str, str],
+) -> None:
+    """Raise DatasetError where a pair is not as the list saw it, and is to become another one.
+
+    Somebody may have judged it since, or drawn another mask.
+    """
+    outdated = []
+    for name, image_id in _by_names(list(listed), set(now)).items():
+        said = now[image_id]
+        found = dict(zip(SEEN, (masks[image_id], said.convention, said.by), strict=True))
+        differs = any(found[what] != value for what, value in listed[name].items())
+        if differs and (said.convention, said.by) != (convention, PERSON):
+            outdated.append(name)
+    if outdated:
+        raise DatasetError(
+            f"{path}: {len(outdated)} of its pairs changed since it was written "
+            f"({some(outdated)}), expected them as they are listed; remove these lines, or let "
+            "`dvc repro validate` write a new list"
+        )
+
+
+def _by_names(names: Sequence[str], known: set[str]) -> dict[str, str]:
+    """The image_id that each name means."""
     found = {name: name if name in known else _image_id(name) for name in names}
     unknown = [name for name, image_id in found.items() if image_id not in known]
     if unknown:
@@ -230,7 +273,7 @@ def _by_names(names: Sequence[str], known: set[str]) -> set[str]:
             f"found {len(unknown)} pairs that data/ does not have ({some(unknown)}), expected "
             f"<class>/<name> such as {min(known)}; correct the names"
         )
-    return set(found.values())
+    return found
 
 
 def _image_id(name: str) -> str:

@@ -20,6 +20,8 @@ class Doubtful:
     convention: str
     """Its own."""
     convention_by: str
+    mask_sha256: str
+    """Of the mask that was looked at."""
     looks_like: str
     """The convention whose masks it resembles most."""
     odds: float

@@ -82,6 +82,7 @@ def _rows(listed: pd.DataFrame, usual: pd.Series) -> list[Doubtful]:
             image_id=row["image_id"],
             convention=row["convention"],
             convention_by=row["convention_by"],
+            mask_sha256=row["mask_sha256"],
             looks_like=row["looks_like"],
             odds=round(row["odds"], 1),
             gap=round(row["gap"], 3),

@@ -14,7 +14,7 @@ from pipeline.dataset.delivery.importing import import_dataset
 from pipeline.dataset.metadata.convention_file import recorded_conventions
 from pipeline.dataset.validation.populations import read_previous
 from pipeline.errors import DatasetError
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json, sha256_file, write_json
 from tests.dataset.delivery.deliveries import (
     Deliver,
     add_text,
@@ -331,6 +331,43 @@ def test_a_list_without_pairs_is_refused(
         add_text(path, text)
 
     assert f"{path}: {said}" in refused(appended, "wide", list_file=path)
+
+
+def doubtful(project: Path, folder: Path) -> Path:
+    """A list such as the stage validate writes, of the three of COVID."""
+    rows = ["image_id,convention,convention_by,mask_sha256"]
+    for name, said in (("1", "standard,"), ("2", "wide,import"), ("3", "wide,import")):
+        sha256 = sha256_file(project / f"data/COVID/masks/COVID-{name}.png")
+        rows.append(f"COVID/COVID-{name},{said},{sha256}")
+    return add_text(folder / "doubtful.csv", "\n".join(rows) + "\n")
+
+
+@pytest.mark.slow
+def test_a_list_takes_back_no_word_that_a_person_gave_since_it_was_written(
+    appended: Path, tmp_path: Path
+) -> None:
+    listed = doubtful(appended, tmp_path)
+    confirm(appended, "narrow", "COVID/COVID-3")
+    confirm(appended, "standard", "COVID/COVID-1")  # which it is: only a person says it now
+
+    assert refused(appended, "narrow", list_file=listed) == (
+        f"{listed}: 1 of its pairs changed since it was written (COVID/COVID-1), expected them as "
+        "they are listed; remove these lines, or let `dvc repro validate` write a new list"
+    )
+
+    left = [line for line in listed.read_text().splitlines(keepends=True) if "COVID-1" not in line]
+    confirm(appended, "narrow", list_file=add_text(listed, "".join(left)))
+    assert known(appended)["COVID/COVID-2"] == "narrow by person"
+
+
+def test_a_list_says_nothing_of_a_mask_that_was_drawn_anew(appended: Path, tmp_path: Path) -> None:
+    listed = doubtful(appended, tmp_path)
+    rows = listed.read_text().splitlines()
+    add_text(listed, "\n".join([*rows[:3], "COVID/COVID-3,wide,import,0123"]))
+
+    assert "1 of its pairs changed since it was written (COVID/COVID-3)" in refused(
+        appended, "narrow", list_file=listed
+    )
 
 
 def test_there_must_be_data_that_dvc_knows(project: Path, appended: Path) -> None:

@@ -41,6 +41,7 @@ def judged_manifest(
                 "patient": "",
                 "convention": convention,
                 "convention_by": by,
+                "mask_sha256": f"mask {number}",
                 **measure_borders(lungs_of(number, heart))._asdict(),
             }
         )
