@@ -25,8 +25,8 @@ from pipeline.radiograph.grey import Grey
 SEED = 1
 """Of the shuffle."""
 
-THRESHOLD = 0.5
-"""Of a probability, and of the share of a pixel that is predicted lung."""
+HALF = 0.5
+"""Of a pixel at the network's size: it is lung where the mask covers so much of it."""
 
 TITLES = {"occlusion": "occlusion map", "seg_grad_cam": "Seg-Grad-CAM map"}
 
@@ -62,11 +62,13 @@ class _Question:
 class Explainer:
     """The explanations of one network; making one loads TensorFlow and shuffled copies of it."""
 
-    def __init__(self, network: Path) -> None:
+    def __init__(self, network: Path, threshold: float) -> None:
         """Load model.keras and model.onnx of the folder `network`.
 
-        Raises StageError when one of them is no network of the stage train.
+        `threshold` is the probability from which its masks are lung. Raises StageError when one of
+        the files is no network of the stage train.
         """
+        self._threshold = threshold
         self._predictor = Predictor(network / "model.onnx")
         with tempfile.TemporaryDirectory() as folder:
             shuffle_export(network / "model.onnx", SEED, Path(folder, "shuffled.onnx"))
@@ -86,7 +88,7 @@ class Explainer:
         share = cv2.resize(
             prediction.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA
         )
-        lung = share >= THRESHOLD
+        lung = share >= HALF
         if not lung.any():
             return tuple(_nothing(method) for method in TITLES)
         question = self._question(image, lung, convention)
@@ -99,7 +101,7 @@ class Explainer:
     def _question(self, image: Grey, lung: NDArray[np.bool_], convention: str) -> _Question:
         known = self._predictor.conventions
         (asked,) = nearest_conventions([convention], known)
-        own = self._predictor.predict([image], None, [asked])[0] >= THRESHOLD
+        own = self._predictor.predict([image], None, [asked])[0] >= self._threshold
         agreement = 2 * float((own & lung).sum()) / float(own.sum() + lung.sum())
         return _Question(image, lung, agreement, asked, known.index(asked))
 

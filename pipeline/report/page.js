@@ -201,7 +201,8 @@ more.addEventListener("click", () => {
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", apply);
-form.addEventListener("reset", () => setTimeout(apply));
+// Its click, not the form's reset: that also comes of the buttons below, which go on from there.
+form.querySelector("[type=reset]").addEventListener("click", () => setTimeout(apply));
 for (const button of document.querySelectorAll("button[data-open]")) {
   button.addEventListener("click", () => {
     form.reset();

@@ -22,7 +22,12 @@ from pipeline.inference.segmenter import Segmenter
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import load_radiograph
 from pipeline.release.registry import Release, fetch_release
-from pipeline.serving.prediction_table import PredictionRow, PredictionTable, open_table
+from pipeline.serving.prediction_table import (
+    PredictionRow,
+    PredictionTable,
+    cannot_write,
+    open_table,
+)
 from pipeline.serving.radiograph_files import list_radiographs, refuse_shared_folder
 from pipeline.settings import Settings
 
@@ -80,14 +85,14 @@ def predict_files(
     file before stays. `progress` is told how many are done, of how many.
 
     Raises DatasetError, before the model is fetched and with nothing changed, when `out` shares a
-    folder with radiographs or a mask would take the place of what prediction did not write; and
-    when a mask cannot be written. Raises StageError, before anything is written, when the network
-    has no such level or does not know the convention.
+    folder with radiographs or a mask would take the place of what prediction did not write or made
+    of another radiograph; and when a mask or the table cannot be written. Raises StageError, before
+    anything is written, when the network has no such level or does not know the convention.
     """
     found = list_radiographs(paths)
     refuse_shared_folder(paths, out)
     with open_table(out) as table:
-        _refuse_strangers(table, [mask for _, mask in found.files])
+        _refuse_strangers(table, found.files)
         with tempfile.TemporaryDirectory() as temporary:
             model = _open_model(fetch_release(settings, model_uri, Path(temporary)), asked)
             before, problems = 0, []
@@ -108,9 +113,12 @@ def predict_files(
     return Predictions(len(found.files) - len(problems), before, problems, found.note)
 
 
-def _refuse_strangers(table: PredictionTable, masks: Sequence[Path]) -> None:
-    """Raise DatasetError when a mask would take the place of a file that is none of ours."""
-    for mask in masks:
+def _refuse_strangers(table: PredictionTable, files: Sequence[tuple[Path, Path]]) -> None:
+    """Raise DatasetError when a mask would take the place of a file that is none of ours.
+
+    The same of the mask of another radiograph that is still there.
+    """
+    for path, mask in files:
         target = table.folder / mask
         for parent in [table.folder / one for one in mask.parents if one.name]:
             if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
@@ -118,10 +126,19 @@ def _refuse_strangers(table: PredictionTable, masks: Sequence[Path]) -> None:
                     f"{shown(str(parent))}: found a link or a file, expected a folder of masks; "
                     "move it, or choose another --out"
                 )
-        if (target.exists() or target.is_symlink()) and not table.row_of(mask):
+        if not (target.exists() or target.is_symlink()):
+            continue
+        row = table.row_of(mask)
+        if row is None:
             raise DatasetError(
                 f"{shown(str(target))}: is there already, and was not written by `lungseg predict` "
                 "or was changed since; move it, or choose another --out"
+            )
+        former = Path(row.path)
+        if former.exists() and not former.samefile(path):
+            raise DatasetError(
+                f"{shown(str(target))}: is the mask of {shown(row.path)}, and {shown(str(path))} "
+                "would take its place; choose another --out"
             )
 
 
@@ -199,7 +216,4 @@ def _write(path: Path, png: bytes) -> None:
         with atomic_path(path) as partial:
             partial.write_bytes(png)
     except OSError as error:
-        raise DatasetError(
-            f"{shown(str(path))}: {error.strerror}; make room or choose another --out, and the "
-            "same command goes on where it stopped"
-        ) from None
+        raise cannot_write(path, error) from None

@@ -10,7 +10,7 @@ import csv
 import fcntl
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -90,36 +90,48 @@ class PredictionTable:
         return {path: row for path in known if (row := self.row_of(path))}
 
     def _places(self, row: PredictionRow) -> Iterator[Path]:
-        """Where below the folder a mask may be: its path was written as the command had it."""
+        """Where below the folder a mask may be: its path was written as the command had it.
+
+        In several places where a folder of masks has the name of the folder itself.
+        """
         parts = Path(row.mask).parts
         for start in range(len(parts)):
             path = Path(*parts[start:])
             if not path.is_absolute() and (self.folder / path).is_file():
                 yield path
-                return
 
     @contextmanager
     def adding(self) -> Iterator[RowWriter]:
         """Yield what takes rows; the table is written at the end, however that comes.
 
-        Masks of earlier runs that are still there stay in it.
+        Masks of earlier runs that are still there stay in it. Raises DatasetError when the table
+        cannot be written: what it would say is then kept for the next command.
         """
         former = self.masks()
-        self._write(former.values())
-        with _open(self.folder / PARTIAL, "w") as file:
-            writer = RowWriter(file)
-            try:
-                yield writer
-            finally:
-                # The last mask may not have been written: then that of before is still there.
-                done = {mask: row for mask, row in writer.rows.items() if self._holds(mask, row)}
-                kept = {
-                    mask: replace(row, mask=str(self.folder / mask))
-                    for mask, row in former.items()
-                    if mask not in done and (self.folder / mask).exists()
-                }
-                self._write([*done.values(), *kept.values()])
-                (self.folder / PARTIAL).unlink()
+        try:
+            self._write(former.values())
+            with _open(self.folder / PARTIAL, "w") as file:
+                writer = RowWriter(file)
+                try:
+                    yield writer
+                finally:
+                    self._write(self._held(writer.rows, former))
+                    (self.folder / PARTIAL).unlink()
+        except OSError as error:
+            raise cannot_write(Path(error.filename or self.folder / TABLE), error) from None
+
+    def _held(
+        self, rows: Mapping[Path, PredictionRow], former: Mapping[Path, PredictionRow]
+    ) -> list[PredictionRow]:
+        """The rows of this run and of those before that say what is so."""
+        # The last mask may not have been written: then that of before is still there.
+        done = {mask: row for mask, row in rows.items() if self._holds(mask, row)}
+        kept = [
+            replace(row, mask=str(self.folder / mask))
+            for mask, row in former.items()
+            if mask not in done and (self.folder / mask).exists()
+        ]
+        return [*done.values(), *kept]
 
     def _holds(self, mask: Path, row: PredictionRow) -> bool:
         """Whether what the row says is so."""
@@ -131,6 +143,14 @@ class PredictionTable:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(map(asdict, rows))
+
+
+def cannot_write(path: Path, error: OSError) -> DatasetError:
+    """The error for what cannot be written below the folder of masks."""
+    return DatasetError(
+        f"{shown(str(path))}: {error.strerror}; make room or choose another --out, and the same "
+        "command goes on where it stopped"
+    )
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from pipeline.strays import is_stray
 
 DIRECTORY = "DICOMDIR"
 """The table of contents of a medium: DICOM by its content, and no picture."""
+LONGEST_MASK = 230
+"""Bytes of a mask's name: file systems end at 255, and it has a longer one while it is written."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def list_radiographs(paths: Sequence[Path]) -> RadiographFiles:
 
     In folders PNG and JPEG files are found by their suffix, in either case, and DICOM files by
     suffix or content. Raises DatasetError for a path that does not exist or cannot be listed, for
-    none at all, or when two radiographs would share one mask.
+    none at all, for a mask of too long a name, or when two radiographs would share one mask.
     """
     passed_over: Counter[str] = Counter()
     files = [pair for path in paths for pair in _expand(path, passed_over)]
@@ -50,6 +52,11 @@ def list_radiographs(paths: Sequence[Path]) -> RadiographFiles:
         )
     by_mask: dict[Path, Path] = {}
     for path, mask in files:
+        if (length := len(os.fsencode(mask.name))) > LONGEST_MASK:
+            raise DatasetError(
+                f"{shown(str(path))}: its mask would have a name of {length} bytes, expected at "
+                f"most {LONGEST_MASK}; shorten the name of the radiograph"
+            )
         if by_mask.setdefault(mask, path) != path:
             raise DatasetError(
                 f"{shown(str(by_mask[mask]))} and {shown(str(path))}: both masks would be "

@@ -28,7 +28,8 @@ def run(params: Params, root: Path) -> str:
     pairs = split_rows(select_split(inputs.split, "test"))
     with atomic_folder(root / REPORT_FILE.parent) as folder:
         drawn = draw_all(root, folder, [(pair, images[pair.image_id]) for pair in pairs])
-        cases = show_cases(inputs, folder, drawn, pairs, Explainer(root / TRAINED).explain)
+        explainer = Explainer(root / TRAINED, params.evaluate.threshold)
+        cases = show_cases(inputs, folder, drawn, pairs, explainer.explain)
         (folder / "overlays").mkdir()
         for case in cases:
             (folder / case.overlay_name).write_bytes(case.overlay)

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError
+from pipeline.inference.predictor import Predictor
 from tests.conftest import draw_pair
 from tests.explanation.darkness import CHANNELS, SIDE, darkness, save
 
@@ -20,10 +21,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(darkness(), tmp_path_factory.mktemp("explained") / "network")
 
 
-def explain(folder: Path, prediction: NDArray[np.uint8]):  # type: ignore[no-untyped-def]
+def explain(folder: Path, prediction: NDArray[np.uint8], threshold: float = 0.5):  # type: ignore[no-untyped-def]
     from pipeline.explanation.explainer import Explainer
 
-    return Explainer(folder).explain(RADIOGRAPH, prediction)
+    return Explainer(folder, threshold).explain(RADIOGRAPH, prediction)
 
 
 @pytest.mark.slow
@@ -84,7 +85,7 @@ def test_an_answer_is_explained_in_the_convention_it_was_given_in(tmp_path: Path
     from pipeline.explanation.explainer import Explainer
 
     names = ("standard", "bright")
-    explainer = Explainer(save(darkness(2), tmp_path / "told", names))
+    explainer = Explainer(save(darkness(2), tmp_path / "told", names), 0.5)
 
     for name, mask in (("standard", LUNG), ("bright", 1 - LUNG), ("unknown", LUNG)):
         own = explainer.explain(RADIOGRAPH, mask, name)
@@ -93,6 +94,16 @@ def test_an_answer_is_explained_in_the_convention_it_was_given_in(tmp_path: Path
         assert all(one.checks["agreement"] < 0.05 for one in other)
         assert own[0].checks["largest_drop"] > 0.005
         assert own[1].checks["lung_share"] > own[1].checks["lung_area"]
+
+
+@pytest.mark.slow
+def test_a_mask_is_explained_at_the_threshold_it_was_made_with(network: Path) -> None:
+    (lung,) = Predictor(network / "model.onnx").predict([RADIOGRAPH])
+    threshold = float(np.median(lung[lung >= 0.5]))  # the other half is less sure
+    mask = (lung >= threshold).astype(np.uint8)
+
+    assert all(one.checks["agreement"] > 0.9 for one in explain(network, mask, threshold))
+    assert all(one.checks["agreement"] < 0.8 for one in explain(network, mask))
 
 
 @pytest.mark.slow

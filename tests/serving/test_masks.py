@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.errors import DatasetError, StageError
 from pipeline.radiograph.grey import Grey
 from pipeline.serving import masks as module
+from pipeline.serving import prediction_table
 from pipeline.serving.masks import Asked, Predictions, predict_files
 from pipeline.serving.prediction_table import COLUMNS_BEFORE, PARTIAL, TABLE, open_table
 from pipeline.settings import Settings
@@ -397,6 +398,79 @@ def test_a_full_disk_ends_in_one_line_and_loses_no_row(
         predict(scans, tmp_path / "masks")
 
     assert [Path(row["mask"]).name for row in rows(tmp_path / "masks")] == ["a.png"]
+
+
+def test_a_disk_that_is_too_full_for_the_table_loses_no_row_either(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> Any:
+        if len(list(path.parent.glob("*.png"))) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        return atomic(path)
+
+    atomic, out = prediction_table.atomic_path, tmp_path / "masks"
+    for of_module in (module, prediction_table):
+        monkeypatch.setattr(of_module, "atomic_path", full)
+
+    with pytest.raises(DatasetError, match=r"predictions.csv: No space left on device; make room"):
+        predict(scans, out)
+    monkeypatch.undo()
+
+    assert (out / PARTIAL).exists()
+    with open_table(out) as table:
+        assert sorted(path.name for path in table.masks()) == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_the_mask_of_another_radiograph_is_neither_replaced_nor_removed(
+    model: Model, scans: Path, tmp_path: Path, readable: bool
+) -> None:
+    out, ward = tmp_path / "masks", tmp_path / "ward"
+    predict(scans, out)
+    before = hashes(out)
+    ward.mkdir()
+    draw_pair(9)[0].save(ward / "a.png")
+    if not readable:
+        (ward / "a.png").write_bytes(b"no picture")
+
+    with pytest.raises(DatasetError) as caught:
+        predict(ward, out)
+
+    assert str(caught.value) == (
+        f"{out}/a.png: is the mask of {scans}/a.png, and {ward}/a.png would take its place; choose "
+        "another --out"
+    )
+    assert hashes(out) == before
+    (scans / "a.png").rename(ward / "a.png")  # it was moved
+    assert predict(ward, out).before == 1
+
+
+def test_masks_below_a_folder_of_the_name_of_theirs_stay_known(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "deep"
+    draw_pair(5)[0].save(scans / "c.png")
+    other = tmp_path / "other"
+    other.mkdir()
+    draw_pair(6)[0].save(other / "x.png")
+
+    predict(scans, out)
+    predict(other, out)
+
+    names = [Path(row["mask"]).relative_to(out).as_posix() for row in rows(out)]
+    assert sorted(names) == ["a.png", "b.png", "c.png", "deep/c.png", "x.png"]
+    assert predict(scans, out).before == 4
+
+
+def test_a_name_that_is_too_long_for_a_mask_is_refused_before_anything_else(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    draw_pair(7)[0].save(scans / f"{'ж' * 120}.png")
+
+    with pytest.raises(DatasetError, match="a name of 244 bytes, expected at most 230; shorten"):
+        predict(scans, tmp_path / "masks")
+
+    assert not (tmp_path / "masks").exists()
 
 
 def test_a_place_that_cannot_be_a_folder_is_one_line(scans: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class Said:
 class StandInExplainer:
     """Explains in one picture, and leaves another out."""
 
-    def __init__(self, network: Path) -> None:
+    def __init__(self, network: Path, threshold: float) -> None:
         assert (network / "model.keras").is_file()
 
     def explain(
@@ -340,7 +340,7 @@ def test_a_file_that_is_not_the_one_split_is_refused_by_name(
 def test_names_of_classes_and_radiographs_cannot_break_the_page(
     tmp_path: Path, params: Params
 ) -> None:
-    write_evaluated(tmp_path, test=2, **{"<b>A & B": 4})
+    write_evaluated(tmp_path, test=2, **{"<b>A  & B": 4})  # a browser joins the blanks of a text
 
     run(params, tmp_path)
 
@@ -352,6 +352,7 @@ def test_names_of_classes_and_radiographs_cannot_break_the_page(
         "best",
     ]
     assert "<b>A & B/<b>A & B-1" in page.text
+    assert ("option", {"value": "<b>A  & B"}) in page.elements
     assert "b" not in {tag for tag, _ in page.elements}
     assert 'id="gallery-data">{' in html
     assert "<b>" not in html
@@ -550,6 +551,13 @@ def test_the_page_works_from_a_file_with_mouse_and_keyboard(
     browser.switch_to.active_element.send_keys("\ue00c")  # Escape
     wait_until(lambda: not browser.find_element("id", "case").is_displayed())
     assert ranked[1] in browser.switch_to.active_element.text
+    show = browser.find_element("css selector", "button[data-flag]")
+    browser.execute_script("arguments[0].focus()", show)
+    show.send_keys("\ue007")  # Enter
+    focused = (
+        "setTimeout(() => arguments[0](document.activeElement.closest('#tiles') !== null), 99)"
+    )
+    assert browser.execute_async_script(focused)
     assert not browser.get_log("browser")
 
 
