@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.conventions import STANDARD, in_order
+from pipeline.conventions import in_order
 from pipeline.dataset.splits.table import SPLIT_FILE, SplitRow, split_rows, test_split_sha256
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE, per_image_table
@@ -18,7 +18,12 @@ from pipeline.files import sha256_file
 from pipeline.release.evidence import Evidence
 from pipeline.release.registry import fetch_version
 from pipeline.release.release_log import ReleaseLog
-from pipeline.release.scored_conventions import ASKED, CONVENTION, asked_conventions
+from pipeline.release.scored_conventions import (
+    ASKED,
+    CONVENTION,
+    asked_conventions,
+    learned_conventions,
+)
 from pipeline.tracking.run_record import RunRecord, find_artifact
 from pipeline.workspace.reproduce import materialise
 from pipeline.workspace.workspace import Workspace
@@ -143,15 +148,8 @@ def still_hold(scores: pd.DataFrame, split: pd.DataFrame, evidence: Evidence) ->
     return (
         same_masks(split, evidence)
         and answers_as_now(scores, evidence)
-        and set(evidence.test[CONVENTION]) <= _learned_conventions(split)
+        and set(evidence.test[CONVENTION]) <= learned_conventions(split)
     )
-
-
-def _learned_conventions(split: pd.DataFrame) -> set[str]:
-    """Those that the network of a run with this `split` knows; others it only met in test."""
-    if CONVENTION not in split.columns:
-        return {STANDARD}
-    return set(split.loc[split["split"] != "test", CONVENTION])
 
 
 def same_masks(split: pd.DataFrame, evidence: Evidence) -> bool:

@@ -27,6 +27,7 @@ from pipeline.release.evidence_checks import (
 from pipeline.release.non_inferiority import non_inferiority_checks
 from pipeline.release.prediction import predict_again
 from pipeline.release.release_log import ChampionState, ReleaseLog, champion_state, read_log
+from pipeline.release.scored_conventions import learned_conventions
 from pipeline.release.signing import Signer, Verifier, open_signer, read_signed
 from pipeline.release.verdict import VERDICT, Check, Estimate, Prediction, Verdict
 from pipeline.settings import Settings
@@ -177,6 +178,19 @@ def _floors(evidence: Evidence, bounds: GateParams) -> Iterator[Check]:
         ("worst_class_dice", metrics.worst_class_dice, bounds.min_worst_class_dice),
     ):
         yield Check(name=name, value=value, bound=f">= {bound}", passed=value >= bound)
+    # Of those that it knows: of another one it was asked for what it does not answer.
+    several = metrics.conventions
+    known = [name for name in several if name in learned_conventions(evidence.split)]
+    if known:
+        worst = min(known, key=lambda name: several[name].dice)
+        value = several[worst].dice
+        yield Check(
+            name="worst_convention_dice",
+            value=value,
+            bound=f">= {bounds.min_worst_class_dice}",
+            passed=value >= bounds.min_worst_class_dice,
+            detail=worst,
+        )
     failed = evidence.per_image["dice"] < FAILURE
     share = float(failed.mean())
     yield Check(

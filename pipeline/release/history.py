@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,8 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,12 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) 
     """
     name, signer = settings.model_name, open_signer(settings)
     with release_lock(settings):
-        log = settle(client, name, signer)
-        if log.problems:
-            raise ReleaseError(f"{log.problems[0]}; see `lungseg releases verify`")
-        target = to or _previous(log)
-        _check_target(log, target)
-        facts, found = log.facts(target), log.versions[target]
+        releases = settle(client, name, signer)
+        if releases.problems:
+            raise ReleaseError(f"{releases.problems[0]}; see `lungseg releases verify`")
+        target = to or _previous(releases)
+        _check_target(releases, target)
+        facts, found = releases.facts(target), releases.versions[target]
         recorded = facts.tags if facts else {}
         changed = [key for key, value in recorded.items() if found.tags.get(key) != value]
         if changed:
@@ -110,9 +113,12 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) 
                 "`lungseg releases verify`",
             )
         with TemporaryDirectory() as temporary:
-            fetch_version(found, Path(temporary), recorded)
-        record = log.next_record("rollback", target, facts, by)
-        return _move(append(settings, client, signer, log, record).entries[-1])
+            model = fetch_version(found, Path(temporary), recorded).model
+            # Who asks it for another one by MLflow gets its default: releases from before there
+            # were several have no such parameter, and MLflow leaves out what it does not know.
+            log.warning("version %s answers in: %s", target, ", ".join(model.conventions))
+        record = releases.next_record("rollback", target, facts, by)
+        return _move(append(settings, client, signer, releases, record).entries[-1])
 
 
 def _check_target(log: ReleaseLog, target: str) -> None:

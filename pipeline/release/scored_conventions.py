@@ -18,3 +18,10 @@ def asked_conventions(scores: pd.DataFrame) -> pd.Series[str]:
         if column in scores.columns:
             return scores[column]
     return pd.Series(STANDARD, index=scores.index)
+
+
+def learned_conventions(split: pd.DataFrame) -> set[str]:
+    """Those that the network of a run with this `split` knows; others it only met in test."""
+    if CONVENTION not in split.columns:
+        return {STANDARD}
+    return set(split.loc[split["split"] != "test", CONVENTION])

@@ -486,6 +486,20 @@ def test_a_convention_that_got_worse_is_refused_though_each_class_got_better(
     assert details["dice_vs_champion_in_heart"].startswith("version 4, 8 same radiographs, point")
 
 
+@pytest.mark.parametrize(("learned", "refused"), [("heart", ["worst_convention_dice"]), ("", [])])
+def test_a_convention_that_the_model_learned_badly_is_refused_though_its_class_is_good(
+    tmp_path: Path, params: Params, learned: str, refused: list[str]
+) -> None:
+    table = score_table(dict.fromkeys(CLASSES, [0.97] * 30 + [0.6] * 2))
+    number = table["image_id"].str.partition("/")[2].astype(int)
+    table = table.assign(convention=np.where(number >= 30, "heart", STANDARD))
+    evidence = make_evidence(tmp_path, params, table)
+    if learned:
+        evidence.split.loc[evidence.split["split"] == "train", "convention"] = learned
+
+    assert failed(judged(evidence, params.gate)) == refused
+
+
 def test_a_gain_in_a_convention_that_the_champion_does_not_know_hides_no_loss(
     tmp_path: Path, params: Params
 ) -> None:

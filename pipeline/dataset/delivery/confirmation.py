@@ -123,7 +123,8 @@ def _confirm(project: Path, convention: str, chosen: ChosenPairs) -> Confirmatio
     meant = _meant(project, listing, now, chosen, listed)
     after = {image_id: one.convention for image_id, one in now.items()}
     after.update(dict.fromkeys(meant, convention))
-    refuse_misspelt("convention", convention, Counter(after.values()))
+    there = any(one.convention == convention for one in now.values())
+    refuse_misspelt("convention", convention, Counter(after.values()), there=there)
     recorded = recorded_conventions(data)
     pairs = {pair.image_id: pair for pair in listing.pairs}
     masks = {image_id: sha256_file(data / pairs[image_id].mask) for image_id in meant}

@@ -204,7 +204,7 @@ def _refuse(delivery: DeliveryListing, source: Path, problems: list[str]) -> Non
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     plural = "s" if len(problems) > 1 else ""
     where = delivery.root if source.is_dir() else "the folder that it unpacks to"
-    commands = f" (commands are for {where})" if "`" in "".join(problems[:SHOWN]) else ""
+    commands = f" (commands are for {where})" if "`mv " in "".join(problems[:SHOWN]) else ""
     raise DatasetError(
         f"{source}: {len(problems)} problem{plural}, nothing was imported; correct the "
         f"delivery or take these files out{commands}: {'; '.join(problems[:SHOWN])}{more}",

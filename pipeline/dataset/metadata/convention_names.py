@@ -59,17 +59,20 @@ def misspelling(name: str, meant: str, pairs: Mapping[str, int]) -> str:
     )
 
 
-def refuse_misspelt(label: str, convention: str, pairs: Mapping[str, int]) -> None:
+def refuse_misspelt(
+    label: str, convention: str, pairs: Mapping[str, int], *, there: bool = False
+) -> None:
     """Raise DatasetError where `convention` is likely another one misspelt, or the other is.
 
-    `pairs` are how many each would have; the message begins with `label`.
+    `pairs` are how many each would have; the message begins with `label`. One that is `there`
+    before does not make it worse that others are misspelt: several cannot be mended at once.
     """
     misspelt = misspelt_names(pairs)
     if convention in misspelt:
         problem = misspelling(convention, misspelt[convention], pairs)
         raise DatasetError(f"{label}: {problem}")
     other = next((name for name, meant in misspelt.items() if meant == convention), None)
-    if other is not None:
+    if other is not None and not there:
         raise DatasetError(
             f"{label}: found {convention!r} beside {other!r}, which {pairs[other]} other pairs "
             f"have, expected one spelling; if {convention} is right, `lungseg data convention "

@@ -72,7 +72,8 @@ def shift_table(manifest: pd.DataFrame, previous: Profile) -> pd.DataFrame:
     Lung areas are compared within an annotation convention, so a class of several has a row for
     each. A ShiftRow per class, quantity and comparison for which both have ENOUGH pairs.
     """
-    manifest = manifest.assign(added=previous.lacks(manifest["image_sha256"]))
+    kept, told = previous.has(manifest["image_sha256"]), bool(previous.radiographs)
+    manifest = manifest.assign(kept=kept, added=~kept & told)
     rows = []
     for compared in (*_of_areas(manifest, previous), *_of_intensities(manifest, previous)):
         against_previous = _compare_previous(compared)
@@ -95,6 +96,8 @@ class _Subject:
     against: Against = PREVIOUS_VERSION
     note: str = ""
     """In brackets behind the name of the class."""
+    added: bool = False
+    """Whether only what the previous version lacks is compared."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class _Compared:
     now: Population
     added: Population
     """Its pairs whose radiographs the previous version lacks; none where that cannot tell."""
+    there_before: bool
+    """Whether the previous version has any of its radiographs, so far as that can tell."""
     others: Population
     """The other classes."""
     before: Populations | None
@@ -132,7 +137,8 @@ def _of_classes(
             Population.of(rows)
             for rows in (pairs, pairs[pairs["added"]], manifest[manifest["class_name"] != name])
         )
-        yield _Compared(_Subject(str(name), quantity, convention), now, added, others, before)
+        subject = _Subject(str(name), quantity, convention)
+        yield _Compared(subject, now, added, bool(pairs["kept"].any()), others, before)
 
 
 def _compare_previous(compared: _Compared) -> ShiftRow | None:
@@ -141,14 +147,16 @@ def _compare_previous(compared: _Compared) -> ShiftRow | None:
     subject, now, added = compared.subject, compared.now, compared.added
     before = compared.before.classes.get(subject.class_name)
     if before is None:
-        return _compare_medians(replace(subject, note="new"), now, compared.before.all)
+        note = "new in this convention" if compared.there_before else "new"
+        subject = replace(subject, note=note, added=not compared.there_before)
+        return _compare_medians(subject, now, compared.before.all)
     if added.n < ENOUGH:
         return _compare_medians(subject, now, before)
     # The class as a whole moves little when it gets a few pairs of another kind. Means, which move
     # also when a minority of what was added is of another kind.
     found, reference = (one.distribution(subject.quantity) for one in (added, before))
     return _compare(
-        replace(subject, note=f"{added.n} added"),
+        replace(subject, note=f"{added.n} added", added=True),
         _Sample(added.n, found.mean),
         _Sample(before.n, reference.mean, reference.spread),
     )
@@ -185,7 +193,7 @@ def _compare(subject: _Subject, now: _Sample, reference: _Sample) -> ShiftRow | 
 
 def _remedy(subject: _Subject) -> str:
     """The command that records the masks as of another convention."""
-    new = " --new" if subject.against == PREVIOUS_VERSION else ""
+    new = " --new" if subject.added else ""
     now = f" --instead-of {subject.convention}" if subject.convention else ""
     return (
         "if these masks are drawn to another convention, name it: `lungseg data convention NAME"

@@ -137,11 +137,11 @@ class Profile(Artifact):
             radiographs="".join(sorted(manifest["image_sha256"].str[:DIGITS])),
         )
 
-    def lacks(self, sha256: pd.Series[str]) -> pd.Series[bool]:
-        """Which radiographs, by their SHA-256, it does not have; none where it cannot tell."""
+    def has(self, sha256: pd.Series[str]) -> pd.Series[bool]:
+        """Which radiographs, by their SHA-256, it has; none where it does not tell."""
         text = self.radiographs
         known = {text[at : at + DIGITS] for at in range(0, len(text), DIGITS)}
-        return ~sha256.str[:DIGITS].isin(known) & bool(known)
+        return sha256.str[:DIGITS].isin(known)
 
     @property
     def whole(self) -> Populations | None:
