@@ -139,9 +139,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             with log_in(settings) as airflow:
                 made = Site(settings, airflow, messages)
                 made.start("approved", allow_lowered="Dr Roe", overrides=["stage.dies=1"])
+                made.answer("approved", "Approve")
+                # Only now, so that nobody is asked for too long while another one is waited for.
                 for what in ("rejected", "stopped", "forgotten"):
                     made.start(what, allow_lowered="Dr Roe")
-                made.answer("approved", "Approve")
                 made.answer("rejected", "Reject")
                 made.start("failed", overrides=["stage.fails=1"])
                 yield made

@@ -186,14 +186,14 @@ def test_objects_that_any_commit_names_stay_with_their_files(
 def test_objects_of_the_working_tree_and_of_young_workspaces_stay(
     settings: Settings, cache: Cache
 ) -> None:
-    kept = {cache.put(b"of dvc repro"), cache.put(b"of a run")}
+    by_hand, of_run = cache.put(b"of dvc repro"), cache.put(b"of a run")
     cache.put(b"of an old run")
-    (Path(settings.repo) / "dvc.lock").write_text(yaml.safe_dump(lock(*kept)))
-    (workspace(settings, "young") / "dvc.lock").write_text(yaml.safe_dump(lock(*kept)))
+    (Path(settings.repo) / "dvc.lock").write_text(yaml.safe_dump(lock(by_hand)))
+    (workspace(settings, "young") / "dvc.lock").write_text(yaml.safe_dump(lock(of_run)))
 
     clean(settings)
 
-    assert cache.objects() == kept
+    assert cache.objects() == {by_hand, of_run}
 
 
 def test_what_is_young_stays_with_the_old_files_that_it_lists(

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from pipeline.errors import ParamsError, SearchError, ServiceError
+from pipeline.errors import ParamsError, SearchError
 from pipeline.params import check_override, read_assignments
 from pipeline.run.task import FAILURE_TAG, open_workspace
 from pipeline.search import trials
@@ -236,10 +236,14 @@ def test_a_trial_that_cannot_begin_leaves_its_reason(settings: Settings, parent:
 def test_a_silent_server_hides_no_reason(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: Any) -> None:
+        raise SearchError("the loss is no number")
+
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(trials, "_run_trial", fail)
 
-    with pytest.raises(ServiceError, match="does not answer"):
+    with pytest.raises(SearchError, match="the loss is no number"):
         run_trial(search_settings(settings), REQUEST, search(), 0)
 
 

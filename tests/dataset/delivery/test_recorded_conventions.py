@@ -15,6 +15,7 @@ from pipeline.dataset.metadata.convention_file import recorded_conventions
 from pipeline.dataset.validation.populations import read_previous
 from pipeline.errors import DatasetError
 from pipeline.files import read_json, sha256_file, write_json
+from tests.conftest import PROJECT
 from tests.dataset.delivery.deliveries import (
     Deliver,
     add_text,
@@ -287,6 +288,23 @@ def test_the_right_spelling_is_refused_beside_a_slip_that_stays(appended: Path) 
         "convention: found 'wiide' beside 'wide', which 2 other pairs have, expected one spelling; "
         "if wiide is right, `lungseg data convention wiide --instead-of wide`, else write wide"
     )
+
+
+@pytest.mark.slow
+def test_of_several_slips_each_is_mended_by_itself(two_deliveries: Path, project: Path) -> None:
+    shutil.copytree(two_deliveries / "first", project.parent / "told")
+    told = add_text(
+        project.parent / "told/Normal.metadata.csv", "FILE,Drawn\nNormal-1,Wide\nNormal-2,WIDE\n"
+    )
+    add_text(told.with_name("COVID.metadata.csv"), "FILE,Drawn\nCOVID-1,wide\n")
+    shell(project, import_dataset(told.parent, project).commit or "")
+    params = (PROJECT / "params.yaml").read_text()
+    params = params.replace("convention_columns: []", "convention_columns: [Drawn]")
+    add_text(project / "params.yaml", params)
+    shell(project, "git add -A && git commit -qm Columns")
+
+    assert "before: Wide 1" in confirm(project, "wide", instead_of="Wide")
+    assert "before: WIDE 1" in confirm(project, "wide", instead_of="WIDE")
 
 
 @pytest.mark.parametrize(

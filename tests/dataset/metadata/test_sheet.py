@@ -251,13 +251,15 @@ def test_a_far_cell_costs_nothing(tmp_path: Path) -> None:
     workbook.worksheets[0]["XFD300000"] = "x"
     workbook.save(path)
     tracemalloc.start()
-    start = time.monotonic()
+    start = time.process_time()
+    try:
+        sheet = read_sheet(path)
+        taken, most = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
-    sheet = read_sheet(path)
-
-    assert time.monotonic() - start < 2
-    assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
-    tracemalloc.stop()
+    assert taken < 2
+    assert most < 20 * 2**20
     assert (list(sheet.rows), sheet.beyond, sheet.nameless) == (["a"], 1, 1)
 
 

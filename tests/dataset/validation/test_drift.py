@@ -108,6 +108,22 @@ def test_pairs_that_a_person_gives_another_convention_are_not_mixed_with_what_wa
     assert areas.loc["standard", "subject"].startswith("Normal (standard, 40 added): lung area 0.2")
     assert abs(areas.loc["standard", "shift"]) < 1
     assert areas.loc["covid", "subject"].startswith("Normal (covid): lung area ")
+    assert " --new --class Normal --instead-of standard`" in areas.loc["standard", "remedy"]
+    # That would record only what is new, and all of them were compared.
+    assert "NAME --class Normal --instead-of covid`" in areas.loc["covid", "remedy"]
+
+
+def test_a_class_that_got_another_convention_is_not_taken_for_a_new_one() -> None:
+    before = together(pairs("Normal", 100), drawn("covid", pairs("COVID", 50, area=0.4, seed=1)))
+    renamed = before.assign(convention="standard")
+
+    table = shift_table(together(renamed, pairs("Normal", 40, seed=2)), Profile.of(before))
+
+    row = table.set_index(["class_name", "quantity", "against"]).loc[
+        "COVID", "lung_area", PREVIOUS_VERSION
+    ]
+    assert row["subject"].startswith("COVID (new in this convention): lung area ")
+    assert "`lungseg data convention NAME --class COVID`" in row["remedy"]
 
 
 def test_a_profile_that_does_not_name_its_radiographs_compares_classes_as_a_whole(
