@@ -52,7 +52,7 @@ def test_a_good_dataset_gets_a_manifest_data_docs_and_no_quarantine(
     assert "manifest" in (docs / "index.html").read_text()
     assert quarantine(root) == {}
     doubtful = (root / "artifacts/validate/doubtful_conventions.csv").read_text()
-    assert doubtful.startswith("image_id,convention,convention_by,looks_like,odds,gap,")
+    assert doubtful.startswith("image_id,convention,convention_by,mask_sha256,looks_like,")
     assert doubtful.count("\n") == 1
     assert not (root / "artifacts/validate-refused").exists()
 
