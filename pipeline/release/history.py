@@ -116,7 +116,7 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) 
             model = fetch_version(found, Path(temporary), recorded).model
             # Who asks it for another one by MLflow gets its default: releases from before there
             # were several have no such parameter, and MLflow leaves out what it does not know.
-            log.warning("version %s answers in: %s", target, ", ".join(model.conventions))
+            log.info("version %s answers in: %s", target, ", ".join(model.conventions))
         record = releases.next_record("rollback", target, facts, by)
         return _move(append(settings, client, signer, releases, record).entries[-1])
 

@@ -346,3 +346,12 @@ def test_the_documentation_lists_the_variables_of_the_stack() -> None:
     )
 
     assert [name for name in sorted(asked) if f"`{name}`" not in pages] == []
+
+
+def test_the_settings_that_dags_read_are_handed_on(stack: Stack) -> None:
+    texts = [path.read_text() for path in (PROJECT / "dags").glob("*.py")]
+    read = set(re.findall(r'environ\.get\("(LUNGSEG_\w+)"', "".join(texts)))
+    # Where people reach Airflow is Airflow's own setting there, and others are of the image.
+    of_others = {"LUNGSEG_AIRFLOW_URL", "LUNGSEG_BIN", "LUNGSEG_HOME"}
+
+    assert read - of_others <= stack["services"]["airflow-dag-processor"]["environment"].keys()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.model.engine import EXTRAS, GPU_EXTRAS
 from tests.conftest import PROJECT
 
 DOCKERFILES = ("docker/Dockerfile", "docker/smoke/Dockerfile")
@@ -73,6 +74,17 @@ def test_packages_come_from_the_lock() -> None:
 
     assert unlocked_packages(text) == []
     assert unlocked_packages(text.replace("uv sync --frozen", "uv sync", 1))
+
+
+@pytest.mark.parametrize(
+    ("stage", "extras"), [("worker-packages", EXTRAS), ("worker-gpu-packages", GPU_EXTRAS)]
+)
+def test_the_images_that_train_have_both_engines(stage: str, extras: dict[str, str]) -> None:
+    _, body = stages((PROJECT / DOCKERFILES[0]).read_text())[stage]
+    named = set(re.findall(r"--extra (\S+)", body))
+
+    # The extra of TensorFlow on CPUs is a part of the one of JAX.
+    assert named == set(extras.values()) - {"train"}
 
 
 def test_the_image_gets_the_uv_that_the_makefile_installs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -199,7 +200,9 @@ def test_rollback_goes_back_and_forth_and_refuses_what_is_not_there(
     client: MlflowClient,
     run: tuple[RunRecord, Workspace],
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     with pytest.raises(ReleaseError, match="has no version before the champion"):
         rollback(settings, client, None, "Ada")
     release(run)
@@ -210,6 +213,7 @@ def test_rollback_goes_back_and_forth_and_refuses_what_is_not_there(
 
     champion = aliased_version(client, settings.model_name, CHAMPION)
     assert (move.action, move.from_version, move.to_version) == ("rollback", "2", "1")
+    assert "version 1 answers in: standard" in caplog.text
     assert champion
     assert str(champion.version) == "1"
     assert rollback(settings, client, "2", "Ada").to_version == "2"

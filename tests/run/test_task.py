@@ -66,27 +66,31 @@ def start_run(settings: Settings, client: MlflowClient) -> str:
     return str(client.create_run(experiment, tags={RUN_TAG: "a"}).info.run_id)
 
 
+@pytest.fixture
+def begun(settings: Settings, client: MlflowClient, tmp_path: Path) -> Workspace:
+    """The workspace of a run whose record is there."""
+    return Workspace(tmp_path, "abc", Path(sys.executable), start_run(settings, client))
+
+
 @pytest.mark.parametrize("name", ["gate", "promote", "train"])
 def test_a_task_that_fails_ends_the_run_as_failed_with_its_reason(
     settings: Settings,
     client: MlflowClient,
-    tmp_path: Path,
+    begun: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
     def fail(*_: object) -> None:
-        raise ReleaseError(f"{tmp_path}/dvc.lock: the model is not what was recorded")
+        raise ReleaseError(f"{begun.folder}/dvc.lock: the model is not what was recorded")
 
-    run_id = start_run(settings, client)
-    workspace = Workspace(tmp_path, "abc", Path(sys.executable), run_id)
-    monkeypatch.setattr(task, "open_workspace", lambda *_: workspace)
+    monkeypatch.setattr(task, "open_workspace", lambda *_: begun)
     monkeypatch.setattr(task, "_after_stages", fail)
     monkeypatch.setattr(task, "_stage", fail)
 
     with pytest.raises(ReleaseError, match="not what was recorded"):
         task.run_task(settings, RunRequest("a"), name)
 
-    run = client.get_run(run_id)
+    run = client.get_run(str(begun.mlflow_run_id))
     assert run.info.status == "FAILED"
     assert run.data.tags[task.FAILURE_TAG] == "dvc.lock: the model is not what was recorded"
 
@@ -111,16 +115,11 @@ def test_closing_a_run_ends_what_no_task_has_ended(
 
 @pytest.mark.parametrize("name", ["gate", "promote"])
 def test_a_run_whose_failure_was_made_up_for_has_no_reason_of_it(
-    settings: Settings,
-    client: MlflowClient,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
+    settings: Settings, begun: Workspace, monkeypatch: pytest.MonkeyPatch, client: Any, name: str
 ) -> None:
-    run_id = start_run(settings, client)
+    run_id = begun.mlflow_run_id
     client.set_tag(run_id, task.FAILURE_TAG, "the store does not answer")
     client.set_terminated(run_id, "FAILED")
-    workspace = Workspace(tmp_path, "abc", Path(sys.executable), run_id)
     monkeypatch.setattr(task, "record_cached", lambda *_: None)
     monkeypatch.setattr(RunRecord, "log_artifact", lambda *_: None)
     verdict = SimpleNamespace(needs_approval=False)
@@ -128,7 +127,7 @@ def test_a_run_whose_failure_was_made_up_for_has_no_reason_of_it(
     monkeypatch.setattr(task.GateReport, "of", lambda *_: task.GateReport(stage="", status=""))
     monkeypatch.setattr(task, "run_promotion", lambda *_: Promotion("unchanged", "same"))
 
-    task._after_stages(settings, RunRequest("a"), workspace, name)
+    task._after_stages(settings, RunRequest("a"), begun, name)
 
     run = client.get_run(run_id)
     assert run.info.status == "RUNNING"
@@ -136,12 +135,11 @@ def test_a_run_whose_failure_was_made_up_for_has_no_reason_of_it(
 
 
 def test_a_run_that_a_person_promotes_has_no_reason_of_an_earlier_failure(
-    settings: Settings, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, client: MlflowClient, begun: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = start_run(settings, client)
+    run_id = str(begun.mlflow_run_id)
     client.set_tag(run_id, task.FAILURE_TAG, "the store does not answer")
-    workspace = Workspace(tmp_path, "abc", Path(sys.executable), run_id)
-    monkeypatch.setattr(decision, "open_workspace", lambda *_: workspace)
+    monkeypatch.setattr(decision, "open_workspace", lambda *_: begun)
     monkeypatch.setattr(decision, "run_promotion", lambda *_: Promotion("released", "version 1"))
 
     decision.promote_decided(settings, run_id)

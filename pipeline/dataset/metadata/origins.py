@@ -209,19 +209,19 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
     lost = [name for name in sheet.rows if name not in matched]
     rowless = sorted(set(files) - set(matched.values()))
     unknown = [name for name, one in origins.items() if patients and not one.patient]
-    notes = {
-        "rows_without_file": ("rows that name no radiograph", lost),
-        "files_without_row": ("radiographs without a row", rowless),
-        "without_patient": ("rows without a patient", unknown),
-        "unused_columns": ("columns that look like a patient and are not read", sheet.unused),
-    }
-    for kind, (what, names) in notes.items():
+    unread = "and are not read; name the right one in validate.convention_columns of params.yaml"
+    for kind, what, names in (
+        ("rows_without_file", "rows that name no radiograph", lost),
+        ("files_without_row", "radiographs without a row", rowless),
+        ("without_patient", "rows without a patient", unknown),
+        ("unused_columns", "columns that look like a patient and are not read", sheet.unused),
+        (
+            "unused_columns",
+            f"columns that look like a convention {unread}",
+            sheet.unused_conventions,
+        ),
+    ):
         found.note(kind, len(names), f"{label}: {what}: {len(names)} ({some(names)})")
-    what, names = "columns that look like a convention and are not read", sheet.unused_conventions
-    remedy = "name the right one in validate.convention_columns of params.yaml, or rename it"
-    found.note(
-        "unused_columns", len(names), f"{label}: {what}: {len(names)} ({some(names)}); {remedy}"
-    )
     for kind, (what, count) in _counted(sheet).items():
         found.note(kind, count, f"{label}: {what}: {count}")
     counts = {

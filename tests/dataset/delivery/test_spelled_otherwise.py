@@ -165,6 +165,20 @@ def test_a_refusal_says_where_its_commands_are_meant(deliver: Deliver, project: 
     assert "if these are the masks, `mv -n COVID/outlines COVID/masks`" in message
 
 
+def test_a_command_for_the_project_is_not_said_to_be_for_the_delivery(
+    deliver: Deliver, project: Path
+) -> None:
+    source = deliver("COVID")
+    write_pair(source, "COVID", "COVID-9", seed=9)
+    name = next((source / "COVID/images").iterdir()).stem
+    (source / "COVID.metadata.csv").write_text(f"FILE,CONVENTION\n{name},wide\n")
+
+    message = refusal(source, project)
+
+    assert "`lungseg data convention NAME PAIR`" in message
+    assert "commands are for" not in message
+
+
 def test_names_that_a_packer_left_in_a_code_page_say_what_to_do(
     deliver: Deliver, project: Path
 ) -> None:
