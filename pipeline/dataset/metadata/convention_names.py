@@ -89,12 +89,12 @@ def _alike(one: str, other: str) -> bool:
         return False
     parts = [PART.findall(name) for name in folded]
     if len(parts[0]) != len(parts[1]):
-        return slips(*bare) <= min(1, _mostslips(*bare))
+        return slips(*bare) <= min(1, _most_slips(*bare))
     differing = [pair for pair in zip(*parts, strict=True) if pair[0] != pair[1]]
-    return len(differing) == 1 and slips(*differing[0]) <= _mostslips(*differing[0])
+    return len(differing) == 1 and slips(*differing[0]) <= _most_slips(*differing[0])
 
 
-def _mostslips(one: str, other: str) -> int:
+def _most_slips(one: str, other: str) -> int:
     longer = max(len(one), len(other))
     alike = sorted(one[:2]) == sorted(other[:2])  # few people slip in how a word begins
     return 2 if longer >= 6 and alike else 1 if longer >= 4 else 0
