@@ -59,8 +59,8 @@ TEXTS = {
     "promote": "Make the candidate the champion; skipped when nothing is released.",
     "close": "Close the record of the run, however it ended; fails when the run did.",
     "force": "Run every stage, also one whose result is in the cache.",
-    "allow_lowered": "Name of the person who answers for bounds of the gate that this run lowers; "
-    "empty: lowered bounds refuse.",
+    "allow_lowered": "Name of the person who answers for bounds of the gate that this run lowers, "
+    "and for conventions of the champion that its model drops; empty: both refuse.",
 }
 
 

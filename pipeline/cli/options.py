@@ -15,7 +15,7 @@ FORCE = typer.Option(envvar="LUNGSEG_FORCE", help="Run every stage again, cached
 ALLOW_LOWERED = typer.Option(
     envvar="LUNGSEG_ALLOW_LOWERED",
     metavar="NAME",
-    help="Who answers for bounds of the gate that this run lowers; without: they refuse.",
+    help="Who answers for what the run lowers: bounds of the gate, conventions of the champion.",
 )
 LOCAL = typer.Option("--local", help="In this process, no services.")
 

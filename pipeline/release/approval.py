@@ -39,7 +39,7 @@ def keep_decision(
     if approval.decision == "approve" and not verdict.passed:
         raise ReleaseError(
             f"run {record.run_id}: the gate refused it ({verdict.reasons[0]}), so approving it "
-            "changes nothing; train a better model",
+            "changes nothing; see its verdict for what to do",
         )
     record.client.log_dict(record.run_id, signer.sign(approval.model_dump()), APPROVAL)
     record.client.set_tag(record.run_id, "approval", f"{approval.decision} by {approval.by}")

@@ -1,11 +1,15 @@
-"""The bounds of the gate: those of the deployed project, and what a run asked for instead."""
+"""The bounds of the gate: those of the deployed project, and what a run lowers of them.
+
+What consumers can ask the champion for is a bound, too: a candidate that does not answer in one of
+its annotation conventions, or answers in another one by default, lowers it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from pipeline.artifacts import StrictModel
 from pipeline.params import GateParams
@@ -15,16 +19,15 @@ STRICTER_WORDS = {"mode": ("enforce", "dry_run"), "approval": ("none", "required
 """How the deployed project releases, which no run can loosen; the later word is the stricter."""
 
 
-class Bounds(StrictModel):
-    """What a verdict is judged by."""
+class BoundsChange(StrictModel):
+    """How the bounds of a verdict differ from the deployed ones."""
 
-    used: GateParams
     deployed_revision: str
     """The commit of the deployed project whose params.yaml counts."""
     raised: tuple[str, ...] = ()
     """What the run asked for that is stricter, which is used, each in a few words."""
     lowered: tuple[str, ...] = ()
-    """What it asked for that is laxer."""
+    """What it asked for that is laxer, and what its candidate withdraws."""
     allowed_by: str = ""
     """Who answers for the lowered bounds, which are used then; empty: nobody, they are not."""
 
@@ -37,12 +40,30 @@ class Bounds(StrictModel):
         return "; ".join(filter(None, [lowered, raised]))
 
 
+class Bounds(BoundsChange):
+    """What a verdict is judged by."""
+
+    used: GateParams
+
+
+class RecordedBounds(BoundsChange):
+    """What a release was judged by, as its record has it: with the bounds that were known then."""
+
+    model_config = ConfigDict(extra="ignore")  # a later version may say more
+
+    used: dict[str, Any]
+
+
 def find_bounds(
-    revision: str, deployed: GateParams, asked: Mapping[str, Any], allowed_by: str
+    revision: str,
+    deployed: GateParams,
+    asked: Mapping[str, Any],
+    withdrawn: Sequence[str],
+    allowed_by: str,
 ) -> Bounds:
     """Join the deployed bounds with the section `gate` that the run had: the stricter ones count.
 
-    A key that the run's revision does not know asks for nothing.
+    A key that the run's revision does not know asks for nothing. `withdrawn` is lowered as well.
     """
     used, raised, lowered = {}, [], []
     for key, bound in deployed.model_dump().items():
@@ -56,6 +77,7 @@ def find_bounds(
         elif key not in STRICTER_WORDS:
             lowered.append(words)
             used[key] = wanted if allowed_by and _valid(deployed, key, wanted) else bound
+    lowered += withdrawn
     return Bounds(
         used=deployed.model_copy(update=used),
         deployed_revision=revision,
@@ -63,6 +85,17 @@ def find_bounds(
         lowered=tuple(lowered),
         allowed_by=allowed_by if lowered else "",
     )
+
+
+def withdrawn_answers(champion: Sequence[str], candidate: Sequence[str]) -> list[str]:
+    """What consumers of a champion would miss of a candidate, each in a few words.
+
+    Both by the annotation conventions that they answer in, the default first.
+    """
+    missed = [f"no answers in {name}" for name in champion if name not in candidate]
+    if candidate[0] != champion[0]:
+        missed.append(f"answers in {candidate[0]} instead of {champion[0]} by default")
+    return missed
 
 
 def _valid(deployed: GateParams, key: str, wanted: Any) -> bool:

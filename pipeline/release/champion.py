@@ -70,10 +70,13 @@ def score_best(
 
     None when no release has a signed record. One that can be scored no more is passed over.
     """
-    left = {one.former for one in releases.entries if one.action == "rollback"}
-    back = {one.version for one in releases.entries if one.action == "rollback"}
+    left = set()
+    for one in releases.entries:
+        if one.action == "rollback":
+            left.add(one.former)
+            left.discard(one.version)
     dice = {}
-    for version in releases.released - (left - back):
+    for version in releases.released - left:
         facts = releases.facts(version)
         if facts and "dice" in facts.metrics:
             dice[version] = facts.metrics["dice"].value

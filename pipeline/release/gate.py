@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.conventions import STANDARD
 from pipeline.evaluation.per_image import FAILURE
 from pipeline.evaluation.scores import SCORES
 from pipeline.params import GateParams, check_params, parse_yaml
-from pipeline.release.bounds import Bounds, find_bounds
+from pipeline.release.bounds import Bounds, find_bounds, withdrawn_answers
 from pipeline.release.champion import Reference, score_best, score_champion
 from pipeline.release.comparing import log_comparison
 from pipeline.release.evidence import Evidence, load_evidence
@@ -74,17 +75,19 @@ def judge_run(
 ) -> tuple[Evidence, Verdict]:
     """Judge a run's candidate by all of its evidence, downloaded to `folder`; keep the verdict.
 
-    Of a verdict before only the prediction is used again, and who allowed lowered bounds: it must
-    be signed, and of the very same files.
+    Of a verdict before only the prediction is used again, and who answers for lowered bounds: it
+    must be signed, and of the very same files. Where other bounds are lowered than it has, for
+    the champion or the deployed project changed since, nobody has answered for them yet.
     """
     evidence = load_evidence(record, folder)
     before = read_verdict(record, signer)
     before = before if before and before.candidate == evidence.candidate else None
-    bounds = find_bounds(
-        *deployed_bounds(record.settings, workspace),
-        evidence.asked,
-        allowed_by or (before.bounds.allowed_by if before else ""),
-    )
+    deployed = deployed_bounds(record.settings, workspace)
+    withdrawn = _withdrawn(releases, evidence)
+    bounds = find_bounds(*deployed, evidence.asked, withdrawn, "")
+    if before is None or before.bounds.lowered == bounds.lowered:
+        named = allowed_by or (before.bounds.allowed_by if before else "")
+        bounds = find_bounds(*deployed, evidence.asked, withdrawn, named)
     sound = all(check.passed for check in table_checks(evidence))
     references = References(releases, champion_state(releases))
     prediction = before.prediction if before else None
@@ -106,6 +109,15 @@ def judge_run(
     )
     _keep(record, signer, verdict)
     return evidence, verdict
+
+
+def _withdrawn(releases: ReleaseLog, evidence: Evidence) -> list[str]:
+    """What consumers of the champion would miss; nothing of a network that is a version already."""
+    if releases.champion is None or releases.version_of(evidence.model_sha256):
+        return []
+    champion = releases.facts(releases.champion)
+    known = champion.conventions if champion else (STANDARD,)
+    return withdrawn_answers(known, evidence.model.conventions)
 
 
 def deployed_bounds(settings: Settings, workspace: Workspace) -> tuple[str, GateParams]:
@@ -249,7 +261,7 @@ def _bounds_check(bounds: Bounds) -> Iterator[Check]:
         yield Check(
             name="bounds",
             value=f"lowered: {', '.join(bounds.lowered)}",
-            bound="those of the deployed project, or --allow-lowered NAME",
+            bound="those of the deployed project and the champion, or --allow-lowered NAME",
             passed=bool(bounds.allowed_by),
             detail=f"allowed by {bounds.allowed_by}" if bounds.allowed_by else "allowed by nobody",
         )

@@ -117,12 +117,14 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) 
             # Who asks it for another one by MLflow gets its default: releases from before there
             # were several have no such parameter, and MLflow leaves out what it does not know.
             log.info("version %s answers in: %s", target, ", ".join(model.conventions))
+            if facts:
+                facts = facts.model_copy(update={"conventions": model.conventions})
         record = releases.next_record("rollback", target, facts, by)
         return _move(append(settings, client, signer, releases, record).entries[-1])
 
 
 def _check_target(log: ReleaseLog, target: str) -> None:
-    if not target.isdigit():
+    if not target.isdecimal():
         raise ReleaseError(f"--to {target}: expected the number of a version")
     if target not in log.versions:
         gone = "was deleted" if target in log.released else "is not there"

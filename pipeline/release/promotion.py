@@ -9,9 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from pipeline.conventions import STANDARD
 from pipeline.errors import OvertakenError
 from pipeline.files import sha256_file
 from pipeline.release.approval import read_approval
+from pipeline.release.bounds import RecordedBounds
 from pipeline.release.evidence import Evidence
 from pipeline.release.gate import judge_run
 from pipeline.release.log_writing import append, release_lock, settle
@@ -176,8 +178,9 @@ def _facts(
         files={file.relative_to(folder).as_posix(): sha256_file(file) for file in files},
         **verdict.candidate.hashes,
         threshold=evidence.evaluate.threshold,
+        conventions=evidence.model.conventions,
         metrics=verdict.metrics,
-        bounds=verdict.bounds,
+        bounds=RecordedBounds.model_validate(verdict.bounds.model_dump()),
         checks=verdict.checks,
         approval=approval,
     )
@@ -194,9 +197,11 @@ def _close(record: RunRecord, outcome: Promotion, releases: ReleaseLog) -> Promo
 
 
 def _event(entry: LogEntry) -> dict[str, Any]:
+    facts = entry.record.facts if entry.record else None
     return {
         "record": entry.number,
         "version": entry.version,
         "run_id": entry.run_id,
-        "metrics": _shown(entry.record.facts if entry.record else None),
+        "conventions": list(facts.conventions) if facts else [STANDARD],
+        "metrics": _shown(facts),
     }

@@ -170,7 +170,7 @@ def read_log(client: MlflowClient, name: str, verifier: Verifier) -> ReleaseLog:
 
 def _number(key: str) -> int | None:
     number = key.removeprefix(EVENT_TAG)
-    return int(number) if len(number) == 6 and number.isdigit() else None
+    return int(number) if len(number) == 6 and number.isdecimal() else None
 
 
 def entry_name(number: int) -> str:

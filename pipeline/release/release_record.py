@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from pipeline.artifacts import StrictModel
-from pipeline.release.bounds import Bounds
+from pipeline.conventions import STANDARD
+from pipeline.release.bounds import RecordedBounds
 from pipeline.release.verdict import Check, Estimate
 
 Action = Literal["promote", "rollback"]
@@ -36,7 +37,12 @@ def now() -> str:
 
 
 class ReleaseFacts(StrictModel):
-    """A released model and the evidence for it; SHA-256 in hexadecimal digits."""
+    """A released model and the evidence for it; SHA-256 in hexadecimal digits.
+
+    A record is read by every version from 0.3.0 on, so what was added since has a default.
+    """
+
+    model_config = ConfigDict(extra="ignore")  # a later version may say more
 
     run_id: str
     """Of MLflow."""
@@ -55,11 +61,17 @@ class ReleaseFacts(StrictModel):
     metrics_sha256: str
     per_image_sha256: str
     dvc_lock_sha256: str
-    params_sha256: str
+    params_sha256: str = ""
+    """Empty in a record of version 0.3.0, which did not say."""
     threshold: float
     """The probability from which a pixel is lung."""
+    conventions: tuple[str, ...] = (STANDARD,)
+    """The annotation conventions that it answers in, the default first.
+
+    A release whose record does not say so is from before there were others.
+    """
     metrics: dict[str, Estimate]
-    bounds: Bounds
+    bounds: RecordedBounds
     checks: tuple[Check, ...]
     """The verdict."""
     approval: Approval | None

@@ -29,6 +29,8 @@ def as_markdown(text: str) -> str:
 class Check(StrictModel):
     """One condition of the gate."""
 
+    model_config = ConfigDict(extra="ignore")  # a later version may say more
+
     name: str
     value: float | str | None
     """A number that is not finite is text, for JSON has none."""

@@ -80,7 +80,7 @@ def _log_findings(settings: Settings, log: ReleaseLog) -> Iterator[Finding]:
     for version, found in sorted(log.versions.items()):
         kept = [key.removeprefix(RECORD_TAG) for key in found.tags if key.startswith(RECORD_TAG)]
         for number in kept:
-            if not number.isdigit() or int(number) not in numbers:
+            if not number.isdecimal() or int(number) not in numbers:
                 yield Finding("log", f"entry {number}, which version {version} has, is missing")
     if not log.settled and not log.problems:
         yield Finding("log", "a promotion was interrupted; the next run or rollback finishes it")
@@ -150,6 +150,8 @@ def _artifacts(
         ("dvc.lock", facts.dvc_lock_sha256),
         ("code/params.yaml", facts.params_sha256),
     ):
+        if not expected:
+            continue  # the version that released it did not record this one
         found = find_artifact(client, facts.run_id, path, folder)
         if found is None:
             yield Finding(where, f"the artifact {path} of its run is missing")

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import ParamsError, WorkspaceError
 from pipeline.params import GateParams, Params
-from pipeline.release.bounds import STRICTER_WORDS, find_bounds
+from pipeline.release.bounds import STRICTER_WORDS, find_bounds, withdrawn_answers
 from pipeline.release.gate import deployed_bounds
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import Workspace
@@ -40,8 +40,8 @@ def test_every_bound_has_a_stricter_side() -> None:
 def test_a_stricter_bound_counts_and_a_laxer_one_does_not(params: Params, key: str) -> None:
     strict = params.gate.model_copy(update={key: STRICTER[key]})
 
-    raised = find_bounds("c0ffee", params.gate, strict.model_dump(), "")
-    lowered = find_bounds("c0ffee", strict, params.gate.model_dump(), "")
+    raised = find_bounds("c0ffee", params.gate, strict.model_dump(), [], "")
+    lowered = find_bounds("c0ffee", strict, params.gate.model_dump(), [], "")
 
     assert raised.used == strict
     assert raised.note == f"raised: {key} {STRICTER[key]} instead of {getattr(params.gate, key)}"
@@ -57,8 +57,8 @@ def test_nobody_can_lower_how_the_deployed_project_releases(
 ) -> None:
     strict = params.gate.model_copy(update={key: STRICTER[key]})
 
-    lowered = find_bounds("c0ffee", strict, params.gate.model_dump(), allowed_by)
-    raised = find_bounds("c0ffee", params.gate, strict.model_dump(), allowed_by)
+    lowered = find_bounds("c0ffee", strict, params.gate.model_dump(), [], allowed_by)
+    raised = find_bounds("c0ffee", params.gate, strict.model_dump(), [], allowed_by)
 
     assert (lowered.used, lowered.note) == (strict, "")
     assert raised.used == strict
@@ -67,7 +67,7 @@ def test_nobody_can_lower_how_the_deployed_project_releases(
 def test_a_lowered_bound_counts_when_somebody_answers_for_it(params: Params) -> None:
     asked = {**params.gate.model_dump(), "min_dice": 0.5, "min_accuracy": 0.99}
 
-    bounds = find_bounds("c0ffee", params.gate, asked, "Ada Lovelace")
+    bounds = find_bounds("c0ffee", params.gate, asked, [], "Ada Lovelace")
 
     assert (bounds.used.min_dice, bounds.used.min_accuracy) == (0.5, 0.99)
     assert bounds.note == (
@@ -77,22 +77,51 @@ def test_a_lowered_bound_counts_when_somebody_answers_for_it(params: Params) -> 
 
 
 def test_nobody_is_named_where_nothing_is_lowered(params: Params) -> None:
-    bounds = find_bounds("c0ffee", params.gate, params.gate.model_dump(), "Ada")
+    bounds = find_bounds("c0ffee", params.gate, params.gate.model_dump(), [], "Ada")
 
     assert bounds.used == params.gate
     assert (bounds.note, bounds.allowed_by) == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("champion", "candidate", "words"),
+    [
+        (["standard"], ["standard", "wide"], []),
+        (["standard", "wide"], ["standard", "wide"], []),
+        (["standard", "wide"], ["standard"], ["no answers in wide"]),
+        (["standard", "wdie"], ["standard", "wide"], ["no answers in wdie"]),
+        (
+            ["heart", "wide"],
+            ["standard", "heart", "wide"],
+            ["answers in standard instead of heart"],
+        ),
+        (["standard"], ["wide"], ["no answers in standard", "answers in wide instead of standard"]),
+    ],
+)
+def test_answers_that_consumers_would_miss_are_lowered_bounds(
+    params: Params, champion: list[str], candidate: list[str], words: list[str]
+) -> None:
+    withdrawn = withdrawn_answers(champion, candidate)
+    asked = params.gate.model_dump()
+
+    assert [one.removesuffix(" by default") for one in withdrawn] == words
+    bounds = find_bounds("c0ffee", params.gate, asked, withdrawn, "")
+    assert bounds.lowered == tuple(withdrawn)
+    assert not bounds.allowed_by
+    allowed = find_bounds("c0ffee", params.gate, asked, withdrawn, "Ada")
+    assert allowed.allowed_by == ("Ada" if words else "")
+
+
 @pytest.mark.parametrize("value", ["none", None, -1, 7.0, float("nan"), [1], True])
 def test_what_is_no_bound_never_counts(params: Params, value: Any) -> None:
-    bounds = find_bounds("c0ffee", params.gate, {"min_dice": value}, "Ada")
+    bounds = find_bounds("c0ffee", params.gate, {"min_dice": value}, [], "Ada")
 
     assert bounds.used == params.gate
     assert bounds.lowered
 
 
 def test_a_revision_that_does_not_know_a_bound_asks_for_nothing(params: Params) -> None:
-    bounds = find_bounds("c0ffee", params.gate, {"min_accuracy": 0.95, "was_once": 3}, "")
+    bounds = find_bounds("c0ffee", params.gate, {"min_accuracy": 0.95, "was_once": 3}, [], "")
 
     assert bounds.used == params.gate
     assert bounds.note == ""

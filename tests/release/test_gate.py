@@ -636,7 +636,7 @@ def test_the_verdict_is_kept_as_json_even_when_a_number_is_none(
     evidence: Evidence, params: Params, tmp_path: Path
 ) -> None:
     checks = judged(metric("dice", np.nan)(evidence), params.gate)
-    bounds = find_bounds("c0ffee", params.gate, {"min_dice": 0.1}, "")
+    bounds = find_bounds("c0ffee", params.gate, {"min_dice": 0.1}, [], "")
 
     verdict = Verdict(
         checks=tuple(checks),

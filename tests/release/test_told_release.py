@@ -18,6 +18,10 @@ from pipeline.inference import released
 from pipeline.inference.model_files import MODEL_FILES
 from pipeline.inference.predictor import Predictor
 from pipeline.release.gate import run_gate
+from pipeline.release.history import rollback
+from pipeline.release.promotion import run_promotion
+from pipeline.release.release_log import read_log
+from pipeline.release.signing import open_signer
 from pipeline.serving.masks import Asked, predict_files
 from pipeline.settings import Settings
 from tests.explanation.darkness import darkness, save
@@ -70,6 +74,70 @@ def test_a_champion_answers_to_a_renamed_convention_by_the_name_that_it_knows(
     assert checks["dice_vs_champion_in_glow"].detail.endswith(
         "; it does not know this convention and answered in bright"
     )
+
+
+@pytest.mark.slow
+def test_a_release_that_drops_a_convention_needs_somebody_who_answers_for_it(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    told = release(run)
+    assert told.event
+    assert told.event["conventions"] == list(NAMES)
+    network = save(darkness(), tmp_path / "network")
+    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    single = make_run(settings, client, tmp_path / "single", None, files)
+
+    refused = release(single)
+
+    assert (refused.status, refused.reason) == ("refused", "failed bounds")
+    reasons = client.get_run(single[0].run_id).data.tags["gate.reasons"]
+    assert reasons == (
+        "bounds lowered: no answers in bright (allowed by nobody), required those of the deployed "
+        "project and the champion, or --allow-lowered NAME"
+    )
+    assert run_gate(*single, "Ada Lovelace").passed
+    outcome = run_promotion(*single)  # the signed verdict says who answers for it
+    assert outcome.status == "released"
+    assert outcome.event
+    assert outcome.event["conventions"] == ["standard"]
+    tags = client.get_model_version(settings.model_name, "2").tags
+    assert tags["bounds"] == "lowered: no answers in bright (allowed by Ada Lovelace)"
+
+
+@pytest.mark.slow
+def test_a_network_that_is_a_version_already_drops_nothing(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    network = save(darkness(), tmp_path / "network")
+    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    assert release(make_run(settings, client, tmp_path / "single", None, files)).version == "1"
+    assert release(run).version == "2"
+
+    again = release(make_run(settings, client, tmp_path / "again", None, files))
+
+    assert (again.status, again.version) == ("unchanged", "1")
+    assert "`lungseg rollback --to 1` makes it that again" in again.reason
+    rollback(settings, client, None, "Ada")
+    assert rollback(settings, client, "2", "Ada").to_version == "2"
+    entries = read_log(client, settings.model_name, open_signer(settings)).entries
+    known = [one.record.facts.conventions for one in entries if one.record and one.record.facts]
+    assert known == [("standard",), NAMES, ("standard",), NAMES]
+
+
+@pytest.mark.slow
+def test_who_answered_before_does_not_answer_for_a_convention_of_a_champion_since(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    network = save(darkness(), tmp_path / "network")
+    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    asked = {"min_accuracy": 0.1}
+    single = make_run(settings, client, tmp_path / "single", None, files, gate=asked)
+    assert run_gate(*single, "Ada Lovelace").passed
+    release(run)
+
+    outcome = run_promotion(*single, "Ada Lovelace")  # as a DAG run that waited hands it on
+
+    assert (outcome.status, outcome.reason) == ("refused", "failed bounds")
 
 
 @pytest.mark.slow
