@@ -188,7 +188,8 @@ class TrainParams(Section):
     """What the network computes in; `mixed`: bfloat16, or float16 on GPUs without it."""
     xla: bool
     """Compile TensorFlow's training step with XLA, which it does only without `deterministic`."""
-    epochs: Count
+    epochs: Annotated[int, Field(ge=1, le=9999)]
+    """At most what the names of checkpoints have digits for."""
     patience: Count
     """Epochs without a better validation loss before training stops."""
     batch_size: Count

@@ -147,6 +147,14 @@ class Settings:
         return self.home / "checkpoints"
 
     @property
+    def finished_training(self) -> Path | None:
+        """LUNGSEG_FINISHED_TRAINING: where a training leaves the key of its checkpoints.
+
+        It keeps them then, for its result to be in caches and stores first; None: it does not.
+        """
+        return _path("LUNGSEG_FINISHED_TRAINING")
+
+    @property
     def part(self) -> str | None:
         """LUNGSEG_PART, such as 2/4: the part to do of a stage that has `parts_of`; None: all."""
         return os.environ.get("LUNGSEG_PART") or None

@@ -63,6 +63,7 @@ def test_parameters_cannot_be_changed_after_loading() -> None:
         ("train__epochs", 8.5, "train.epochs: found 8.5"),
         ("train__epochs", True, "train.epochs: found True"),
         ("train__epochs", 0, "train.epochs: found 0; input should be greater than or equal to 1"),
+        ("train__epochs", 10000, "train.epochs: found 10000; input should be less than or equal"),
         ("train__epochs", None, "train.epochs: found None"),
         ("train__deterministic", 1, "train.deterministic: found 1"),
         ("train__learning_rate", -0.1, "train.learning_rate: found -0.1"),

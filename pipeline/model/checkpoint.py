@@ -142,6 +142,12 @@ def hold_checkpoints(
                     courier.end()
 
 
+def clear_checkpoints(home: Path, key: str, store: RemoteStore | None) -> None:
+    """Remove those of a finished training, but not while another process trains the same."""
+    with suppress(Timeout), FileLock(home / f"{key}.lock", blocking=False):
+        Checkpoints(home / key, Courier(store, key, KEPT) if store else None).clear()
+
+
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     lock = FileLock(f"{folder}.lock")
@@ -167,11 +173,14 @@ def _holder(folder: Path) -> str:
 def _remove_old(home: Path) -> None:
     for lock in home.glob("*.lock"):
         folder = lock.with_suffix("")
-        touched = max(path.stat().st_mtime for path in (lock, folder) if path.exists())
-        if time.time() - touched > MAX_AGE_S:
-            with suppress(Timeout), FileLock(lock, blocking=False):
-                shutil.rmtree(folder, ignore_errors=True)
-                lock.unlink()
+        with suppress(FileNotFoundError, Timeout):  # another process removes it, or has hold of it
+            touched = lock.stat().st_mtime
+            if folder.exists():
+                touched = max(touched, folder.stat().st_mtime)
+            if time.time() - touched > MAX_AGE_S:
+                with FileLock(lock, blocking=False):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    lock.unlink()
 
 
 class Checkpoints:
@@ -221,7 +230,7 @@ class Checkpoints:
             here = [folder.name for folder in self._folders()]
             fetched = self._courier.fetch(self.folder, newer_than=max(here, default=""))
             if fetched:
-                log.info("fetched %s of another host", fetched[-1].name)
+                log.info("fetched %s of another host", fetched.name)
 
     def latest(self) -> Checkpoint | None:
         """The last undamaged checkpoint; those that are damaged are removed with a warning."""
@@ -234,7 +243,8 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all of them: the training is done."""
-        shutil.rmtree(self.folder)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
         if self._courier:
             self._courier.clear()
 

@@ -24,10 +24,13 @@ def encode(
     name: str,
     weights: Literal["imagenet"] | None,
     depth: int,
+    *,
+    synchronized: bool = False,
 ) -> list[Any]:
     """Features of `radiograph` (N, S, S, 1), values 0..255, at 1, 1/2, ..., 1/2^depth of its size.
 
-    The first is the scaled radiograph itself, the others come from the backbone `name`. Raises
+    The first is the scaled radiograph itself, the others come from the backbone `name`, whose
+    normalisations are `synchronized` as build_unetpp says. Raises
     ParamsError when the backbone cannot be built or could not be loaded again without
     its code, and ServiceError when its ImageNet weights cannot be fetched or are not installed.
     """
@@ -47,6 +50,7 @@ def encode(
     for layer in encoder.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = MOMENTUM
+            layer.synchronized = synchronized
     channels = keras.layers.Concatenate(name="channels")([radiograph] * 3)
     scaled = keras.layers.Rescaling(*scale, name="scale")(channels)
     full = keras.layers.Rescaling(1 / 255, name="x_0_0")(radiograph)

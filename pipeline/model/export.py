@@ -83,27 +83,32 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
     """
     images, _, truth = read_first(shards, CHECKED)
     whole = _with_heads(network)
-    with engine_devices().exact():
-        answers = [
-            keras.tree.flatten(whole.predict_on_batch(_asked(images, one, shards)))
-            for one in range(len(shards.conventions))
-        ]
+    predictors = [Predictor(path, level) for level in range(len(whole.outputs))]
     differences = []
-    for level in range(len(answers[0])):
-        predictor = Predictor(path, level)
-        for name, answer in zip(shards.conventions, answers, strict=True):
+    for place, name in enumerate(shards.conventions):
+        answers = _answers(whole, images, place, len(shards.conventions))
+        for level, (predictor, wanted) in enumerate(zip(predictors, answers, strict=True)):
             found = np.stack(predictor.predict(list(images), None, [name] * len(images)))
-            wanted = np.asarray(answer[level])[..., 0]
-            where = f"level {level}" + (f" in {name}" if len(answers) > 1 else "")
+            where = f"level {level}" + (f" in {name}" if len(shards.conventions) > 1 else "")
             differences.append(_checked(found, wanted, truth, where))
     return max(differences)
 
 
-def _asked(images: Grey, convention: int, shards: Shards) -> Any:
-    """The inputs that ask for the same convention of all images (N, S, S)."""
-    told: One = np.zeros((len(images), len(shards.conventions)), np.float32)
-    told[:, convention] = 1
-    return network_inputs(images.astype(np.float32)[..., None], told)
+def _answers(whole: keras.Model, images: Grey, place: int, conventions: int) -> list[Probability]:
+    """What each output says of images (N, S, S) in the convention at `place`.
+
+    One image after the other: a network that could be trained with a batch of one has its answers
+    checked in the same memory.
+    """
+    told: One = np.zeros((1, conventions), np.float32)
+    told[:, place] = 1
+    with engine_devices().exact():
+        each = [
+            keras.tree.flatten(whole.predict_on_batch(network_inputs(image[None, ..., None], told)))
+            for image in images.astype(np.float32)
+        ]
+    outputs = zip(*each, strict=True)
+    return [np.concatenate([np.asarray(one)[..., 0] for one in output]) for output in outputs]
 
 
 def _checked(found: Probability, wanted: Probability, truth: Grey, where: str) -> float:

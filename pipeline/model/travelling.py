@@ -13,8 +13,8 @@ import logging
 import threading
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import LungsegError
-from pipeline.files import SUMS
+from pipeline.errors import LungsegError, ServiceError, WorkspaceError
+from pipeline.files import SUMS, sums_hold
 from pipeline.remote_store import RemoteStore
 
 log = logging.getLogger(__name__)
@@ -39,19 +39,29 @@ class Courier:
         self._warned = False
         threading.Thread(target=self._run, daemon=True).start()
 
-    def fetch(self, folder: Path, newer_than: str) -> list[Path]:
-        """Download the whole checkpoints whose names come after `newer_than`, oldest first."""
+    def fetch(self, folder: Path, newer_than: str) -> Path | None:
+        """Download the last whole checkpoint whose name comes after `newer_than`, if there is one.
+
+        A host that still trains may remove one meanwhile; then it is the next best.
+        """
+        problem: LungsegError | None = None
         try:
-            fetched = []
-            for path, names in self._store.folders(self._root).items():
+            for path, names in reversed(self._store.folders(self._root).items()):
                 target = folder / PurePosixPath(path).name
-                if SUMS in names and target.name > newer_than:
+                if SUMS not in names or target.name <= newer_than:
+                    continue
+                try:
                     self._store.get_folder(path, names, target)
-                    fetched.append(target)
-            return fetched
-        except LungsegError as error:
-            self._warn(f"what another host trained cannot be looked for: {error}")
-            return []
+                except WorkspaceError as error:
+                    problem = problem or error
+                    continue
+                if sums_hold(target):
+                    return target
+        except ServiceError as error:
+            problem = error
+        if problem:
+            self._warn(f"what another host trained cannot be looked for: {problem}")
+        return None
 
     def send(self, folder: Path) -> None:
         """Have a checkpoint sent, instead of one that still waits."""

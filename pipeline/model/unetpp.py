@@ -47,7 +47,13 @@ def build_unetpp(
     if params.encoder == PLAIN:
         skips = _plain_encoder(radiograph, params.filters, synchronized)
     else:
-        skips = encode(radiograph, params.encoder, params.encoder_weights, params.depth)
+        skips = encode(
+            radiograph,
+            params.encoder,
+            params.encoder_weights,
+            params.depth,
+            synchronized=synchronized,
+        )
     skips = [tell(skip, told, f"x_{depth}_0") for depth, skip in enumerate(skips)]
     nodes = _nested_decoder(skips, params.filters, synchronized)
     lung = _heads(nodes) if params.deep_supervision else _head(nodes[-1], "lung")

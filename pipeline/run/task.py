@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import LungsegError, ParamsError, ServiceError
+from pipeline.model.checkpoint import clear_checkpoints
 from pipeline.parts import StagePart, all_parts
 from pipeline.release.approval import approval_text
 from pipeline.release.gate import run_gate
 from pipeline.release.promotion import run_promotion
+from pipeline.remote_store import open_store
 from pipeline.run.cost import keep_seconds, record_costs
 from pipeline.run.recording import record_cached, record_stage, start_record
 from pipeline.run.task_report import GateReport, PromotionReport, RunPlan, TaskReport
@@ -43,6 +45,8 @@ FAILURE_TAG = "lungseg.failure"
 """Of the run record: why the run failed."""
 FORCED = Path(".git", "lungseg-forced")
 """In the workspace: a file for each forced stage that has run, until its task succeeds."""
+FINISHED_TRAINING = Path(".git", "lungseg-finished-training")
+"""In the workspace: the key of the checkpoints of a training, until its result is pushed."""
 
 
 def run_task(
@@ -165,6 +169,7 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
             MLFLOW_TRACKING_URI=settings.tracking_uri,
             MLFLOW_RUN_ID=workspace.mlflow_run_id or "",
             LUNGSEG_PARTS=str(parts.folder) if parts else "",
+            LUNGSEG_FINISHED_TRAINING=str(workspace.folder / FINISHED_TRAINING),
         )
         if request.force:  # a retry has only to record and to push what ran
             forced.parent.mkdir(exist_ok=True)
@@ -178,11 +183,21 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
     if status == "ran":
         recording.finish()
     push_results(settings, workspace, name)
+    _let_go_of_checkpoints(settings, workspace)
     if parts:
         parts.clear()
     if request.force:
         forced.unlink()
     return status
+
+
+def _let_go_of_checkpoints(settings: Settings, workspace: Workspace) -> None:
+    """Remove those of a training whose result is recorded and pushed."""
+    finished = workspace.folder / FINISHED_TRAINING
+    if finished.exists():
+        key = finished.read_text(encoding="utf-8")
+        clear_checkpoints(settings.checkpoints, key, open_store(workspace.folder))
+        finished.unlink()
 
 
 def _plan(workspace: Workspace) -> RunPlan:

@@ -94,15 +94,18 @@ def run(params: Params, root: Path) -> str:
         live.log_gpus(len(environment.devices))
     with hold_checkpoints(settings.checkpoints, key, open_store(root)) as checkpoints:
         tell_checkpoints(checkpoints)
+        fitted = fit(params.train, train, val, checkpoints, looking_on(live))
+        leave_processes()
         with atomic_folder(root / TRAINED) as folder:
-            fitted = fit(params.train, train, val, checkpoints, looking_on(live))
-            leave_processes()
             with told_meanwhile("writing and checking the network"), translated_errors():
                 _save(params.train, fitted.network, folder, train.conventions)
                 difference = check_export(fitted.network, folder / "model.onnx", val)
             HISTORY.write(folder / HISTORY_FILE.name, history_table(fitted.history))
             _summary(fitted, difference).write(folder / TRAIN_SUMMARY_FILE.name)
-        checkpoints.clear()
+        if settings.finished_training is None:
+            checkpoints.clear()
+        else:  # a task lets go of them once nothing can be lost any more
+            settings.finished_training.write_text(key, encoding="utf-8")
     best = fitted.best
     return (
         f"train: {len(fitted.history)} epochs, best {best['epoch']} with validation Dice "

@@ -120,11 +120,9 @@ class LiveRun:
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-
         try:
             yield
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # clients of artifact stores, such as boto3, raise their own
             self._warn(error)
 
     def _client(self) -> Any:

@@ -243,6 +243,15 @@ def test_trainings_of_different_keys_do_not_wait(tmp_path: Path) -> None:
         assert a.folder != b.folder
 
 
+def test_those_that_another_process_removes_meanwhile_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "glob", lambda folder, _: iter([folder / "gone.lock"]))
+
+    with hold_checkpoints(tmp_path, "mine") as mine:
+        assert mine.folder.exists()
+
+
 def test_old_checkpoints_of_others_are_removed_and_young_or_held_ones_kept(tmp_path: Path) -> None:
     long_ago = time.time() - MAX_AGE_S - 60
 

@@ -12,12 +12,13 @@ from pipeline.params import ENCODERS, Params, check_override
 from tests.conftest import PROJECT
 
 
-def build(params: Params, image_size: int = 32, **changes: Any) -> Any:
+def build(
+    params: Params, image_size: int = 32, *, synchronized: bool = False, **changes: Any
+) -> Any:
     from pipeline.model.unetpp import build_unetpp
 
-    return build_unetpp(
-        image_size, params.train.model_copy(update={"filters": [4, 6, 8], **changes})
-    )
+    wanted = params.train.model_copy(update={"filters": [4, 6, 8], **changes})
+    return build_unetpp(image_size, wanted, synchronized=synchronized)
 
 
 @pytest.mark.parametrize("name", ["resnet35", "efficientnetb0", "densenet121", ""])
@@ -115,3 +116,18 @@ def test_a_backbone_forgets_its_first_means_as_fast_as_the_decoder(params: Param
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) > 20
     assert {norm.momentum for norm in norms} == {0.9}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["plain", "mobilenetv2", "efficientnetlite0"])
+def test_on_several_devices_every_normalisation_is_over_the_whole_batch(
+    params: Params, encoder: str
+) -> None:
+    import keras
+
+    network = build(params, encoder=encoder, synchronized=True)
+
+    layers = [layer for layer in network._flatten_layers() if type(layer).__name__ != "Functional"]
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) > (3 if encoder == "plain" else 20)
+    assert all(norm.synchronized for norm in norms)

@@ -90,6 +90,29 @@ def test_an_exported_network_answers_as_the_network_does(
 
 
 @pytest.mark.slow
+def test_the_check_asks_for_one_radiograph_at_a_time(
+    params: Params, tmp_path: Path, shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    from pipeline.model.export import check_export, export_network
+
+    network = build(params, CHANGES[0])
+    export_network(network, tmp_path / "model.onnx")
+    original, asked = keras.Model.predict_on_batch, []
+
+    def predict_on_batch(model: keras.Model, radiographs: Any) -> Any:
+        asked.append(len(radiographs))
+        return original(model, radiographs)
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", predict_on_batch)
+
+    check_export(network, tmp_path / "model.onnx", shards)
+
+    assert asked == [1] * shards.records
+
+
+@pytest.mark.slow
 def test_equal_networks_are_equal_files(params: Params, tmp_path: Path) -> None:
     from pipeline.model.export import export_network
 

@@ -3,13 +3,19 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import ServiceError, WorkspaceError
-from pipeline.model.checkpoint import Checkpoints, Position, hold_checkpoints
+from pipeline.model.checkpoint import (
+    Checkpoints,
+    Position,
+    clear_checkpoints,
+    hold_checkpoints,
+)
 from pipeline.remote_store import RemoteStore, StoredFile
 from tests.model.test_checkpoint import after
 
@@ -144,6 +150,51 @@ def test_from_damaged_ones_the_training_goes_back_to_the_one_before(
 
     assert resumed_at(tmp_path / "two", store) == 1
     assert "epoch-0002: damaged" in caplog.text
+
+
+def test_what_a_host_that_still_trains_removes_meanwhile_is_passed_over(
+    tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path / "one", store, 1)
+    train(tmp_path / "one", store, 2)
+    fetched = []
+    original = store.get_folder
+
+    def get_folder(path: str, names: Iterable[str], folder: Path) -> None:
+        fetched.append(folder.name)
+        if folder.name == "epoch-0002":
+            raise WorkspaceError(f"{store.url}: the store refuses: there is no {path}")
+        original(path, names, folder)
+
+    assert resumed_at(tmp_path / "two", store) == 2
+    monkeypatch.setattr(store, "get_folder", get_folder)
+    assert resumed_at(tmp_path / "three", store) == 1
+    assert fetched == ["epoch-0002", "epoch-0001"]
+
+
+def test_of_several_only_the_last_is_fetched(tmp_path: Path, store: FolderStore) -> None:
+    train(tmp_path / "one", store, 1)
+    train(tmp_path / "one", store, 2)
+
+    resumed_at(tmp_path / "two", store)
+
+    assert [path.name for path in (tmp_path / "two/key").glob("epoch-*")] == ["epoch-0002"]
+
+
+def test_those_of_a_finished_training_go_here_and_in_the_store_but_not_under_anybodys_hands(
+    tmp_path: Path, store: FolderStore
+) -> None:
+    train(tmp_path, store, 1)
+
+    with hold_checkpoints(tmp_path, "key", store):
+        clear_checkpoints(tmp_path, "key", store)
+    assert epochs_in(store) == ["epoch-0001"]
+    assert (tmp_path / "key/epoch-0001").exists()
+
+    for _ in range(2):  # of two runs, the second finds nothing left
+        clear_checkpoints(tmp_path, "key", store)
+        assert epochs_in(store) == []
+        assert not (tmp_path / "key").exists()
 
 
 def test_a_finished_training_leaves_nothing_in_the_store(

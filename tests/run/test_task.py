@@ -227,3 +227,32 @@ def test_a_forced_stage_that_ran_is_recorded_and_pushed_by_a_retry_without_runni
     assert (forced, status, recorded[-1]) == ([True, False], "ran", "train")
     task._stage(settings, request, workspace, "train")  # a person cleared the task
     assert forced == [True, False, True]
+
+
+def test_checkpoints_are_kept_until_the_result_of_the_training_is_pushed(
+    settings: Settings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, away = settings.checkpoints / "key/epoch-0001", [True]
+
+    def train(*_: Any, LUNGSEG_FINISHED_TRAINING: str, **__: Any) -> str:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        Path(LUNGSEG_FINISHED_TRAINING).write_text("key")
+        return "ran"
+
+    def push(*_: Any) -> None:
+        if away.pop():
+            raise ServiceError("the store does not answer")
+
+    monkeypatch.setattr(task, "reproduce", train)
+    monkeypatch.setattr(task._Recording, "finish", lambda _: None)
+    monkeypatch.setattr(task, "push_results", push)
+    with pytest.raises(ServiceError):
+        task._stage(settings, RunRequest("a"), workspace, "train")
+    assert checkpoint.exists()
+    away.append(False)
+    monkeypatch.setattr(task, "reproduce", lambda *_, **__: "cached")
+
+    task._stage(settings, RunRequest("a"), workspace, "train")
+
+    assert not checkpoint.exists()
+    assert not (workspace.folder / task.FINISHED_TRAINING).exists()

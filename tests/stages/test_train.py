@@ -7,8 +7,10 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.engine import TrainingEnvironment, training_environment
 from pipeline.model.shards import encode_record, find_shards, write_shard
 from pipeline.params import AugmentParams, Params
+from pipeline.settings import Settings
 from pipeline.stages import train
 from tests.augmented import write_summary
 from tests.conftest import draw_pair
@@ -374,6 +377,25 @@ def test_an_export_that_fails_loses_no_training(
 
 
 @pytest.mark.slow
+def test_in_a_task_a_finished_training_can_end_once_more(
+    params: Params, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "pipeline")
+    monkeypatch.setenv("LUNGSEG_FINISHED_TRAINING", str(root / "finished"))
+    made = root / "artifacts/train"
+    train.run(with_train(params, epochs=1), root)
+    first = {path.name: path.read_bytes() for path in made.iterdir()}
+    shutil.rmtree(made)  # as DVC does before it tries a stage again whose result it did not keep
+
+    train.run(with_train(params, epochs=1), root)
+
+    assert "resuming after epoch 1 of 1" in caplog.text
+    assert {path.name: path.read_bytes() for path in made.iterdir()} == first
+    key = (root / "finished").read_text()
+    assert [path.name for path in Settings().checkpoints.glob("*/")] == [key]
+
+
+@pytest.mark.slow
 def test_training_stops_when_the_validation_loss_no_longer_falls(
     params: Params, root: Path
 ) -> None:
@@ -442,6 +464,13 @@ def test_every_part_of_a_training_is_told_every_minute(
     assert checkpoint.INTERVAL_S + heartbeat.EVERY_S <= 300  # what a kill loses at most
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.001)
     caplog.set_level(logging.INFO, "pipeline")
+    original = train.training_key
+
+    def training_key(*arguments: Any) -> str:
+        time.sleep(0.3)  # as many shards take
+        return original(*arguments)
+
+    monkeypatch.setattr(train, "training_key", training_key)
 
     train.run(with_train(params, epochs=1), root)
 

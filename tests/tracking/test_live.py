@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,6 +200,25 @@ def test_examples_arrive_under_the_same_keys_at_every_epoch(uri: str, tmp_path: 
     ]
     assert not np.array_equal(logged["validation_1", 1], logged["validation_1", 3])
     np.testing.assert_array_equal(logged["validation_2", 1], logged["validation_2", 3])
+
+
+def test_an_error_of_a_store_s_own_client_costs_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class S3UploadFailedError(Exception):
+        """As boto3 has it."""
+
+    class Client:
+        def log_image(self, *_: Any, **__: Any) -> None:
+            raise S3UploadFailedError("the token has expired")
+
+    monkeypatch.setattr(LiveRun, "_client", lambda _: Client())
+    pictures = np.zeros((1, 32, 32), np.uint8)
+
+    LiveRun("abc", "http://127.0.0.1:9").log_examples(1, pictures, pictures, pictures / 1)
+
+    assert "the token has expired" in caplog.text
+    assert "training goes on" in caplog.text
 
 
 def test_examples_that_no_server_takes_cost_one_warning(
