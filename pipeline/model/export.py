@@ -38,7 +38,7 @@ CHECKED = 32
 """Validation radiographs that the exported network is checked on, at most."""
 
 MAX_DIFFERENCE = 1e-4
-"""Of a probability, and of the mean Dice; float32 itself leaves 1e-6."""
+"""Of a probability; float32 itself leaves 1e-6."""
 
 
 def export_network(
@@ -78,10 +78,9 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
     """The largest difference of a probability between the file `path` and `network`.
 
     Both segment the first radiographs of `shards`, with every head and in every convention. Raises
-    StageError when a probability or the mean Dice at threshold 0.5 differs by more than
-    MAX_DIFFERENCE.
+    StageError when a probability differs by more than MAX_DIFFERENCE.
     """
-    images, _, truth = read_first(shards, CHECKED)
+    images, _, _ = read_first(shards, CHECKED)
     whole = _with_heads(network)
     predictors = [Predictor(path, level) for level in range(len(whole.outputs))]
     differences = []
@@ -90,7 +89,7 @@ def check_export(network: keras.Model, path: Path, shards: Shards) -> float:
         for level, (predictor, wanted) in enumerate(zip(predictors, answers, strict=True)):
             found = np.stack(predictor.predict(list(images), None, [name] * len(images)))
             where = f"level {level}" + (f" in {name}" if len(shards.conventions) > 1 else "")
-            differences.append(_checked(found, wanted, truth, where))
+            differences.append(_checked(found, wanted, where))
     return max(differences)
 
 
@@ -111,16 +110,19 @@ def _answers(whole: keras.Model, images: Grey, place: int, conventions: int) -> 
     return [np.concatenate([np.asarray(one)[..., 0] for one in output]) for output in outputs]
 
 
-def _checked(found: Probability, wanted: Probability, truth: Grey, where: str) -> float:
-    """By how much a probability differs, at most; raises StageError where that is too much."""
+def _checked(found: Probability, wanted: Probability, where: str) -> float:
+    """By how much a probability differs, at most; raises StageError where that is too much.
+
+    Nothing is asked of masks: only pixels that lie so close to the threshold can differ in them,
+    and one such pixel can be much of the mean Dice of few radiographs.
+    """
     difference = float(np.abs(found - wanted).max())
-    apart = abs(_dice(found, truth) - _dice(wanted, truth))
-    if not (difference <= MAX_DIFFERENCE and apart <= MAX_DIFFERENCE):
+    if not difference <= MAX_DIFFERENCE:
         raise StageError(
             f"model.onnx: {where} differs from the network by {difference:.2g} in a probability "
-            f"and by {apart:.2g} in Dice on {len(found)} validation radiographs, expected at most "
-            f"{MAX_DIFFERENCE:g}; its checkpoints are kept, so run the stage train again with "
-            "other versions of keras and tf2onnx",
+            f"on {len(found)} validation radiographs, expected at most {MAX_DIFFERENCE:g}; its "
+            "checkpoints are kept, so run the stage train again with other versions of keras and "
+            "tf2onnx",
         )
     return difference
 
@@ -131,14 +133,6 @@ def _with_heads(network: keras.Model) -> keras.Model:
     if len(heads) == 1:  # it is the answer, and one tensor of two names is exported now so, now so
         heads = []
     return keras.Model(network.input, [network.output, *heads], name="exported")
-
-
-def _dice(probability: Probability, truth: Grey) -> float:
-    """Mean Dice of masks (N, H, W) at threshold 0.5; 1 where both are empty."""
-    masks = probability >= 0.5
-    total = masks.sum((1, 2)) + truth.sum((1, 2), dtype=np.int64)
-    overlap = 2 * (masks & (truth > 0)).sum((1, 2))
-    return float(np.where(total > 0, overlap / np.maximum(total, 1), 1).mean())
 
 
 def _normalised(model: onnx.ModelProto, outputs: list[str]) -> onnx.ModelProto:
