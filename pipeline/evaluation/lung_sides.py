@@ -116,9 +116,9 @@ def reference_lungs(truth: NDArray[np.uint8], midline: int) -> tuple[ReferenceLu
     lungs = []
     for number, side in numbers:
         mask = side_of == number
-        if mask.any():
-            boxed = mask & large[labels]
-            lungs.append(ReferenceLung(side, mask, _box(boxed if boxed.any() else mask), midline))
+        boxed = mask & large[labels]
+        if boxed.any():  # a stray speck beside a single lung is no lung
+            lungs.append(ReferenceLung(side, mask, _box(boxed), midline))
     return tuple(lungs)
 
 

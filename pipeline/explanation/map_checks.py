@@ -54,23 +54,26 @@ def measure_map(
 
 
 def map_failure(checks: Mapping[str, float]) -> str:
-    """Why a map is not shown, as the end of a sentence; "" when it is."""
-    if checks["agreement"] < MIN_AGREEMENT:
+    """Why a map is not shown, as the end of a sentence; "" when it is.
+
+    A check that is no number has failed.
+    """
+    if not checks["agreement"] >= MIN_AGREEMENT:
         return (
             "the network does not give this prediction "
             f"(Dice {checks['agreement']:.2f}, expected {MIN_AGREEMENT:.2f} or more)"
         )
-    if checks["rank_correlation"] > MAX_RANK_CORRELATION:
+    if not checks["rank_correlation"] <= MAX_RANK_CORRELATION:
         return (
             "the map of a network with shuffled weights is too similar (rank correlation "
             f"{checks['rank_correlation']:.2f}, expected {MAX_RANK_CORRELATION:.2f} or less)"
         )
-    if checks.get("largest_drop", 1.0) < MIN_DROP:
+    if not checks.get("largest_drop", 1.0) >= MIN_DROP:
         return (
             "no covered square changes the answer noticeably (mean probability "
             f"{checks['largest_drop']:.4f} lower, expected {MIN_DROP:.3f} or more)"
         )
-    if checks["concentration"] < MIN_CONCENTRATION:
+    if not checks["concentration"] >= MIN_CONCENTRATION:
         return (
             f"{checks['lung_or_border_share']:.0%} of it lies in the predicted lung and at its "
             f"edge, not clearly more than their {checks['lung_or_border_area']:.0%} of the picture"

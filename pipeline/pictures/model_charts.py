@@ -44,8 +44,11 @@ def draw_distances(table: pd.DataFrame) -> str:
     return draw_strips(table, "hd95", "HD95 in pixels of the mask (0 = the outlines agree)", left=0)
 
 
-def draw_reliability(bins: pd.DataFrame, classes: Sequence[str]) -> str:
-    """Share of lung against mean probability for the bins of calibration.csv, a line per class."""
+def draw_reliability(bins: pd.DataFrame, classes: Sequence[str], count: int) -> str:
+    """Share of lung against mean probability for the bins of calibration.csv, a line per class.
+
+    There are `count` bins of equal width, of which `bins` has those that hold pixels.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 5.0), layout="constrained")
         axes, counts = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
@@ -59,7 +62,7 @@ def draw_reliability(bins: pd.DataFrame, classes: Sequence[str]) -> str:
         axes.set_ylim(-0.02, 1.02)
         axes.grid()
         pooled = bins.groupby("bin")["pixels"].sum()
-        width = 1 / (int(bins["bin"].max()) + 1)
+        width = 1 / count
         share = pooled / max(pooled.sum(), 1)
         counts.bar((pooled.index + 0.5) * width, share, 0.9 * width, color=BLUE, alpha=0.55)
         counts.set_yscale("log")
@@ -166,11 +169,12 @@ def draw_error_map(lung: NDArray[Any], maps: Mapping[str, NDArray[Any]]) -> str:
 
 def _line(axes: Axes, place: int, one: Series) -> None:
     style = place % len(COLOURS)
+    form = (place + place // len(COLOURS)) % len(COLOURS)  # another one when colours come again
     axes.plot(
         one.x,
         one.y,
         color=COLOURS[style],
-        marker=MARKERS[style],
-        linestyle=LINES[style],
+        marker=MARKERS[form],
+        linestyle=LINES[form],
         label=class_label(one.name),
     )

@@ -107,7 +107,8 @@ def draw_answer_swatch(place: int) -> Picture:
 def _answer_line(
     canvas: Picture, contour: NDArray[np.int32], place: int, closed: bool = True
 ) -> None:
-    colour, period = ANSWERS[place % len(ANSWERS)]
+    colour, _ = ANSWERS[place % len(ANSWERS)]
+    _, period = ANSWERS[(place + place // len(ANSWERS)) % len(ANSWERS)]  # colours come again
     if not period:
         cv2.polylines(canvas, [contour], closed, colour, LINE, cv2.LINE_AA)
         return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.confidence import BINS
 from pipeline.evaluation.error_maps import AlignedErrors, average_errors
 from pipeline.evaluation.failure_prediction import (
     FEW_FAILURES,
@@ -88,7 +89,7 @@ def draw_calibration(inputs: ReportInputs) -> str | None:
     """The reliability curve; None without any pixels."""
     if inputs.calibration.empty:
         return None
-    return draw_reliability(inputs.calibration, inputs.classes)
+    return draw_reliability(inputs.calibration, inputs.classes, BINS)
 
 
 def map_errors(drawn: Sequence[DrawnCase], classes: Sequence[str]) -> list[ClassMap]:

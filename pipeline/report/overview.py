@@ -20,6 +20,13 @@ SCORED = tuple(name for name in MEASURES_SHOWN if name != "tta_dice")
 CONFIRMED_ROW = "Convention confirmed by a person"
 
 
+ONE_GROUP = "one group"
+"""In place of an interval: resampling a single group says nothing."""
+
+NO_ERRORS = frozenset({NOTHING, "equal", "one_reference_lung", "empty_reference"})
+"""Findings that say nothing against a prediction."""
+
+
 @dataclass(frozen=True)
 class BoundedScore:
     """A line of the summary: a mean over the test radiographs against what the run asks for."""
@@ -71,7 +78,9 @@ class ErrorCount:
 
 
 def compare_with_bounds(metrics: Metrics, bounds: GateParams) -> list[BoundedScore]:
-    """The lines of the summary."""
+    """The lines of the summary; without an interval where it would be of a single group."""
+    intervals = metrics.intervals if metrics.groups > 1 else dict.fromkeys(metrics.intervals)
+    every_class = all(one.groups > 1 for one in metrics.classes.values())
     at_least = {"accuracy": bounds.min_accuracy, "dice": bounds.min_dice}
     worst = min(metrics.classes, key=lambda name: metrics.classes[name].dice)
     dice = MEASURES_SHOWN["dice"]
@@ -81,7 +90,7 @@ def compare_with_bounds(metrics: Metrics, bounds: GateParams) -> list[BoundedSco
                 f"Mean {MEASURES_SHOWN[name].title if name == 'dice' else 'accuracy'}",
                 MEASURES_SHOWN[name],
                 getattr(metrics, name),
-                metrics.intervals[name],
+                intervals[name],
                 least=bound,
             )
             for name, bound in at_least.items()
@@ -90,34 +99,34 @@ def compare_with_bounds(metrics: Metrics, bounds: GateParams) -> list[BoundedSco
             f"Mean Dice of the weakest class, {worst}",
             dice,
             metrics.worst_class_dice,
-            metrics.worst_class_interval,
+            metrics.worst_class_interval if every_class else None,
             least=bounds.min_worst_class_dice,
         ),
         _bounded(
             f"Failures: share with a Dice below {FAILURE:.2f}",
             FAILURE_SHARE,
             metrics.failures,
-            metrics.intervals["failures"],
+            intervals["failures"],
             most=bounds.max_failures,
         ),
         _bounded(
             "Mean HD95, pixels of the mask",
             MEASURES_SHOWN["hd95"],
             metrics.hd95,
-            metrics.intervals["hd95"],
+            intervals["hd95"],
             most=bounds.max_hd95,
         ),
         _bounded(
             "Mean NSD within 2 pixels",
             MEASURES_SHOWN["nsd"],
             metrics.nsd,
-            metrics.intervals["nsd"],
+            intervals["nsd"],
         ),
         _bounded(
             "Mean ECE: calibration error",
             MEASURES_SHOWN["ece"],
             metrics.ece,
-            metrics.intervals["ece"],
+            intervals["ece"],
             most=bounds.max_ece,
         ),
     ]
@@ -127,20 +136,25 @@ def _bounded(
     title: str,
     measure: Measure,
     value: float,
-    interval: Interval,
+    interval: Interval | None,
     least: float | None = None,
     most: float | None = None,
 ) -> BoundedScore:
     written = measure.write(value), _interval(measure, interval)
     if least is None and most is None:
         return BoundedScore(title, *written, "", None, "The gate has no bound for it.")
+    low, high = interval or (value, value)
     if least is not None:
-        sure, possible, reached = interval[0] >= least, interval[1] >= least, value >= least
+        sure, possible, reached = low >= least, high >= least, value >= least
         bound, sides = f"≥ {least:g}", ("above", "below")
     else:
         assert most is not None  # noqa: S101  (one of the two is given)
-        sure, possible, reached = interval[1] <= most, interval[0] <= most, value <= most
+        sure, possible, reached = high <= most, low <= most, value <= most
         bound, sides = f"≤ {most:g}", ("below", "above")
+    if interval is None:
+        kept = "keeps" if reached else "does not keep"
+        words = f"The mean {kept} the bound; one group does not say how others might differ."
+        return BoundedScore(title, *written, bound, reached, words)
     return BoundedScore(title, *written, bound, reached, _in_words(*sides, sure, possible, reached))
 
 
@@ -154,7 +168,9 @@ def _in_words(good: str, bad: str, sure: bool, possible: bool, reached: bool) ->
     return f"The whole interval lies {bad} the bound."
 
 
-def _interval(measure: Measure, interval: Interval) -> str:
+def _interval(measure: Measure, interval: Interval | None) -> str:
+    if interval is None:
+        return ONE_GROUP
     return f"{measure.write(interval[0])} to {measure.write(interval[1])}"
 
 
@@ -180,18 +196,19 @@ def _row(name: str, kind: str, part: PartSummary, counted: Summary) -> ScoreRow:
         kind=kind,
         cases=counted.cases,
         groups=counted.groups,
-        means=dict(_means(part)),
+        means=dict(_means(part, counted.groups)),
         spreads=dict(_spreads(part)),
         distances=_millimetres(part) if isinstance(part, Summary) else "",
     )
 
 
-def _means(part: PartSummary) -> Iterator[tuple[str, Cell]]:
+def _means(part: PartSummary, groups: int) -> Iterator[tuple[str, Cell]]:
     measures = {name: MEASURES_SHOWN[name] for name in SCORED} | {"failures": FAILURE_SHARE}
     for name, measure in measures.items():
         if name in part.intervals:
             mean = measure.write(getattr(part, name))
-            yield name, Cell(mean, _interval(measure, part.intervals[name]))
+            interval = part.intervals[name] if groups > 1 else None
+            yield name, Cell(mean, _interval(measure, interval))
 
 
 def _spreads(part: PartSummary) -> Iterator[tuple[str, Cell]]:
@@ -212,13 +229,13 @@ def _millimetres(summary: Summary) -> str:
 
 
 def count_errors(drawn: Sequence[DrawnCase], classes: Sequence[str]) -> list[ErrorCount]:
-    """What is wrong how often, the most frequent first; at last where nothing is."""
+    """What is wrong how often, the most frequent first; at last what is no error."""
     found = count_codes(drawn)
     by_class = {
         name: count_codes([one for one in drawn if one.image.class_name == name])
         for name in classes
     }
-    ranked = sorted(found, key=lambda code: (code == NOTHING, -found[code], code))
+    ranked = sorted(found, key=lambda code: (code in NO_ERRORS, -found[code], code))
     return [
         ErrorCount(
             code, name_code(code), found[code], {name: by_class[name][code] for name in classes}

@@ -147,7 +147,10 @@ function drawStrip(one) {
   const current = () => dialog.dataset.shows === one.id;
   dialog.dataset.shows = one.id;
   delete dialog.dataset.drawn;
-  for (const canvas of panels) canvas.setAttribute("aria-label", `${canvas.dataset.label} of ${one.id}`);
+  for (const canvas of panels) {
+    canvas.setAttribute("aria-label", `${canvas.dataset.label} of ${one.id}`);
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height); // of the radiograph before
+  }
   picture.addEventListener("load", () => {
     if (!current()) return;
     missing.hidden = true;

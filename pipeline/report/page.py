@@ -57,6 +57,7 @@ def render_page(
         classes=inputs.classes,
         bounded=compare_with_bounds(inputs.metrics, inputs.params.gate),
         few_groups=MIN_GROUPS,
+        fewest=min(inputs.metrics.classes.items(), key=lambda named: named[1].groups),
         failure=FAILURE,
         errors=count_errors(drawn, inputs.classes),
         rows=table_rows(inputs.metrics),

@@ -156,6 +156,16 @@ def test_one_lung_in_the_reference_is_said_last() -> None:
     assert kinds(found) == [("side_without_lung_marked", "left"), ("one_reference_lung", "right")]
 
 
+def test_a_speck_beside_the_only_lung_of_the_reference_is_no_lung() -> None:
+    reference = ellipse(RIGHT)
+    reference[60:62, 90:93] = 1
+
+    found = find_mask_findings(reference, ellipse(RIGHT))
+
+    assert [lung.side for lung in reference_lungs(reference, midline=64)] == ["right"]
+    assert kinds(found) == [("nothing_stands_out", ""), ("one_reference_lung", "right")]
+
+
 def test_lungs_that_touch_are_two() -> None:
     joined = lungs()
     joined[60:64, 38:90] = 1

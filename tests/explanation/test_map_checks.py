@@ -68,6 +68,11 @@ def test_each_limit_has_its_reason(name: str, value: float, reason: str) -> None
         raise AssertionError(map_failure(GOOD | {name: value}))
 
 
+@pytest.mark.parametrize("name", ["agreement", "rank_correlation", "largest_drop", "concentration"])
+def test_a_check_that_is_no_number_has_failed(name: str) -> None:
+    assert map_failure(GOOD | {name: float("nan")})
+
+
 VALUES = arrays(np.float64, 12, elements=st.integers(-4, 4))
 
 

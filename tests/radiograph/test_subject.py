@@ -81,6 +81,10 @@ NOTED: list[tuple[str, dict[str, Any]]] = [
     ("ViewPosition is ERECT, which is no known view", {"ViewPosition": "ERECT"}),
     ("ViewPosition is AP LAT, which names another view as well", {"ViewPosition": "AP LAT"}),
     ("Modality is PHOTO, which is not known", {"Modality": "PHOTO"}),
+    *[
+        (f"PatientOrientation is {'/'.join(one)}: the picture is not", {"PatientOrientation": one})
+        for one in (["H", "L"], ["F", "R"], ["R", "H"], ["L", "HA"])
+    ],
     (
         "StudyDescription names another part of the body",
         {"StudyDescription": "ABDOMEN SERIES", "BodyPartExamined": "CHEST"},

@@ -57,6 +57,22 @@ def test_the_words_say_where_the_interval_lies(mixed: Metrics, params: Params) -
     ]
 
 
+def test_one_group_has_no_interval_and_nothing_is_concluded_from_it(params: Params) -> None:
+    single = metrics_of(*[(f"N/{n}", GOOD) for n in range(9)], ("C/1", BAD))
+
+    said = {one.title: one for one in compare_with_bounds(single, params.gate)}
+    rows = {row.name: row.means["dice"].below for row in table_rows(single)}
+
+    worst = said["Mean Dice of the weakest class, C"]
+    assert (worst.interval, worst.reached) == ("one group", False)
+    assert worst.words == (
+        "The mean does not keep the bound; one group does not say how others might differ."
+    )
+    assert " to " in said["Mean Dice"].interval
+    assert rows["C"] == "one group"
+    assert " to " in rows["N"]
+
+
 def test_a_bound_from_above_is_turned_round(mixed: Metrics, params: Params) -> None:
     kept = {one.title: one for one in compare_with_bounds(mixed, bounds(params, max_hd95=99))}
     broken = {one.title: one for one in compare_with_bounds(mixed, bounds(params, max_hd95=0.1))}
@@ -104,6 +120,8 @@ def test_errors_are_counted_by_class_and_what_is_none_comes_last() -> None:
     drawn = [
         drawn_case("N/1", GOOD, "nothing_stands_out"),
         drawn_case("N/2", GOOD, "nothing_stands_out"),
+        drawn_case("N/3", GOOD, "equal"),
+        drawn_case("N/4", GOOD, "one_reference_lung"),
         drawn_case("C/1", GOOD, "hole"),
     ]
 
@@ -112,6 +130,8 @@ def test_errors_are_counted_by_class_and_what_is_none_comes_last() -> None:
     assert [(one.code, one.cases, one.classes) for one in found] == [
         ("hole", 1, {"C": 1, "N": 0}),
         ("nothing_stands_out", 2, {"C": 0, "N": 2}),
+        ("equal", 1, {"C": 0, "N": 1}),
+        ("one_reference_lung", 1, {"C": 0, "N": 1}),
     ]
 
 

@@ -54,7 +54,7 @@ def judge_subject(header: Dataset) -> list[str]:
     """What a person should know; raises UnreadableError for what the header excludes."""
     _refuse_raw_data(header)
     notes = _judge_modality(text(header, "Modality"))
-    _refuse_other_plane(header)
+    notes += _judge_orientation(header)
     parts = [_of_element(header, "BodyPartExamined"), *_of_codes(header, "AnatomicRegionSequence")]
     views = [_of_element(header, "ViewPosition"), *_of_codes(header, "ViewCodeSequence")]
     notes += _judge(parts, part_words, "part of the body")
@@ -82,16 +82,21 @@ def _judge_modality(found: str) -> list[str]:
     return [f"Modality is {found}, which is not known: taken for a radiograph"]
 
 
-def _refuse_other_plane(header: Dataset) -> None:
+def _judge_orientation(header: Dataset) -> list[str]:
     """Rows and columns of a frontal radiograph run from side to side and from head to feet."""
     directions = header.get("PatientOrientation") or ()
     if isinstance(directions, str):
-        return
-    first = [str(one).upper()[:1].translate(SAME_AXIS) for one in directions]
-    plane = PLANES.get(frozenset(first)) if len(first) == 2 else ""
+        return []
+    first = [str(one).upper()[:1] for one in directions]
+    plane = PLANES.get(frozenset(one.translate(SAME_AXIS) for one in first))
+    if len(first) != 2 or plane is None:
+        return []
+    shown = plain("/".join(map(str, directions)))
     if plane:
-        shown = plain("/".join(map(str, directions)))
         raise _other("PatientOrientation", f"{shown}, a {plane} view")
+    if first[1] == "F":
+        return []
+    return [f"PatientOrientation is {shown}: the picture is not upright, and is read as it lies"]
 
 
 def _of_element(header: Dataset, keyword: str) -> Said:
