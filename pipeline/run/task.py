@@ -183,7 +183,7 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
     if status == "ran":
         recording.finish()
     push_results(settings, workspace, name)
-    _let_go_of_checkpoints(settings, workspace)
+    _let_go_of_checkpoints(settings, workspace, name)
     if parts:
         parts.clear()
     if request.force:
@@ -191,10 +191,13 @@ def _stage(settings: Settings, request: RunRequest, workspace: Workspace, name: 
     return status
 
 
-def _let_go_of_checkpoints(settings: Settings, workspace: Workspace) -> None:
-    """Remove those of a training whose result is recorded and pushed."""
-    finished = workspace.folder / FINISHED_TRAINING
-    if finished.exists():
+def _let_go_of_checkpoints(settings: Settings, workspace: Workspace, name: str) -> None:
+    """Remove those of a training whose result is recorded and pushed.
+
+    It is when the stage `train`, or one after it, is up to date: DVC has kept its result then.
+    """
+    finished, names = workspace.folder / FINISHED_TRAINING, stage_names(workspace.folder)
+    if finished.exists() and "train" in names[: names.index(name) + 1]:
         key = finished.read_text(encoding="utf-8")
         clear_checkpoints(settings.checkpoints, key, open_store(workspace.folder))
         finished.unlink()

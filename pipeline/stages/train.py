@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.files import atomic_folder
+from pipeline.files import atomic_folder, atomic_path
 from pipeline.fingerprints import code_files
 from pipeline.model.checkpoint import checkpoint_key, hold_checkpoints
 from pipeline.model.engine import (
@@ -105,7 +105,8 @@ def run(params: Params, root: Path) -> str:
         if settings.finished_training is None:
             checkpoints.clear()
         else:  # a task lets go of them once nothing can be lost any more
-            settings.finished_training.write_text(key, encoding="utf-8")
+            with atomic_path(settings.finished_training) as partial:
+                partial.write_text(key, encoding="utf-8")
     best = fitted.best
     return (
         f"train: {len(fitted.history)} epochs, best {best['epoch']} with validation Dice "

@@ -248,9 +248,11 @@ def test_checkpoints_are_kept_until_the_result_of_the_training_is_pushed(
     monkeypatch.setattr(task, "push_results", push)
     with pytest.raises(ServiceError):
         task._stage(settings, RunRequest("a"), workspace, "train")
+    monkeypatch.setattr(task, "reproduce", lambda *_, **__: "cached")
+    away.append(False)
+    task._stage(settings, RunRequest("a"), workspace, "augment")  # says nothing of a training
     assert checkpoint.exists()
     away.append(False)
-    monkeypatch.setattr(task, "reproduce", lambda *_, **__: "cached")
 
     task._stage(settings, RunRequest("a"), workspace, "train")
 
