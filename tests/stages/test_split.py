@@ -192,7 +192,13 @@ def test_the_summary_says_how_good_the_split_is(tmp_path: Path, params: Params) 
 
     found = read_json(tmp_path / "artifacts/split/split.json")
     assert found["groups"] == 196
-    assert found["merges"] == {"origin": 1, "study": 0, "pixels": 1, "near_duplicates": 2}
+    assert found["merges"] == {
+        "origin": 1,
+        "source": 0,
+        "study": 0,
+        "pixels": 1,
+        "near_duplicates": 2,
+    }
     assert found["largest_group"] == 4
     assert found["group_sizes"] == [
         {"radiographs": 1, "groups": 194},

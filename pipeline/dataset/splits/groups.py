@@ -2,7 +2,7 @@
 
 The patient of a radiograph, or without one the study, or the source, is its origin. A group is a
 connected component: whoever shares an origin, a study, pixels or nearly the picture with a member
-is a member too.
+is a member too, and so is whoever shares the source with a member of which nothing else is known.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ def find_origins(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
 
     A patient's name or number is the same person in all classes of a dataset. A study is of one
     patient; a source in `collections` says nothing about the patient. Raises StageError when a
-    source that is not listed is shared by more than `max_source_pairs` radiographs without patient
-    and study, or when a patient or study has more than `max_patient_pairs`.
+    source that is not listed and that a radiograph without patient and study has is shared by more
+    than `max_source_pairs`, or when a patient or study has more than `max_patient_pairs`.
     """
     patient, study = manifest["patient"].str.strip(), manifest["study"].str.strip()
     source = manifest["source"].str.strip()
     source = source.where(~source.map(lambda url: _is_collection(url, params.collections)), "")
     people = ("study " + study).where(study != "", "")
     people = people.where(patient == "", "patient " + patient)
-    source = source.where(people == "", "")
-    _refuse_large_sources(source, params.max_source_pairs)
+    joining = source.where(people == "", "")
+    _refuse_large_sources(source[source.isin(joining)], params.max_source_pairs)
     _refuse_large_patients(people.map(person_key), params.max_patient_pairs)
-    return source.where(people == "", people)
+    return joining.where(people == "", people)
 
 
 def person_key(origin: str) -> str:
@@ -107,6 +107,7 @@ def find_groups(manifest: pd.DataFrame, origins: pd.Series, distance: int) -> Gr
     members = _Components(len(manifest))
     merges = {
         "origin": members.join(_equal(origins.map(person_key))),
+        "source": members.join(_of_sources(manifest, origins)),
         "study": members.join(_of_studies(manifest)),
         "pixels": members.join(_equal(manifest["pixel_sha256"])),
         "near_duplicates": members.join(_near(manifest["perceptual_hash"], distance)),
@@ -131,10 +132,23 @@ def _of_studies(manifest: pd.DataFrame) -> Links:
     """
     study = ("study " + manifest["study"].str.strip()).map(person_key)
     study = study.where(manifest["study"].str.strip() != "", "")
-    rows = pd.Series(np.arange(len(study)), study.index)
-    nameless = rows.where(manifest["patient"].str.strip() == "")
-    first = nameless.groupby(study).transform("first")
-    links = (study != "") & first.notna() & (first != rows)
+    return _to_nameless(study, manifest["patient"].str.strip() == "")
+
+
+def _of_sources(manifest: pd.DataFrame, origins: pd.Series) -> Links:
+    """Link each radiograph whose origin is its source to all others of that source.
+
+    Those may have patients, one of which it may be of.
+    """
+    source = manifest["source"].str.strip()
+    return _to_nameless(source, origins == source)
+
+
+def _to_nameless(values: pd.Series, nameless: pd.Series) -> Links:
+    """Link each row to the first nameless one of the same value; "" is no value."""
+    rows = pd.Series(np.arange(len(values)), values.index)
+    first = rows.where(nameless).groupby(values).transform("first")
+    links = (values != "") & first.notna() & (first != rows)
     return np.stack([first[links].to_numpy(np.int64), rows[links].to_numpy(np.int64)], axis=1)
 
 

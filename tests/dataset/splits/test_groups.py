@@ -9,7 +9,7 @@ from pipeline.errors import StageError
 from pipeline.params import Params, SplitParams
 from tests.manifests import look, make_manifest
 
-REASONS = ("origin", "study", "pixels", "near_duplicates")
+REASONS = ("origin", "source", "study", "pixels", "near_duplicates")
 KAGGLE = "https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/data"
 FIGSHARE = "https://figshare.com/articles/COVID-19_Chest_X-Ray_Image_Repository/12580328"
 BIMCV = "https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/#1590858128006-9e640421-6711"
@@ -73,6 +73,13 @@ def test_a_source_of_many_radiographs_stops_the_run_until_it_is_named() -> None:
     assert len(set(find_origins(manifest, sharing(max_source_pairs=4)))) == 1
 
 
+def test_a_source_of_patients_and_one_without_joins_them_so_it_must_not_be_large() -> None:
+    rows = [{"source": "https://new.org", "patient": str(number)} for number in range(3)]
+
+    with pytest.raises(StageError, match=r"shared https://new\.org by 4 radiographs"):
+        find_origins(make_manifest([*rows, {"source": "https://new.org"}]), sharing())
+
+
 @pytest.mark.parametrize("column", ["patient", "study"])
 def test_a_patient_of_many_radiographs_stops_the_run(column: str) -> None:
     manifest = make_manifest([{column: spelling} for spelling in ("P-1", "p 01", "P1") * 4])
@@ -123,49 +130,78 @@ def test_a_source_of_known_patients_may_be_shared_by_many() -> None:
         pytest.param(
             [{"patient": "1"}, {"patient": "2"}, {"patient": "1", "class_name": "COVID"}],
             [{0, 2}, {1}],
-            (1, 0, 0, 0),
+            (1, 0, 0, 0, 0),
             id="one patient in two classes",
         ),
         pytest.param(
             [{"patient": "P 1"}, {"patient": "p-01"}, {"patient": "P 2"}],
             [{0, 1}, {2}],
-            (1, 0, 0, 0),
+            (1, 0, 0, 0, 0),
             id="one patient in two spellings",
+        ),
+        pytest.param(
+            [
+                {"source": "https://a.org/1", "patient": "1"},
+                {"source": "https://a.org/1"},
+                {"source": "https://a.org/2", "patient": "2"},
+                {"source": "https://a.org/1", "study": "7"},
+            ],
+            [{0, 1, 3}, {2}],
+            (0, 2, 0, 0, 0),
+            id="a source of which one radiograph has nothing else",
+        ),
+        pytest.param(
+            [
+                {"source": "https://a.org/1", "patient": "1"},
+                {"source": "https://a.org/1", "study": "7"},
+            ],
+            [{0}, {1}],
+            (0, 0, 0, 0, 0),
+            id="a source of which each has a patient or study",
+        ),
+        pytest.param(
+            [
+                {"source": "https://collection.org", "patient": "1"},
+                {"source": "https://collection.org"},
+            ],
+            [{0}, {1}],
+            (0, 0, 0, 0, 0),
+            id="a collection says nothing",
         ),
         pytest.param(
             [{"study": "1"}, {"study": "01"}, {"study": "2"}, {"study": ""}],
             [{0, 1}, {2}, {3}],
-            (1, 0, 0, 0),
+            (1, 0, 0, 0, 0),
             id="a study without a patient",
         ),
         pytest.param(
             [{"study": "1", "patient": "a"}, {"study": "1"}, {"study": "2", "patient": "a"}],
             [{0, 1, 2}],
-            (1, 1, 0, 0),
+            (1, 0, 1, 0, 0),
             id="a study of which one radiograph has a patient",
         ),
         pytest.param(
             [{"study": "1", "patient": "a"}, {"study": "1", "patient": "b"}],
             [{0}, {1}],
-            (0, 0, 0, 0),
+            (0, 0, 0, 0, 0),
             id="the first study of two patients",
         ),
         pytest.param(
             [{"pixel_sha256": "a"}, {"pixel_sha256": "b"}, {"pixel_sha256": "a"}],
             [{0, 2}, {1}],
-            (0, 0, 1, 0),
+            (0, 0, 0, 1, 0),
             id="identical pictures",
         ),
         pytest.param(
             [{"perceptual_hash": look("a", flips)} for flips in (0, 20, 40, 61)],
             [{0, 1, 2}, {3}],
-            (0, 0, 0, 2),
+            (0, 0, 0, 0, 2),
             id="a chain of near-duplicates",
         ),
         pytest.param(
             [{"perceptual_hash": look("a")} for _ in range(4)],
             [{0, 1, 2, 3}],
-            (0, 0, 0, 3),
+            (0, 0, 0, 0, 3),
             id="equal perceptual hashes",
         ),
         pytest.param(
@@ -178,13 +214,13 @@ def test_a_source_of_known_patients_may_be_shared_by_many() -> None:
                 {"patient": "3"},
             ],
             [{0, 1, 2, 3, 4}, {5}],
-            (2, 0, 1, 1),
+            (2, 0, 0, 1, 1),
             id="one reason leads to the next",
         ),
         pytest.param(
             [{"patient": "1", "pixel_sha256": "a", "perceptual_hash": look("a")}] * 3,
             [{0, 1, 2}],
-            (2, 0, 0, 0),
+            (2, 0, 0, 0, 0),
             id="a merge counts for its first reason",
         ),
     ],
@@ -192,7 +228,7 @@ def test_a_source_of_known_patients_may_be_shared_by_many() -> None:
 def test_a_group_is_whoever_is_connected(
     rows: list[dict[str, str]],
     groups: list[set[int]],
-    merges: tuple[int, int, int, int],
+    merges: tuple[int, ...],
 ) -> None:
     rows = [{**row, "image_id": f"X/{number}"} for number, row in enumerate(rows)]
     manifest = make_manifest(rows)
