@@ -41,6 +41,8 @@ class Cells:
     merged: list[Merged] = field(default_factory=list)
     encoding: str = ""
     """Of a text in another encoding than UTF-8."""
+    joined: bool = False
+    """Whether it was written by `merging`: each line says all itself, and the next one nothing."""
 
 
 class TooLargeError(ValueError):

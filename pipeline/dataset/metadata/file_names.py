@@ -9,7 +9,7 @@ name at the beginning nor zeros before a number count, so that `Normal (1)`, `No
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PureWindowsPath
 
 from pipeline.dataset.layout import same_name
@@ -57,6 +57,21 @@ def match_names(names: Collection[str], files: Collection[str], class_name: str)
         if found:
             matched[alike[0]] = found[0]
     return matched
+
+
+def refuse_rivals(matched: Mapping[str, str], files: Collection[str], class_name: str) -> None:
+    """Raise DatasetError for a file without a name that differs by no more from one with a name.
+
+    The name may have meant it: it did before the other one came.
+    """
+    nameless = _by_words(sorted(set(files) - set(matched.values())), class_name)
+    named = _by_words(matched, class_name)
+    for words in sorted(nameless.keys() & named.keys()):
+        name, file = named[words][0], nameless[words][0]
+        raise DatasetError(
+            f"{name} may mean {matched[name]} or {file}, which has no row; add a row for it, or "
+            "rename one of them"
+        )
 
 
 def _by_words(names: Iterable[str], class_name: str) -> dict[tuple[str, ...], list[str]]:

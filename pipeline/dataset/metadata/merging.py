@@ -12,7 +12,8 @@ from typing import Any
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 
-from pipeline.dataset.metadata.file_names import file_key
+from pipeline.dataset.layout import sheet_class
+from pipeline.dataset.metadata.file_names import match_names
 from pipeline.dataset.metadata.folding import letters_and_digits
 from pipeline.dataset.metadata.sheet import WHO, Row, Sheet, read_sheet, unite_rows
 from pipeline.errors import DatasetError
@@ -29,16 +30,20 @@ def merge_sheets(
     """Write the rows of both sheets to `target`; False when `former` holds them all already.
 
     Rows of one file must agree where both have a value, and a text must fit into a cell
-    (DatasetError). Columns whose headers have the same letters and digits are one, and so are those
-    that name the files. `target` is written as .xlsx.
+    (DatasetError); a name of a delivered row means a former one as it would mean a file. Columns
+    whose headers have the same letters and digits are one, and so are those that name the files.
+    `target` is written as .xlsx.
     """
     before = read_sheet(former, names)
     after = read_sheet(delivered, names)
     rows = dict(before.rows)
-    spelt = {file_key(name): name for name in rows}
+    try:
+        known_as = match_names(after.rows, before.rows, sheet_class(former.name) or "")
+    except DatasetError as error:
+        raise DatasetError(f"{delivered}: beside the sheet of data/ {error}") from None
     headers = _headers(before, after)
     for name, row in after.rows.items():
-        own = spelt.setdefault(file_key(name), name)
+        own = known_as.get(name, name)
         known = {headers[header]: value for header, value in row.items()}
         known[before.columns.headers[before.columns.file]] = own
         try:
@@ -105,7 +110,11 @@ def _cell(sheet: Any, value: object) -> object:
 
 
 def _without_time(workbook: BytesIO) -> bytes:
-    """The same workbook without its date, so that equal rows give equal bytes."""
+    """The same workbook without its date, so that equal rows give equal bytes.
+
+    By that it is known for one of these (`workbook.JOINED`), those of version 0.3 included, which
+    left cells empty where a row says nothing.
+    """
     timeless = BytesIO()
     with zipfile.ZipFile(workbook) as source, zipfile.ZipFile(timeless, "w") as target:
         for info in source.infolist():

@@ -28,7 +28,7 @@ from pipeline.dataset.metadata.columns import (
     STUDY,
     letters,
 )
-from pipeline.dataset.metadata.file_names import match_names
+from pipeline.dataset.metadata.file_names import match_names, refuse_rivals
 from pipeline.dataset.metadata.sheet import Row, Sheet, read_sheet
 from pipeline.errors import DatasetError
 from pipeline.strays import is_stray
@@ -240,8 +240,9 @@ def _take(sheet: Sheet, label: str, class_name: str, files: Sequence[str], found
 
 
 def _matched(sheet: Sheet, class_name: str, files: Sequence[str]) -> dict[str, str]:
-    """The file of each row that has one; raises DatasetError when none has."""
+    """The file of each row that has one; raises DatasetError when none has, or it is not clear."""
     matched = match_names(sheet.rows, files, class_name)
+    refuse_rivals(matched, files, class_name)
     if not matched:
         raise DatasetError(
             f"none of its {len(sheet.rows)} rows names a radiograph of the class: found "

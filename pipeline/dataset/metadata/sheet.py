@@ -111,7 +111,7 @@ def _sheet(cells: Cells, names: Mapping[str, Sequence[str]]) -> Sheet:
     columns = find_columns(cells, names)
     lines = {number: line for number, line in cells.lines.items() if number > columns.line}
     formulas = _take_out_formulas(lines, columns)
-    groups = [columns.by_role.get(role, ()) for role in WHO]
+    groups = [] if cells.joined else [columns.by_role.get(role, ()) for role in WHO]
     fills = fill_cells(lines, cells.merged, groups, columns.by_role.get(CONVENTION, ()))
     named = {
         number: name for number, line in lines.items() if (name := text_of(line.get(columns.file)))

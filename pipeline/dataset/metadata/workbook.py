@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -34,6 +35,8 @@ from pipeline.errors import DatasetError
 MAX_BYTES = 128 * 2**20
 """Of a workbook, unpacked."""
 MERGED_TAG = f"{{{SHEET_MAIN_NS}}}mergeCell"
+JOINED = datetime(1980, 1, 1)
+"""When the sheets that `merging` writes were created and modified, whenever that was."""
 OF_CELLS = {f"{{{SHEET_MAIN_NS}}}{name}" for name in ("c", "v", "f", "is", "t", "r", "rPr", "rPh")}
 """Elements within a line, which are needed until its end."""
 
@@ -57,7 +60,10 @@ def read_workbook(path: Path) -> Cells:
         raise DatasetError(
             f"{path}: has {len(filled)} sheets that are not empty, expected one; remove the others",
         )
-    return filled[0] if filled else Cells()
+    cells = filled[0] if filled else Cells()
+    said = workbook.properties
+    cells.joined = said.creator == "openpyxl" and {said.created, said.modified} == {JOINED}
+    return cells
 
 
 def _cells(sheet: Any) -> Cells:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.dataset.metadata.file_names import file_key, match_names
+from pipeline.dataset.metadata.file_names import file_key, match_names, refuse_rivals
 from pipeline.errors import DatasetError
 
 
@@ -51,6 +51,23 @@ def test_the_very_name_counts_more_than_its_numbers() -> None:
 def test_a_name_that_stays_ambiguous_is_refused(names: list[str], files: list[str]) -> None:
     with pytest.raises(DatasetError, match=r"1.* may mean .*0001.*; write the names of the files"):
         match_names(names, files, "Normal")
+
+
+@pytest.mark.parametrize("named", [["1"], ["Normal (1)"]])
+def test_a_file_without_a_name_beside_one_that_differs_by_no_more_is_refused(
+    named: list[str],
+) -> None:
+    files = ["0001", "0002", named[0]]
+    matched = match_names(named, files, "Normal")
+
+    with pytest.raises(DatasetError) as caught:
+        refuse_rivals(matched, files, "Normal")
+
+    assert str(caught.value) == (
+        f"{named[0]} may mean {named[0]} or 0001, which has no row; add a row for it, or rename "
+        "one of them"
+    )
+    refuse_rivals(match_names([*named, "01"], files, "Normal"), files, "Normal")
 
 
 @pytest.mark.parametrize("files", [["IMG-7", "img-7"], ["img-7", "img-7.dcm"]])

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from openpyxl import load_workbook
 
+from pipeline.dataset.metadata import merging
 from pipeline.dataset.metadata.merging import merge_sheets
 from pipeline.dataset.metadata.sheet import read_sheet
 from pipeline.errors import DatasetError
@@ -46,6 +48,43 @@ def test_headers_of_the_same_letters_are_one_column(tmp_path: Path) -> None:
         "A-1": {"FILE NAME": "A-1", "PATIENT": 7, "Note 1": "a", "Note 2": "b", "note 3": "c"},
         "A-2": {"FILE NAME": "A-2", "PATIENT": "8", "note 3": "d"},
     }
+
+
+def test_rows_of_one_file_are_one_however_they_spell_it(tmp_path: Path) -> None:
+    former, delivered = tmp_path / "COVID.metadata.xlsx", tmp_path / "delivered.xlsx"
+    write_sheet(former, ("FILE NAME", "URL"), ("COVID-1", "https://a.org"), ("COVID-2", "b"))
+    write_sheet(delivered, ("FILE NAME", "PATIENT"), ("COVID (1)", 7), ("images/0002.png", 8))
+
+    assert merge_sheets(former, delivered, tmp_path / "merged.xlsx")
+
+    assert read_sheet(tmp_path / "merged.xlsx").rows == {
+        "COVID-1": {"FILE NAME": "COVID-1", "URL": "https://a.org", "PATIENT": 7},
+        "COVID-2": {"FILE NAME": "COVID-2", "URL": "b", "PATIENT": 8},
+    }
+
+
+@pytest.mark.parametrize("second", [8, 7])
+def test_a_delivered_row_that_two_former_ones_may_be_meant_by_is_refused(
+    tmp_path: Path, second: int
+) -> None:
+    former, delivered = tmp_path / "COVID.metadata.xlsx", tmp_path / "delivered.xlsx"
+    write_sheet(former, ("FILE NAME", "PATIENT"), ("COVID-1", 7), ("0001", second))
+    write_sheet(delivered, ("FILE NAME", "SEX"), ("COVID (1)", "F"))
+
+    with pytest.raises(DatasetError, match=r"beside the sheet of data/ COVID \(1\) may mean"):
+        merge_sheets(former, delivered, tmp_path / "merged.xlsx")
+
+
+def test_in_a_joined_sheet_an_empty_cell_is_not_the_one_above(tmp_path: Path) -> None:
+    rows = {"A-1": {"FILE NAME": "A-1", "PATIENT": 7}, "A-2": {"FILE NAME": "A-2", "SEX": "F"}}
+    joined, saved = tmp_path / "joined.xlsx", tmp_path / "saved.xlsx"
+
+    merging._write_sheet(joined, rows, set())  # as version 0.3 did, without a word for nobody
+    workbook = load_workbook(joined)
+    workbook.save(saved)
+
+    assert read_sheet(joined).rows == rows
+    assert read_sheet(saved).rows["A-2"] == {"FILE NAME": "A-2", "PATIENT": 7, "SEX": "F"}
 
 
 def test_who_is_unknown_stays_so_wherever_the_row_is_put(tmp_path: Path) -> None:
