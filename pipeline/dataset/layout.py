@@ -88,7 +88,7 @@ class Listing:
     pairs: list[Pair] = field(default_factory=list)
     refused: list[Quarantined] = field(default_factory=list)
     """Files without their other half (`unpaired`), folders of another spelling (`layout`) and what
-    must not be opened (`path`)."""
+    must not be opened (`path`), but for sheets and files of conventions."""
 
 
 def same_name(name: str) -> str:
@@ -115,8 +115,9 @@ def list_dataset(root: Path) -> Listing:
     """
     listing = Listing()
     folders = class_folders(root)
-    safe = _refuse_unsafe(_visible(root), root, listing)
-    for folder in safe:
+    tables = {*list_sheets(root), *list_convention_files(root)}
+    others = [path for path in _visible(root) if path not in tables]
+    for folder in _refuse_unsafe(others, root, listing):
         if folder.is_dir():
             listing.refused.extend(_spelled_otherwise(folder, root))
     for folder in folders:
@@ -139,12 +140,8 @@ def sheet_class(name: str) -> str | None:
 
 
 def list_sheets(root: Path) -> list[Path]:
-    """The sheets below `root` that may be opened, sorted by name."""
-    return [
-        path
-        for path in _visible(root)
-        if sheet_class(path.name) is not None and _unsafe(path) is None and path.is_file()
-    ]
+    """The sheets below `root`, sorted by name, also those that `refuse_unsafe` refuses."""
+    return [path for path in _no_folders(root) if sheet_class(path.name) is not None]
 
 
 def conventions_class(name: str) -> str | None:
@@ -155,12 +152,14 @@ def conventions_class(name: str) -> str | None:
 
 
 def list_convention_files(root: Path) -> list[Path]:
-    """The files `<class>.conventions.csv` below `root` that may be opened, sorted by name."""
-    return [
-        path
-        for path in _visible(root)
-        if conventions_class(path.name) is not None and _unsafe(path) is None and path.is_file()
-    ]
+    """The files `<class>.conventions.csv` below `root`, as `list_sheets` lists the sheets."""
+    return [path for path in _no_folders(root) if conventions_class(path.name) is not None]
+
+
+def refuse_unsafe(path: Path) -> None:
+    """Raise DatasetError, which begins with the path, where a file must not be opened."""
+    if problem := _unsafe(path):
+        raise DatasetError(f"{shown(str(path))}: {'; '.join(problem)}")
 
 
 def _is_class(folder: Path) -> bool:
@@ -169,6 +168,11 @@ def _is_class(folder: Path) -> bool:
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not is_stray(path.name))
+
+
+def _no_folders(root: Path) -> list[Path]:
+    """The visible files of `root` itself, and what else is no folder."""
+    return [path for path in _visible(root) if not stat.S_ISDIR(path.lstat().st_mode)]
 
 
 def _unsafe(path: Path) -> tuple[str, str] | None:

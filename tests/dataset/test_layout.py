@@ -13,8 +13,10 @@ from pipeline.dataset.layout import (
     Pair,
     Quarantined,
     class_folders,
+    list_convention_files,
     list_dataset,
     list_sheets,
+    refuse_unsafe,
 )
 from pipeline.errors import DatasetError
 
@@ -226,16 +228,23 @@ def test_files_that_dvc_linked_into_its_cache_are_read(tmp_path: Path) -> None:
     assert listing == Listing([Pair("COVID", "a")], [])
 
 
-def test_only_sheets_that_are_files_are_listed(tmp_path: Path) -> None:
+def test_sheets_that_must_not_be_opened_are_listed_and_refused(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/images/a.png", "COVID/masks/a.png", "COVID.metadata.xlsx", "notes.xlsx")
+    touch(tmp_path, "A.metadata.old/images/a.png", "A.metadata.old/masks/a.png")
     os.mkfifo(tmp_path / "Normal.metadata.xlsx")
     (tmp_path / "Other.metadata.xlsx").symlink_to("/etc/passwd")
+    (tmp_path / "Other.conventions.csv").symlink_to("/nowhere")
 
-    assert [sheet.name for sheet in list_sheets(tmp_path)] == ["COVID.metadata.xlsx"]
-    assert [one.path for one in list_dataset(tmp_path).refused] == [
-        "Normal.metadata.xlsx",
-        "Other.metadata.xlsx",
-    ]
+    sheets = list_sheets(tmp_path)
+
+    names = ["COVID.metadata.xlsx", "Normal.metadata.xlsx", "Other.metadata.xlsx"]
+    assert [sheet.name for sheet in sheets] == names
+    assert [path.name for path in list_convention_files(tmp_path)] == ["Other.conventions.csv"]
+    assert list_dataset(tmp_path).refused == []
+    refuse_unsafe(sheets[0])
+    said = f"{sheets[2]}: a link to /etc/passwd; put the file itself in its place"
+    with pytest.raises(DatasetError, match=f"^{said}$"):
+        refuse_unsafe(sheets[2])
 
 
 @pytest.mark.parametrize(

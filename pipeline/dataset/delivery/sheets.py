@@ -6,7 +6,13 @@ import shutil
 from pathlib import Path
 
 from pipeline.dataset.delivery.staging import Folders
-from pipeline.dataset.layout import METADATA_SUFFIX, list_dataset, list_sheets, sheet_class
+from pipeline.dataset.layout import (
+    METADATA_SUFFIX,
+    list_dataset,
+    list_sheets,
+    refuse_unsafe,
+    sheet_class,
+)
 from pipeline.dataset.metadata.merging import merge_sheets
 from pipeline.dataset.metadata.origins import delivered_losses, read_origins
 from pipeline.dataset.metadata.told_conventions import mask_files, settle_conventions
@@ -29,6 +35,7 @@ def place_sheet(
         return True
     target = folders.staging / f"{sheet_class(name)}{METADATA_SUFFIX}"
     try:
+        refuse_unsafe(former)
         changes = merge_sheets(former, delivered, target, names)
     except DatasetError as error:
         problems.append(str(error).removeprefix(f"{folders.delivery}/"))

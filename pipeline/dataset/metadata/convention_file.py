@@ -18,6 +18,7 @@ from pipeline.dataset.layout import (
     LONGEST_NAME,
     conventions_class,
     list_convention_files,
+    refuse_unsafe,
 )
 from pipeline.errors import DatasetError
 from pipeline.files import write_csv
@@ -46,7 +47,12 @@ REMEDY = (
 
 
 def read_convention_rows(path: Path) -> list[ConventionRow]:
-    """The rows of the file; raises DatasetError, which begins with the path, for a damaged one."""
+    """The rows of the file.
+
+    Raises DatasetError, which begins with the path, for a damaged one and for one that must not be
+    opened.
+    """
+    refuse_unsafe(path)
     try:
         text = path.read_bytes().decode()
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -83,7 +89,7 @@ def _damaged(path: Path, found: str) -> DatasetError:
 
 
 def recorded_conventions(data: Path) -> dict[str, ConventionRow]:
-    """What all files below `data` record, by image_id; raises DatasetError for a damaged one."""
+    """What all files below `data` record, by image_id; raises DatasetError for an unusable one."""
     files = list_convention_files(data) if data.is_dir() else []
     for second, first in second_files(path.name for path in files).items():
         raise DatasetError(f"{data / second}: {second_of_class(first)}")

@@ -16,6 +16,7 @@ from pipeline.dataset.layout import (
     class_folders,
     conventions_class,
     list_sheets,
+    refuse_unsafe,
     same_name,
     sheet_class,
     shown,
@@ -115,14 +116,15 @@ def read_origins(
 ) -> Origins:
     """Read the sheets below `data`, whose files `listing` lists; `names` are further headers.
 
-    A class without a sheet is normal. A sheet that cannot be read, that names none of its class's
-    radiographs or that is the second of its class is refused as `metadata`, and gives nothing.
+    A class without a sheet is normal. A sheet that must not be opened, cannot be read, names no
+    radiograph of its class or is its second one is refused as `metadata`, and gives nothing.
     """
     found = Origins()
     headers: set[str] = set()
     files = _files(listing)
     for path in list_sheets(data):
         try:
+            refuse_unsafe(path)
             class_name, names_of_files = _class_of(path.name, data, files)
             if other := found.sheets.get(class_name):
                 raise DatasetError(f"{other} is a sheet of this class too; join them")
@@ -131,8 +133,8 @@ def read_origins(
             _take(sheet, path.name, class_name, names_of_files, found)
             headers |= {letters(header) for header in sheet.columns.headers.values()}
         except DatasetError as error:
-            message = str(error).removeprefix(f"{path}: ")
-            found.refused.append(Quarantined.of_message("", path.name, "metadata", message))
+            message = str(error).removeprefix(f"{shown(str(path))}: ")
+            found.refused.append(Quarantined.of_message("", shown(path.name), "metadata", message))
             found.note(REFUSED, 1, f"{path.name}: {message}")
     missing = [] if found.refused else _missing(names or {}, headers)
     found.note(

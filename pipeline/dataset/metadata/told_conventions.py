@@ -17,6 +17,7 @@ from pipeline.dataset.layout import (
     class_folders,
     conventions_class,
     list_convention_files,
+    shown,
 )
 from pipeline.dataset.metadata.convention_file import (
     ConventionRow,
@@ -83,7 +84,7 @@ def told_conventions(
                 raise DatasetError(second_of_class(second[path.name]))
             rows = _rows_of_class(path, classes, known)
         except DatasetError as error:
-            _refuse(path.name, str(error).removeprefix(f"{path}: "), origins)
+            _refuse(shown(path.name), str(error).removeprefix(f"{shown(str(path))}: "), origins)
         else:
             held = _holding(path.name, rows, masks, origins)
             held = {image_id: one for image_id, one in held.items() if image_id in told}

@@ -154,6 +154,22 @@ def test_a_sheet_that_adds_nothing_to_any_radiograph_is_refused(
 
 
 @pytest.mark.slow
+def test_a_sheet_of_data_that_is_a_link_is_never_written_through(
+    deliver: Deliver, recorded: Path, tmp_path: Path
+) -> None:
+    elsewhere = add_text(tmp_path / "Normal.csv", "FILE,PATIENT\nNormal-1,7\n")
+    shell(recorded, f"cp {elsewhere} data/Normal.metadata.csv && dvc add -q data")
+    source = deliver("Normal")
+    add_text(source / "Normal.metadata.csv", "FILE,PATIENT\nNormal-1,8\n")
+    shell(recorded, f"ln -sf {elsewhere} data/Normal.metadata.csv")
+
+    message = refusal(source, recorded, append=True)
+
+    assert f"a link to {elsewhere}; put the file itself in its place" in message
+    assert elsewhere.read_text() == "FILE,PATIENT\nNormal-1,7\n"
+
+
+@pytest.mark.slow
 def test_a_name_that_stands_for_other_content_is_refused(deliver: Deliver, recorded: Path) -> None:
     source = deliver("COVID", count=3)
     write_pair(source, "COVID", "COVID-2", seed=99)

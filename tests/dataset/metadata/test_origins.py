@@ -189,6 +189,24 @@ def test_a_sheet_of_no_class_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "there is no class of this name; rename the sheet"
 
 
+@pytest.mark.parametrize("name", ["A.metadata.csv", "A\n.metadata.csv"])
+def test_a_sheet_that_must_not_be_opened_is_refused(tmp_path: Path, name: str) -> None:
+    add_class(tmp_path / "data", "A", "A-1")
+    add_text(tmp_path / "A.metadata.csv", "FILE,PATIENT\nA-1,1\n")
+    (tmp_path / "data" / name).symlink_to(tmp_path / "A.metadata.csv")
+
+    said = refusal(tmp_path / "data")
+
+    assert said.startswith("a link to /" if name.isprintable() else "control or undecodable")
+
+
+def test_a_sheet_whose_name_is_too_long_is_refused(tmp_path: Path) -> None:
+    add_class(tmp_path, "A" * 190, "A-1")
+    add_text(tmp_path / f"{'A' * 190}.metadata.csv", "FILE,PATIENT\nA-1,1\n")
+
+    assert refusal(tmp_path) == "a name of 203 bytes, expected at most 200; shorten it"
+
+
 def test_classes_that_differ_by_case_have_sheets_of_their_own(tmp_path: Path) -> None:
     for name in ("COVID", "covid"):
         add_class(tmp_path, name, "1")

@@ -57,6 +57,19 @@ def refusal(root: Path) -> str:
     return said
 
 
+def test_a_file_that_must_not_be_opened_is_refused(tmp_path: Path) -> None:
+    add_class(tmp_path / "data", "A", "A-1")
+    record(tmp_path / "data", A_1="wide by person")
+    own = tmp_path / "data/A.conventions.csv"
+    own.rename(tmp_path / "elsewhere")
+    own.symlink_to(tmp_path / "elsewhere")
+
+    said = f"a link to {tmp_path}/elsewhere; put the file itself in its place"
+    assert refusal(tmp_path / "data") == f"A.conventions.csv: {said}"
+    with pytest.raises(DatasetError, match=f"^{own}: {said}$"):
+        recorded_conventions(tmp_path / "data")
+
+
 def test_nothing_is_said_where_nobody_says_anything(tmp_path: Path) -> None:
     add_class(tmp_path, "A", "A-1")
 
