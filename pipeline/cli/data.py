@@ -75,7 +75,7 @@ def convention(
     """Record by hand to which annotation convention masks in data/ are drawn, or confirm it.
 
     Pairs are named, by PAIR or --from; or all are meant for which --class, --new and --instead-of
-    hold.
+    hold. --instead-of alone renames a convention, which confirms no mask.
     """
     from pipeline.dataset.delivery.confirmation import ChosenPairs, confirm_convention
 

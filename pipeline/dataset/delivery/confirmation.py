@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from pipeline.conventions import PERSON, in_order
+from pipeline.conventions import IMPORT, PERSON, in_order
 from pipeline.dataset.delivery.staging import link_tree
 from pipeline.dataset.delivery.swap import (
     STAGING,
@@ -68,6 +68,11 @@ class ChosenPairs:
         """Whether pairs are given by name."""
         return bool(self.names or self.list_file)
 
+    @property
+    def renames(self) -> bool:
+        """Whether a convention as a whole is renamed, for which nobody looks at its masks."""
+        return self.instead_of is not None and not (self.classes or self.new)
+
 
 @dataclass(frozen=True)
 class Confirmation:
@@ -98,7 +103,8 @@ class Confirmation:
 def confirm_convention(project: Path, convention: str, chosen: ChosenPairs) -> Confirmation:
     """Record as a person's word that the masks of the chosen pairs are drawn to `convention`.
 
-    The files `<class>.conventions.csv` change with data.dvc, all or nothing; what data/ is compared
+    Where it is only renamed, a person's word stays one, and any other counts as an import's. The
+    files `<class>.conventions.csv` change with data.dvc, all or nothing; what data/ is compared
     with stays. Raises DatasetError for a name that cannot be used or is likely another one
     misspelt, for pairs that are not there or are not as a list saw them, and when no pair is meant.
     """
@@ -131,7 +137,8 @@ def _confirm(project: Path, convention: str, chosen: ChosenPairs) -> Confirmatio
     if chosen.list_file:
         _refuse_outdated(chosen.list_file, listed, convention, now, masks)
     for image_id, sha256 in masks.items():
-        recorded[image_id] = ConventionRow(pairs[image_id].name, sha256, convention, PERSON)
+        by = IMPORT if chosen.renames and now[image_id].by != PERSON else PERSON
+        recorded[image_id] = ConventionRow(pairs[image_id].name, sha256, convention, by)
     link_tree(data, staging)
     changed = write_recorded(staging, recorded)
     if changed:

@@ -273,9 +273,31 @@ def test_pairs_are_named_by_name_by_file_and_by_a_list(appended: Path, tmp_path:
 def test_a_convention_is_renamed_by_what_it_is_now(appended: Path) -> None:
     assert "found 'wode' beside 'wide'" in refused(appended, "wode", "Normal/Normal-1")
 
+    confirm(appended, "wide", "COVID/COVID-3")
     said = confirm(appended, "wode", instead_of="wide")
 
     assert "wode: recorded for COVID 2; before: wide 2" in said
+    assert known(appended) == {"COVID/COVID-2": "wode by import", "COVID/COVID-3": "wode by person"}
+
+    confirm(appended, "narrow", instead_of="wode", classes=["COVID"])
+    assert set(known(appended).values()) == {"narrow by person"}
+
+
+@pytest.mark.slow
+def test_a_new_name_for_what_a_sheet_or_nobody_said_is_no_persons_word(
+    two_deliveries: Path, project: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(two_deliveries / "first", tmp_path / "told"))
+    add_text(source / "Normal.metadata.csv", "FILE,CONVENTION\nNormal-1,wide\nNormal-2,wide\n")
+    shell(project, import_dataset(source, project).commit or "")
+
+    confirm(project, "broad", instead_of="wide")
+    confirm(project, "narrow", instead_of="standard")
+
+    assert known(project) == {
+        "COVID/COVID-1": "narrow by import",
+        **dict.fromkeys(("Normal/Normal-1", "Normal/Normal-2"), "broad by import"),
+    }
 
 
 def test_the_right_spelling_is_refused_beside_a_slip_that_stays(appended: Path) -> None:
