@@ -1,4 +1,4 @@
-"""Delivered names beside those of data/: which are the same, and which only nearly so."""
+"""Delivered names beside those of data/: the same, only nearly so, or too long for data/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 
 from pipeline.dataset.delivery.listing import DeliveryListing
 from pipeline.dataset.delivery.pairing import shown_path
-from pipeline.dataset.layout import IMAGES, MASKS, class_folders, same_name, sheet_class
+from pipeline.dataset.layout import (
+    IMAGES,
+    LONGEST_NAME,
+    MASKS,
+    class_folders,
+    same_name,
+    sheet_class,
+)
 from pipeline.dataset.spellings import plain_stem
 
 
@@ -21,6 +28,7 @@ def class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
         for name in delivery.classes
         if by_key.get(same_name(name), name) != name
     ]
+    problems += [f"{name}: {long}" for name in delivery.classes if (long := _too_long(name))]
     known = {*existing, *delivery.classes}
     sheets = Counter(sheet_class(sheet) for sheet in delivery.sheets)
     problems += [
@@ -38,8 +46,8 @@ def class_problems(delivery: DeliveryListing, present: Path) -> list[str]:
 def named_as_in_data(delivery: DeliveryListing, present: Path) -> DeliveryListing:
     """The delivery with its pairs named as in `present`, whose names may be of other bytes.
 
-    A Mac parts letters from their accents, which is one name; those that differ by case are
-    problems.
+    A Mac parts letters from their accents, which is one name; those that differ by case, or are too
+    long, are problems.
     """
     found = replace(delivery, pairs=[], problems=[*delivery.problems])
     known = {name: _spellings(present / name) for name in delivery.classes}
@@ -54,8 +62,18 @@ def named_as_in_data(delivery: DeliveryListing, present: Path) -> DeliveryListin
                 f"{shown_path(one.image)}: data/ has {there} in this class, expected names that "
                 f"differ by more than case; name the pair {there} if it is the same, else rename it"
             )
+        if long := _too_long(f"{one.pair.name}.png"):
+            found.problems.append(f"{shown_path(one.image)}: {long}")
         found.pairs.append(one)
     return found
+
+
+def _too_long(name: str) -> str:
+    """What is wrong with a name that is too long for data/, else ""."""
+    length = len(name.encode())
+    if length <= LONGEST_NAME:
+        return ""
+    return f"gives a name of {length} bytes, expected at most {LONGEST_NAME}; shorten it"
 
 
 def _spellings(folder: Path) -> dict[str, str]:

@@ -54,6 +54,36 @@ def test_a_name_of_the_same_letters_is_that_of_data(tmp_path: Path, here: str, t
     assert [(one.pair.name, one.image.stem) for one in found.pairs] == [(there, here)]
 
 
+def test_a_pair_whose_name_data_may_not_have_is_a_problem(tmp_path: Path) -> None:
+    write_pair(tmp_path / "delivery", "COVID", "x" * 196, 1)
+    write_pair(tmp_path / "delivery", "COVID", "y" * 197, 2)
+    parted = unicodedata.normalize("NFD", "ä" * 80)
+    write_pair(tmp_path / "delivery", "COVID", parted, 3)
+    write_pair(tmp_path / "data", "COVID", "ä" * 80, 3)
+    mask = tmp_path / f"delivery/COVID/masks/{'x' * 196}.png"
+    mask.rename(mask.with_name(f"{'x' * 196}_mask.png"))
+
+    found = named_as_in_data(list_delivery(tmp_path / "delivery"), tmp_path / "data")
+
+    assert found.problems == [
+        f"COVID/images/{'y' * 197}.png: gives a name of 201 bytes, expected at most 200; shorten it"
+    ]
+
+
+def test_names_that_validate_would_set_aside_are_refused(tmp_path: Path, project: Path) -> None:
+    class_name = "C" * 201
+    write_pair(tmp_path / "delivery", class_name, "a", 1)
+    write_pair(tmp_path / "delivery", "COVID", "x" * 197, 2)
+    write_pair(tmp_path / "delivery", "N" * 190, "b", 3)
+    add_text(tmp_path / f"delivery/{'N' * 190}.metadata.csv", "FILE\nb\n")
+
+    message = refusal(tmp_path / "delivery", project)
+
+    assert "3 problems" in message
+    for name in (f"COVID/images/{'x' * 197}.png", class_name, f"{'N' * 190}.metadata.csv"):
+        assert f"{name}: " in message
+
+
 @pytest.mark.slow
 def test_names_beside_those_of_data_are_judged_by_an_import(
     deliver: Deliver, project: Path, tmp_path: Path
