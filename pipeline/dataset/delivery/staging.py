@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -171,6 +172,14 @@ def _size(shape: tuple[int, ...]) -> str:
 def link_tree(source: Path, target: Path) -> None:
     """Make `target` hold what `source` holds, without a second copy of the bytes.
 
-    Hard links where the file system has them; links into DVC's cache stay links.
+    Hard links where the file system has them; links into DVC's cache stay links. The folders are
+    writable, also where those of `source` are not.
     """
     shutil.copytree(source, target, symlinks=True, copy_function=link_file, dirs_exist_ok=True)
+    make_writable(target)
+
+
+def make_writable(root: Path) -> None:
+    """Let the owner change what is in `root` and the folders below it; no link is followed."""
+    for folder, _, _ in os.walk(root):
+        Path(folder).chmod(stat.S_IMODE(Path(folder).stat().st_mode) | stat.S_IRWXU)

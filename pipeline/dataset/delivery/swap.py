@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
+from pipeline.dataset.delivery.staging import make_writable
 from pipeline.dataset.validation.populations import PREVIOUS, Profile
 from pipeline.errors import DatasetError
 from pipeline.git_command import run_git
@@ -51,6 +52,7 @@ def importing(project: Path) -> Iterator[None]:
 
 def _clear(project: Path) -> None:
     for name in (STAGING, DELIVERY, DONE):
+        make_writable(project / name)
         shutil.rmtree(project / name, ignore_errors=True)
 
 
@@ -127,6 +129,7 @@ def _swap(project: Path) -> None:
         if (project / name).exists():
             shutil.copy2(project / name, former / name)
     data.mkdir(exist_ok=True)
+    make_writable(data)  # else it could not be moved, nor removed afterwards
     data.rename(former / "data")
     (project / STAGING).rename(data)
 

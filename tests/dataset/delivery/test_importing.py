@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from PIL import Image
 
-from pipeline.dataset.delivery import staging
+from pipeline.dataset.delivery import staging, swap
 from tests.conftest import small_disk
 from tests.dataset.delivery.deliveries import (
     Deliver,
@@ -297,6 +298,62 @@ def test_the_former_dataset_is_staged_with_and_without_hard_links(
     assert snapshot(tmp_path / "stage") == snapshot(source)
     assert (tmp_path / "stage/COVID/images/COVID-1.png").is_symlink()
     assert (tmp_path / "stage/COVID/masks/COVID-1.png").stat().st_nlink == 1 + linking
+
+
+def folder_modes(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mode & 0o777 for path in (root, *root.rglob("*")) if path.is_dir()}
+
+
+def make_read_only(root: Path) -> Path:
+    for path in folder_modes(root):
+        path.chmod(0o555)
+    return root
+
+
+def test_read_only_folders_of_data_are_staged_as_writable_ones(
+    deliver: Deliver, tmp_path: Path
+) -> None:
+    source = make_read_only(deliver("COVID"))
+    (tmp_path / "aside").mkdir(mode=0o555)
+    (source / "COVID/linked").symlink_to(tmp_path / "aside")
+
+    staging.link_tree(source, tmp_path / "stage")
+
+    assert set(folder_modes(source).values()) == {0o555}
+    linked = tmp_path / "stage/COVID/linked"
+    modes = folder_modes(tmp_path / "stage")
+    assert modes.pop(linked) == 0o555
+    assert set(modes.values()) == {0o755}
+
+
+def test_read_only_folders_are_moved_and_removed(
+    deliver: Deliver, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pair(project / "data", "COVID", "COVID-1", 1)
+    make_read_only(project / "data")
+    write_pair(project / swap.STAGING, "COVID", "COVID-1", 1)
+    seen: list[int] = []
+    rename, remove = Path.rename, shutil.rmtree
+
+    def watched_rename(path: Path, target: Path) -> Path:
+        seen.extend(folder_modes(path).values())
+        return rename(path, target)
+
+    def watched_remove(path: Path, **options: bool) -> None:
+        seen.extend(folder_modes(path).values() if path.exists() else ())
+        remove(path, **options)
+
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    monkeypatch.setattr(shutil, "rmtree", watched_remove)
+
+    swap._swap(project)
+    write_pair(project / swap.STAGING, "COVID", "COVID-1", 1)
+    make_read_only(project / swap.STAGING)
+    swap.restore(project)
+
+    assert set(seen) == {0o755}
+    assert (project / "data/COVID").is_dir()
+    assert [path.name for path in project.glob(".data*")] == []
 
 
 def failing_link(*_: object, **__: object) -> None:
