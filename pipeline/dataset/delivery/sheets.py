@@ -8,13 +8,15 @@ from pathlib import Path
 from pipeline.dataset.delivery.staging import Folders
 from pipeline.dataset.layout import (
     METADATA_SUFFIX,
+    Listing,
+    Quarantined,
     list_dataset,
     list_sheets,
     refuse_unsafe,
     sheet_class,
 )
 from pipeline.dataset.metadata.merging import merge_sheets
-from pipeline.dataset.metadata.origins import delivered_losses, read_origins
+from pipeline.dataset.metadata.origins import Origins, delivered_losses, read_origins
 from pipeline.dataset.metadata.told_conventions import mask_files, settle_conventions
 from pipeline.errors import DatasetError
 
@@ -28,7 +30,10 @@ def _former_sheet(name: str, folders: Folders) -> Path | None:
 def place_sheet(
     name: str, folders: Folders, names: dict[str, list[str]] | None, problems: list[str]
 ) -> bool:
-    """Place a metadata sheet; whether that changes the dataset."""
+    """Place a metadata sheet; whether that changes the dataset.
+
+    What is wrong with that of data/ is left to `read_sheets`.
+    """
     delivered, former = folders.delivery / name, _former_sheet(name, folders)
     if former is None:
         shutil.copyfile(delivered, folders.staging / name)
@@ -38,7 +43,8 @@ def place_sheet(
         refuse_unsafe(former)
         changes = merge_sheets(former, delivered, target, names)
     except DatasetError as error:
-        problems.append(str(error).removeprefix(f"{folders.delivery}/"))
+        if not str(error).startswith(f"{former}: "):
+            problems.append(str(error).removeprefix(f"{folders.delivery}/"))
         return False
     if changes and target.name != former.name:
         (folders.staging / former.name).unlink()
@@ -50,7 +56,8 @@ def read_sheets(
 ) -> list[str]:
     """Read the sheets as the stages will: a line on each, and on what of it is not used.
 
-    What the stages would refuse is a problem.
+    What the stages would refuse is a problem. Raises DatasetError for what they refuse of data/
+    already, which no other delivery mends.
     """
     told = []
     try:
@@ -65,7 +72,30 @@ def read_sheets(
             except DatasetError as error:
                 problem = str(error).removeprefix(f"{folders.delivery}/")
                 problems += [problem] if problem not in problems else []
-    origins = read_origins(folders.staging, listing, names)
-    settle_conventions(folders.staging, listing, origins, mask_files(folders.staging, listing))
+    origins = _read(folders.staging, listing, names)
+    if origins.refused and folders.data.is_dir():
+        _refuse_known(folders.data, origins.refused, names)
     problems += [f"{one.path}: {one.found}; {one.remedy}" for one in origins.refused]
     return [*told, *origins.lines, *(one.finding for one in origins.findings)]
+
+
+def _read(data: Path, listing: Listing, names: dict[str, list[str]] | None) -> Origins:
+    origins = read_origins(data, listing, names)
+    settle_conventions(data, listing, origins, mask_files(data, listing))
+    return origins
+
+
+def _refuse_known(
+    data: Path, refused: list[Quarantined], names: dict[str, list[str]] | None
+) -> None:
+    """Raise DatasetError where one of these faults is that of `data` itself."""
+    try:
+        listing = list_dataset(data)
+    except DatasetError:  # without a pair it is of no account what its sheets say
+        return
+    known = _read(data, listing, names).refused
+    for one in refused:
+        if one in known:
+            raise DatasetError(
+                f"data/{one.path}: {one.found}; {one.remedy}, then run `dvc add data` and commit"
+            )
