@@ -19,6 +19,8 @@ A message states what was found, what was expected and what to do, and names the
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class LungsegError(Exception):
     """A problem that a person can mend; shown as one line."""
@@ -40,6 +42,10 @@ class UnreadableError(DatasetError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        """How a worker's error reaches the process that waits for it."""
+        return type(self), (self.reason, str(self))
 
 
 class StageError(LungsegError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import inspect
 
 import pytest
@@ -38,3 +39,13 @@ def test_an_unreadable_file_carries_its_reason() -> None:
     error = UnreadableError("truncated", "a.png: cannot be decoded")
 
     assert (error.reason, str(error)) == ("truncated", "a.png: cannot be decoded")
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_the_error_of_a_worker_reaches_the_process_that_waits_for_it(kind: type[Exception]) -> None:
+    error = kind(*["truncated", "a.png: cut off"][kind is not UnreadableError :])
+
+    crossed = copy.copy(error)  # made anew as pickle does it
+
+    assert (type(crossed), str(crossed)) == (kind, "a.png: cut off")
+    assert vars(crossed) == vars(error)

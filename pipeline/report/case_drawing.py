@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 
-from pipeline.errors import CrashedError, DatasetError, UnreadableError
+from pipeline.errors import CrashedError
 from pipeline.evaluation.cases import read_case
 from pipeline.evaluation.error_maps import AlignedErrors, align_errors
 from pipeline.evaluation.mask_findings import MaskFinding, find_mask_findings
@@ -100,8 +100,6 @@ def draw_part(part: Drawing) -> list[DrawnCase]:
     cv2.setNumThreads(1)  # the processes share the cores
     try:
         return [_draw(part.root, part.folder, *case) for case in part.cases]
-    except UnreadableError as error:
-        raise DatasetError(str(error)) from None  # a plain error crosses process borders
     finally:
         cv2.setNumThreads(threads)
 

@@ -244,7 +244,7 @@ def read_pair(data: Path, pair: SplitRow, side: int) -> tuple[Grey, Grey]:
         image = read_radiograph(data / pair.image_path, pair.image_sha256)
         mask = read_mask(data / pair.mask_path, pair.mask_sha256)
     except DatasetError as error:
-        # It was readable when it was validated. A plain error crosses process borders.
+        # It was readable when it was validated.
         raise StageError(f"{error}; then run the stage validate again") from None
     share = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     return fit_radiograph(image, side), np.rint(share * 255).astype(np.uint8)
