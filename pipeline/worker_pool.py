@@ -5,10 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import cv2
+
+from pipeline.errors import CrashedError
 
 
 def open_workers(count: int, preload: Iterable[str] = ()) -> ProcessPoolExecutor:
@@ -21,6 +25,21 @@ def open_workers(count: int, preload: Iterable[str] = ()) -> ProcessPoolExecutor
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     return ProcessPoolExecutor(count, context, _begin)
+
+
+@contextmanager
+def translated_kill(work: str, count: int, remedy: str = "try again with more") -> Iterator[None]:
+    """Say in the project's words that one of `count` workers was killed: CrashedError.
+
+    `work` is the stage or command that they work for.
+    """
+    try:
+        yield
+    except BrokenProcessPool:
+        raise CrashedError(
+            f"{work}: one of {count} worker processes was killed, perhaps for want of memory; "
+            f"{remedy}",
+        ) from None
 
 
 def _begin() -> None:

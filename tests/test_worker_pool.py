@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
-from pipeline.worker_pool import open_workers
+from pipeline.errors import CrashedError
+from pipeline.worker_pool import open_workers, translated_kill
 from tests.conftest import PROJECT
 
 KILLED = """
@@ -51,3 +53,18 @@ def threads_of_opencv() -> int:
 def test_each_worker_has_one_thread_of_opencv() -> None:
     with open_workers(1) as pool:
         assert pool.submit(threads_of_opencv).result() == 1
+
+
+def test_a_worker_that_is_killed_is_a_crash_that_is_worth_a_retry() -> None:
+    said = r"^validate: one of 2 worker processes was killed, .* memory; try again with more$"
+
+    with (
+        pytest.raises(CrashedError, match=said),
+        translated_kill("validate", 2),
+        open_workers(2) as pool,
+    ):
+        list(pool.map(end_at_once, range(2)))
+
+
+def end_at_once(*_: object) -> None:
+    os._exit(9)

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
-from pipeline.errors import CrashedError
 from pipeline.evaluation.cases import read_case
 from pipeline.evaluation.error_maps import AlignedErrors, align_errors
 from pipeline.evaluation.mask_findings import MaskFinding, find_mask_findings
@@ -26,7 +24,7 @@ from pipeline.pictures.overlay import Picture
 from pipeline.pictures.pages import encode_jpeg
 from pipeline.pictures.strips import STRIP_QUALITY, draw_strip, draw_thumbnail
 from pipeline.plain_names import plain_name
-from pipeline.worker_pool import open_workers
+from pipeline.worker_pool import open_workers, translated_kill
 
 CHUNK = 32  # radiographs that a process takes at once
 LONGEST_PART = 200  # bytes of a folder's or a file's name without its suffix
@@ -84,14 +82,8 @@ def _draw_parts(parts: list[Drawing], processes: int) -> Iterator[list[DrawnCase
     if processes <= 1:
         yield from map(draw_part, parts)
         return
-    try:
-        with open_workers(processes, [__name__]) as pool:
-            yield from pool.map(draw_part, parts)
-    except BrokenProcessPool:
-        raise CrashedError(
-            f"report: one of {processes} worker processes was killed, perhaps for want of memory; "
-            "try again with more",
-        ) from None
+    with translated_kill("report", processes), open_workers(processes, [__name__]) as pool:
+        yield from pool.map(draw_part, parts)
 
 
 def draw_part(part: Drawing) -> list[DrawnCase]:

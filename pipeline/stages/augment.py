@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from pipeline.augmentation.preview import (
 )
 from pipeline.conventions import MOST_CONVENTIONS, in_order
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, SplitRow, select_split, split_rows
-from pipeline.errors import CrashedError, DatasetError, StageError
+from pipeline.errors import DatasetError, StageError
 from pipeline.files import atomic_folder, link_file, read_json, write_json
 from pipeline.model.shards import (
     AUGMENT_SUMMARY_FILE,
@@ -47,7 +46,7 @@ from pipeline.radiograph.fit import fit_radiograph
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 from pipeline.settings import Settings
-from pipeline.worker_pool import open_workers
+from pipeline.worker_pool import open_workers, translated_kill
 
 SHARDED = (TRAIN, "val")
 """Splits that have shards."""
@@ -200,14 +199,12 @@ def _write_all(shards: Sequence[Shard], params: AugmentParams) -> Counter[str]:
     processes = _processes(params.workers, records)
     if processes <= 1 or not shards:
         return sum(map(_write, shards), Counter())
-    try:
-        with open_workers(min(processes, len(shards)), ["albumentations"]) as pool:
-            return sum(pool.map(_write, shards), Counter())
-    except BrokenProcessPool:
-        raise CrashedError(
-            f"augment: one of {processes} worker processes was killed, perhaps for want of memory; "
-            "lower augment.workers or try again",
-        ) from None
+    processes = min(processes, len(shards))
+    with (
+        translated_kill("augment", processes, "lower augment.workers or try again"),
+        open_workers(processes, ["albumentations"]) as pool,
+    ):
+        return sum(pool.map(_write, shards), Counter())
 
 
 def _write(shard: Shard) -> Counter[str]:

@@ -117,7 +117,8 @@ def import_dataset(
     is refused. `code_page` is that of a zip's names, where they do not say and do not suggest the
     right one. The pairs that are delivered get the annotation convention `convention`, but for
     those of which a person says another; what was recorded of masks that stay is kept. Raises
-    DatasetError and changes nothing unless everything is good.
+    DatasetError, or CrashedError when a process is killed, and changes nothing unless everything is
+    good.
     """
     source, project = source.absolute(), project.absolute()
     if convention is not None and (problem := unusable_name(convention)):

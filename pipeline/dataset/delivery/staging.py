@@ -20,7 +20,7 @@ from pipeline.errors import UnreadableError
 from pipeline.files import link_file
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import load_mask, load_radiograph, read_mask
-from pipeline.worker_pool import open_workers
+from pipeline.worker_pool import open_workers, translated_kill
 
 ALONE = 200
 """Fewer pairs than this are read before a second process would have started."""
@@ -50,10 +50,14 @@ class Outcome:
 
 
 def place_pairs(pairs: list[DeliveredPair], folders: Folders) -> list[Outcome]:
-    """Place every pair, over all cores; problems are returned, a full disk raises OSError."""
+    """Place every pair, over all cores; problems are returned.
+
+    A full disk raises OSError, a process that is killed CrashedError.
+    """
     if len(pairs) < ALONE:
         return [place_pair(pair, folders) for pair in pairs]
-    with open_workers(len(os.sched_getaffinity(0))) as pool:
+    workers = len(os.sched_getaffinity(0))
+    with translated_kill("import", workers), open_workers(workers) as pool:
         try:
             return list(pool.map(place_pair, pairs, repeat(folders), chunksize=32))
         finally:

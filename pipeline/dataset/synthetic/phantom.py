@@ -28,7 +28,7 @@ from pipeline.dataset.synthetic.chest.projection import lung_mask, project_chest
 from pipeline.errors import DatasetError
 from pipeline.files import atomic_folder
 from pipeline.radiograph.grey import Grey
-from pipeline.worker_pool import open_workers
+from pipeline.worker_pool import open_workers, translated_kill
 
 KAGGLE_PAIRS = {"COVID": 3616, "Lung_Opacity": 6012, "Normal": 10192, "Viral Pneumonia": 1345}
 LEAST_PER_CLASS = 25  # enough to leave three radiographs of each class in a test split of 15 %
@@ -92,7 +92,8 @@ def write_dataset(
 
     The folder must be absent or empty, and appears when it is complete. The same seed gives the
     same bytes with any number of `workers` (processes; None means one per core), and picture n of
-    a class does not depend on `pairs`. Raises DatasetError.
+    a class does not depend on `pairs`. Raises DatasetError, and CrashedError when a process is
+    killed.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     _check(folder, pairs, seed, workers)
@@ -132,7 +133,8 @@ def _write_pairs(chunks: list[_Chunk], workers: int) -> None:
         for chunk in chunks:
             _write_chunk(chunk)
         return
-    with open_workers(min(workers, len(chunks))) as pool:
+    workers = min(workers, len(chunks))
+    with translated_kill("phantom", workers), open_workers(workers) as pool:
         for _ in pool.map(_write_chunk, chunks):
             pass
 

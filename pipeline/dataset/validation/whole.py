@@ -28,7 +28,7 @@ from pipeline.dataset.validation.resemblance import find_doubtful
 from pipeline.params import ValidateParams
 from pipeline.parts import WHOLE, StagePart
 from pipeline.table_files import columns_of, table_of
-from pipeline.worker_pool import open_workers
+from pipeline.worker_pool import open_workers, translated_kill
 
 CHUNK = 32  # pairs per task of a worker: some tenths of a second
 
@@ -66,7 +66,7 @@ def inspect_dataset(
 
     Returns the manifest (a row per good pair, sorted by image_id), the quarantine, and what the
     sheets say. Without `params` no mask is flagged. Raises DatasetError when there is no pair at
-    all, and StageError when a part is of other pairs.
+    all, StageError when a part is of other pairs, and CrashedError when a process is killed.
     """
     listing = list_dataset(data)
     refused, good = list(listing.refused), []
@@ -105,7 +105,7 @@ def _inspect_all(
     if not pairs:
         return
     workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
-    with open_workers(workers) as pool:
+    with translated_kill("validate", workers), open_workers(workers) as pool:
         yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
 
 

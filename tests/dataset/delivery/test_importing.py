@@ -13,6 +13,8 @@ from filelock import FileLock
 from PIL import Image
 
 from pipeline.dataset.delivery import staging, swap
+from pipeline.dataset.delivery.importing import import_dataset
+from pipeline.errors import CrashedError
 from tests.conftest import small_disk
 from tests.dataset.delivery.deliveries import (
     Deliver,
@@ -22,6 +24,7 @@ from tests.dataset.delivery.deliveries import (
     write_pair,
     write_sheet,
 )
+from tests.test_worker_pool import end_at_once
 
 
 def test_radiograph_without_mask_is_refused(deliver: Deliver, project: Path) -> None:
@@ -163,6 +166,19 @@ def test_problems_are_found_by_other_processes_too(
     (source / "COVID/images/COVID-40.png").write_bytes(b"")
 
     assert "COVID/images/COVID-40.png: file is empty" in refusal(source, project)
+
+
+def test_a_killed_worker_is_a_crash_and_changes_nothing(
+    deliver: Deliver, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "ALONE", 1)
+    monkeypatch.setattr(staging, "place_pair", end_at_once)
+    source, before = deliver("COVID"), snapshot(project)
+
+    with pytest.raises(CrashedError, match=r"^import: one of \d+ worker processes was killed"):
+        import_dataset(source, project)
+
+    assert snapshot(project) == before
 
 
 def test_metadata_of_an_unknown_class_is_refused(deliver: Deliver, project: Path) -> None:

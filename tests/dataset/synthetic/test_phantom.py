@@ -14,8 +14,9 @@ from PIL import Image
 from pipeline.dataset.layout import Pair, list_dataset
 from pipeline.dataset.synthetic import phantom
 from pipeline.dataset.synthetic.phantom import KAGGLE_PAIRS, class_counts, radiograph, write_dataset
-from pipeline.errors import DatasetError
+from pipeline.errors import CrashedError, DatasetError
 from pipeline.radiograph.reading import read_mask, read_radiograph
+from tests.test_worker_pool import end_at_once
 
 Grey = NDArray[np.uint8]
 CLASSES = list(KAGGLE_PAIRS)
@@ -243,3 +244,14 @@ def test_an_unknown_class_is_refused() -> None:
 def test_a_negative_seed_or_index_is_refused(seed: int, index: int) -> None:
     with pytest.raises(DatasetError, match="expected 0 or more"):
         radiograph(seed, index, "Normal")
+
+
+def test_a_killed_worker_is_a_crash_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phantom, "_write_chunk", end_at_once)
+
+    with pytest.raises(CrashedError, match=r"^phantom: one of 2 worker processes was killed"):
+        write_dataset(tmp_path / "data", pairs=4, seed=0, workers=2)
+
+    assert list(tmp_path.iterdir()) == []

@@ -9,10 +9,13 @@ from PIL import Image
 
 from pipeline.dataset.layout import Pair, Quarantined, list_dataset
 from pipeline.dataset.synthetic.phantom import radiograph, write_dataset
+from pipeline.dataset.validation import whole
 from pipeline.dataset.validation.medial_borders import measure_borders
 from pipeline.dataset.validation.pairs import GoodPair, inspect_pair
+from pipeline.errors import CrashedError
 from pipeline.files import sha256_file
 from pipeline.params import Params
+from tests.test_worker_pool import end_at_once
 
 PAIR = Pair("COVID", "a")
 
@@ -96,3 +99,11 @@ def test_no_real_mask_is_taken_for_inverted_and_every_inverted_one_is(
         found = inspect_mask(tmp_path, 1 - mask)
         assert isinstance(found, Quarantined)
         assert found.reason == "mask_inverted"
+
+
+def test_a_killed_worker_is_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspect_mask(tmp_path, box(20, 200, 30, 200))
+    monkeypatch.setattr(whole, "inspect_pair", end_at_once)
+
+    with pytest.raises(CrashedError, match=r"^validate: one of 1 worker processes was killed"):
+        whole.inspect_dataset(tmp_path)
