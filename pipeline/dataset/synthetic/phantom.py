@@ -119,6 +119,10 @@ def _check(folder: Path, pairs: int, seed: int, workers: int) -> None:
         raise DatasetError(f"{folder}: is a file, expected an absent or empty folder; name another")
     if folder.is_dir() and any(folder.iterdir()):
         raise DatasetError(f"{folder}: is not empty; name an absent or empty folder")
+    if folder.resolve() == Path.cwd():
+        raise DatasetError(
+            f"{folder}: is the current folder, which cannot be replaced; name one in it"
+        )
 
 
 def _chunks(root: Path, counts: dict[str, int], seed: int) -> Iterator[_Chunk]:

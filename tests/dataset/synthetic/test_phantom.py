@@ -207,6 +207,18 @@ def test_a_folder_that_holds_something_is_refused_and_kept(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_the_current_folder_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absolute: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(DatasetError, match="is the current folder, which cannot be replaced; name"):
+        write_dataset(tmp_path if absolute else Path(), pairs=1, seed=1, workers=1)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_refused_as_folder(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("kept")
 
