@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -92,6 +92,12 @@ def stems_of_radiograph(stem: str) -> Iterator[tuple[str, Side | None]]:
 def plain_stem(stem: str) -> str:
     """The stem as it is compared: a Mac parts letters from their accents."""
     return unicodedata.normalize("NFC", stem)
+
+
+def spelt_as(name: str, known: Iterable[str]) -> str:
+    """The one of `known` that is `name`, else one of the same letters, else `name` itself."""
+    alike = [one for one in known if plain_stem(one) == plain_stem(name)]
+    return name if name in alike else next(iter(alike), name)
 
 
 def move_command(source: Path, target: Path) -> str:

@@ -18,13 +18,15 @@ from pipeline.dataset.layout import (
 from pipeline.dataset.metadata.merging import merge_sheets
 from pipeline.dataset.metadata.origins import Origins, delivered_losses, read_origins
 from pipeline.dataset.metadata.told_conventions import mask_files, settle_conventions
+from pipeline.dataset.spellings import spelt_as
 from pipeline.errors import DatasetError
 
 
 def _former_sheet(name: str, folders: Folders) -> Path | None:
     """The sheet that data/ has of the class of the delivered one."""
     sheets = list_sheets(folders.data) if folders.data.is_dir() else []
-    return next((one for one in sheets if sheet_class(one.name) == sheet_class(name)), None)
+    by_class = {sheet_class(one.name) or "": one for one in sheets}
+    return by_class.get(spelt_as(sheet_class(name) or "", by_class))
 
 
 def place_sheet(
@@ -38,7 +40,7 @@ def place_sheet(
     if former is None:
         shutil.copyfile(delivered, folders.staging / name)
         return True
-    target = folders.staging / f"{sheet_class(name)}{METADATA_SUFFIX}"
+    target = folders.staging / f"{sheet_class(former.name)}{METADATA_SUFFIX}"
     try:
         refuse_unsafe(former)
         changes = merge_sheets(former, delivered, target, names)

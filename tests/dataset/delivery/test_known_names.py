@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset.delivery.importing import import_dataset
-from pipeline.dataset.delivery.known_names import named_as_in_data
+from pipeline.dataset.delivery.known_names import class_problems, named_as_in_data
 from pipeline.dataset.delivery.listing import list_delivery
-from pipeline.dataset.layout import list_dataset
+from pipeline.dataset.delivery.sheets import place_sheet
+from pipeline.dataset.delivery.staging import Folders, link_tree
+from pipeline.dataset.layout import list_dataset, list_sheets
 from pipeline.dataset.metadata.convention_file import (
     ConventionRow,
     recorded_conventions,
     write_recorded,
 )
+from pipeline.dataset.metadata.sheet import read_sheet
 from pipeline.files import sha256_file
 from tests.dataset.delivery.deliveries import Deliver, add_text, refusal, write_pair
 
@@ -54,6 +57,38 @@ def test_a_name_of_the_same_letters_is_that_of_data(tmp_path: Path, here: str, t
     assert [(one.pair.name, one.image.stem) for one in found.pairs] == [(there, here)]
 
 
+@pytest.mark.parametrize(("here", "there"), [(PARTED, NAME), (NAME, PARTED)])
+def test_a_class_and_a_sheet_of_the_same_letters_are_those_of_data(
+    tmp_path: Path, here: str, there: str
+) -> None:
+    folders = Folders(tmp_path / "delivery", tmp_path / "data", tmp_path / "stage", move=False)
+    for root, class_name, number in ((folders.data, there, 1), (folders.delivery, here, 2)):
+        write_pair(root, class_name, str(number), number)
+        write_pair(root, class_name, here, 3)
+        add_text(root / f"{class_name}.metadata.csv", f"FILE,PATIENT\n{number},7\n")
+    link_tree(folders.data, folders.staging)
+
+    found = named_as_in_data(list_delivery(folders.delivery), folders.data)
+
+    assert class_problems(found, folders.data) == []
+    assert [one.pair.image_id for one in found.pairs] == [f"{there}/2", f"{there}/{here}"]
+    assert place_sheet(f"{here}.metadata.csv", folders, None, [])
+    (sheet,) = list_sheets(folders.staging)
+    assert sheet.name == f"{there}.metadata.xlsx"
+    assert list(read_sheet(sheet).rows) == ["1", "2"]
+
+
+def test_of_classes_that_differ_by_case_each_is_itself(tmp_path: Path) -> None:
+    for name in ("COVID", "Covid"):
+        write_pair(tmp_path / "data", name, "a", 1)
+        write_pair(tmp_path / "delivery", "COVID", "b", 2)
+    add_text(tmp_path / "delivery/covid.metadata.csv")
+
+    problems = class_problems(list_delivery(tmp_path / "delivery"), tmp_path / "data")
+
+    assert problems == ["covid.metadata.csv: there is no class covid; rename the sheet"]
+
+
 def test_a_pair_whose_name_data_may_not_have_is_a_problem(tmp_path: Path) -> None:
     write_pair(tmp_path / "delivery", "COVID", "x" * 196, 1)
     write_pair(tmp_path / "delivery", "COVID", "y" * 197, 2)
@@ -89,13 +124,13 @@ def test_names_beside_those_of_data_are_judged_by_an_import(
     deliver: Deliver, project: Path, tmp_path: Path
 ) -> None:
     first = deliver("COVID", name="first")
-    write_pair(first, "COVID", NAME, 3)
+    write_pair(first, NAME, NAME, 3)
     import_dataset(first, project)
     mac = tmp_path / "mac"
-    write_pair(mac, "COVID", PARTED, 3)
+    write_pair(mac, PARTED, PARTED, 3)
     write_pair(mac, "COVID", "COVID-9", 9)
-    sha256 = sha256_file(mac / f"COVID/masks/{PARTED}.png")
-    write_recorded(mac, {f"COVID/{PARTED}": ConventionRow(PARTED, sha256, "wide", "person")})
+    sha256 = sha256_file(mac / f"{PARTED}/masks/{PARTED}.png")
+    write_recorded(mac, {f"{PARTED}/{PARTED}": ConventionRow(PARTED, sha256, "wide", "person")})
     other = tmp_path / "other"
     write_pair(other, "COVID", "Covid-1", 5)
     add_text(other / "COVID.metadata.csv", "FILE,PATIENT\nCovid-1,7\n")
@@ -105,7 +140,7 @@ def test_names_beside_those_of_data_are_judged_by_an_import(
 
     assert (result.added, result.skipped, result.renamed) == ({"COVID": 1}, 1, 0)
     assert recorded_conventions(project / "data") == {
-        f"COVID/{NAME}": ConventionRow(NAME, sha256, "wide", "person")
+        f"{NAME}/{NAME}": ConventionRow(NAME, sha256, "wide", "person")
     }
     names = [pair.name for pair in list_dataset(project / "data").pairs]
     assert names == ["COVID-1", "COVID-2", "COVID-9", NAME]
