@@ -21,6 +21,7 @@ from pipeline.dataset.validation.populations import PREVIOUS, Profile
 from pipeline.errors import DatasetError
 from pipeline.git_command import run_git
 from pipeline.settings import child_environment
+from pipeline.workspace.objects import parse_pointer
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,21 @@ VERSION_FILES = ("data.dvc", PREVIOUS, ".gitignore")
 
 @contextmanager
 def importing(project: Path) -> Iterator[None]:
-    """Hold the only import of `project`; what an interrupted one left is cleared up first."""
+    """Hold the only import of `project`; what an interrupted one left is cleared up first.
+
+    A data/ that DVC took in since stays; else all is brought back as it was before.
+    """
     if not (project / ".dvc").is_dir():
         raise DatasetError(f"{project}: not a DVC project; run from the project's root")
     (project / ".dvc/tmp").mkdir(exist_ok=True)
     try:
         with FileLock(project / ".dvc/tmp/lungseg-import.lock", timeout=0):
+            if _taken_in(project):
+                logger.warning(
+                    "%s: stays as it is, as data.dvc was made anew after the unfinished import",
+                    project / "data",
+                )
+                (project / FORMER).rename(project / DONE)
             restore(project)
             try:
                 yield
@@ -143,16 +153,30 @@ def _check_pointer(project: Path, expected: int) -> None:
         )
 
 
+def _taken_in(project: Path) -> bool:
+    """Whether data.dvc was made anew since a swap that was not finished, as a person may do."""
+    former, pointer = project / FORMER, project / "data.dvc"
+    if not (former / "data").is_dir() or not pointer.is_file():
+        return False
+    copy, now = former / "data.dvc", pointer.read_bytes()
+    try:
+        parse_pointer(now.decode(), str(pointer))
+    except (DatasetError, UnicodeError):  # cut off: DVC was killed as it wrote
+        return False
+    return not copy.is_file() or copy.read_bytes() != now
+
+
 def restore(project: Path) -> None:
     """Bring back the data/ and VERSION_FILES of before a swap that was not finished."""
     former, data = project / FORMER, project / "data"
     if (former / "data").is_dir():
         logger.warning("%s: brought back as it was before the unfinished import", data)
-        shutil.rmtree(data, ignore_errors=True)
+        # First, as a new data.dvc would be taken for a version that stays.
         for name in VERSION_FILES:
             (project / name).unlink(missing_ok=True)
             if (former / name).exists():
                 shutil.copy2(former / name, project / name)
+        shutil.rmtree(data, ignore_errors=True)
         (former / "data").rename(data)
         if not has_data(project):
             data.rmdir()

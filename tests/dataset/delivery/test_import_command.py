@@ -11,6 +11,7 @@ import pytest
 from openpyxl import load_workbook
 
 from pipeline.dataset.delivery.importing import import_dataset
+from pipeline.dataset.delivery.swap import importing
 from pipeline.dataset.layout import list_dataset
 from pipeline.errors import DatasetError
 from pipeline.files import read_json
@@ -253,12 +254,8 @@ def test_files_that_dvc_ignores_restore_the_former_dataset(
     assert shell(recorded, "git status --porcelain data.dvc") == ""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("last", ["_swap", "Profile.write", "_run", "_check_pointer"])
-def test_an_import_that_was_killed_is_undone_by_the_next(
-    deliver: Deliver, recorded: Path, last: str
-) -> None:
-    before = snapshot(recorded)
+def import_killed_in(last: str, source: Path, project: Path) -> None:
+    """Append `source`, but die where the function `last` of the swap is called."""
     script = (
         "import os, sys; from pathlib import Path\n"
         "from pipeline.dataset.delivery import importing, swap\n"
@@ -267,16 +264,59 @@ def test_an_import_that_was_killed_is_undone_by_the_next(
         f"swap.{last} = die\n"
         "importing.import_dataset(Path(sys.argv[1]), Path(sys.argv[2]), append=True)"
     )
-    source = deliver("Normal")
-    command = [sys.executable, "-c", script, str(source), str(recorded)]
+    command = [sys.executable, "-c", script, str(source), str(project)]
     done = subprocess.run(command, env=child_environment(), capture_output=True, check=False)
     assert done.returncode == 9, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("last", ["_swap", "Profile.write", "_run"])
+def test_an_import_that_was_killed_is_undone_by_the_next(
+    deliver: Deliver, recorded: Path, last: str
+) -> None:
+    before = snapshot(recorded)
+    source = deliver("Normal")
+    import_killed_in(last, source, recorded)
     (source / "Normal/masks/Normal-1.png").unlink()
 
     with pytest.raises(DatasetError, match="has no mask"):
         import_dataset(source, recorded)
 
     assert snapshot(recorded) == before
+
+
+@pytest.mark.slow
+def test_a_pointer_that_was_cut_off_as_dvc_was_killed_is_undone(
+    deliver: Deliver, recorded: Path
+) -> None:
+    before = snapshot(recorded)
+    import_killed_in("_check_pointer", deliver("Normal"), recorded)
+    (recorded / "data.dvc").write_bytes(b"")
+
+    with importing(recorded):
+        assert snapshot(recorded) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("last", "by_hand"),
+    [("_run", "dvc add -q data && git add -A . && git commit -qm Mine"), ("_check_pointer", ":")],
+)
+def test_a_version_that_dvc_took_in_after_an_import_was_killed_stays(
+    deliver: Deliver,
+    recorded: Path,
+    caplog: pytest.LogCaptureFixture,
+    last: str,
+    by_hand: str,
+) -> None:
+    import_killed_in(last, deliver("Normal"), recorded)
+    shell(recorded, by_hand)
+
+    result = import_dataset(deliver("CT", name="next"), recorded, append=True)
+
+    assert result.total == 6
+    assert "data: stays as it is, as data.dvc was made anew after the unfinished" in caplog.text
+    assert not list(recorded.glob(".*partial"))
 
 
 @pytest.mark.slow

@@ -372,5 +372,24 @@ def test_read_only_folders_are_moved_and_removed(
     assert [path.name for path in project.glob(".data*")] == []
 
 
+def test_a_restoring_that_is_interrupted_has_the_former_pointer_already(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pair(project / "data", "COVID", "COVID-1", 1)
+    write_pair(project / swap.STAGING, "COVID", "COVID-2", 2)
+    add_text(project / "data.dvc", "former")
+    swap._swap(project)
+    add_text(project / "data.dvc", "new")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        swap.restore(project)
+
+    assert (project / "data.dvc").read_text() == "former"
+
+
 def failing_link(*_: object, **__: object) -> None:
     raise OSError(errno.EPERM, "Operation not permitted")
