@@ -31,6 +31,18 @@ AWAY_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown
 OWN_DISK = {errno.EACCES, errno.EDQUOT, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
 """Of a remote that is a folder: what a person has to mend."""
 
+PATH_SETTINGS = (
+    "url",
+    "cert_path",
+    "configpath",
+    "credentialpath",
+    "gdrive_service_account_json_file_path",
+    "gdrive_user_credentials_file",
+    "key_path",
+    "keyfile",
+)
+"""Settings of a DVC remote that may be paths, which DVC takes from the folder of its file."""
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -50,10 +62,33 @@ def remote_url(project: Path) -> str | None:
     config.merge(ConfigObj(str(project / ".dvc" / "config.local")))
     remote = config.get("core", {}).get("remote")
     url = config.get(f'remote "{remote}"', {}).get("url") if remote else None
-    if not url or "://" in url:
-        return url
-    folder = (project / ".dvc" / url).resolve()
-    return None if folder.is_relative_to(project.resolve()) else str(folder)
+    if not url:
+        return None
+    place = absolute_path(project / ".dvc", url)
+    inside = "://" not in url and Path(place).is_relative_to(project.resolve())
+    return None if inside else place
+
+
+def absolute_path(dvc_folder: Path, value: str) -> str:
+    """What DVC takes for a path in a file of the folder .dvc; a URL stays as it is."""
+    if "://" in value:
+        return value
+    return str((dvc_folder / Path(value).expanduser()).resolve())
+
+
+def outer_paths(project: Path) -> Iterator[tuple[str, str, str]]:
+    """Every relative path out of the project in its committed .dvc/config.
+
+    Gives the section, the setting and the path; another checkout of the project, at another place,
+    would look for it elsewhere.
+    """
+    for name, section in ConfigObj(str(project / ".dvc" / "config")).items():
+        for setting in PATH_SETTINGS if name.startswith("remote ") else ():
+            path = section.get(setting, "")
+            if not path or "://" in path or Path(path).expanduser().is_absolute():
+                continue
+            if not Path(absolute_path(project / ".dvc", path)).is_relative_to(project.resolve()):
+                yield name, setting, path
 
 
 def open_store(project: Path) -> RemoteStore | None:

@@ -17,6 +17,7 @@ from pipeline.errors import LungsegError, RefusedError, ServiceError, WorkspaceE
 from pipeline.files import atomic_path, read_json, write_json
 from pipeline.git_command import run_git, without_login
 from pipeline.params import override
+from pipeline.remote_store import PATH_SETTINGS, absolute_path, outer_paths
 from pipeline.settings import Settings, child_environment
 from pipeline.workspace.environments import find_interpreter
 from pipeline.workspace.lock import hold_workspace
@@ -272,17 +273,19 @@ def refuse_uncommitted(repo: str) -> None:
 def join_cache(settings: Settings, folder: Path) -> None:
     """Write .dvc/config.local: the deployment's own settings, and the cache that all runs share.
 
-    It may hold secrets of a remote, so nobody else may read it, from its first byte.
+    Paths of remotes that lead out of the project lead to where they do from `settings.repo`. Raises
+    WorkspaceError when that is no folder, so that the default remote is nowhere. The file may hold
+    secrets of a remote, so nobody else may read it, from its first byte.
     """
     source = Path(settings.repo, ".dvc")
     config = ConfigObj(str(source / "config.local")) if source.is_dir() else ConfigObj()
     for section in config.values():
-        url = section.get("url", "")
-        if url and "://" not in url:
-            section["url"] = str((source / url).resolve())
+        for setting in set(PATH_SETTINGS) & set(section):
+            section[setting] = absolute_path(source, section[setting])
     if settings.remote:
         config.setdefault("core", {})["remote"] = DEPLOYMENT
         config[f'remote "{DEPLOYMENT}"'] = _remote(settings.remote, settings.remote_endpoint)
+    _place_remotes(config, source, folder)
     # Links spare the copy; stages replace files whole, so they never write through one.
     config["cache"] = {
         "dir": str(shared_cache(settings)),
@@ -292,6 +295,23 @@ def join_cache(settings: Settings, folder: Path) -> None:
         partial.touch(mode=0o600)
         with partial.open("wb") as file:
             config.write(file)
+
+
+def _place_remotes(config: ConfigObj, source: Path, folder: Path) -> None:
+    """Add the paths out of the project that the checkout in `folder` has committed."""
+    committed = ConfigObj(str(folder / ".dvc" / "config"))
+    default = {**committed.get("core", {}), **config.get("core", {})}.get("remote")
+    for name, setting, path in outer_paths(folder):
+        if setting in config.get(name, {}):
+            continue
+        if source.is_dir():
+            config.setdefault(name, {})[setting] = absolute_path(source, path)
+        elif name == f'remote "{default}"':
+            raise WorkspaceError(
+                f".dvc/config: found {path} as the {setting} of {name}, expected an absolute path "
+                "or a URL, because LUNGSEG_REPO is no folder with .dvc; set LUNGSEG_REMOTE, or "
+                "commit one of these"
+            )
 
 
 def _remote(url: str, endpoint: str | None) -> dict[str, str]:

@@ -14,7 +14,9 @@ from configobj import ConfigObj
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.deployment.links import Site
 from pipeline.errors import ParamsError, WorkspaceError
+from pipeline.remote_store import remote_url
 from pipeline.settings import Settings
 from pipeline.workspace import workspace as module
 from pipeline.workspace.workspace import (
@@ -228,6 +230,84 @@ def test_workspaces_share_the_cache_and_the_deployments_own_remote(
     written = (workspace.folder / ".dvc/config.local").read_text()
     assert f"dir = {project}/.dvc/cache" in written
     assert f"url = {project.parent}/store" in written
+
+
+COMMITTED = """
+[core]
+    remote = store
+['remote "store"']
+    url = ../../store
+    keyfile = ../../key
+['remote "samples"']
+    url = ../samples
+['remote "far"']
+    url = s3://bucket
+['remote "home"']
+    url = ~/store
+"""
+
+
+@pytest.fixture
+def committed(project: Path) -> None:
+    """The project names its remotes by relative paths, as `dvc remote add` writes them."""
+    (project / ".dvc/config").write_text(COMMITTED)
+    git(project, "commit", "--quiet", "--all", "--message=remotes")
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_committed_remote_out_of_the_project_is_the_same_in_every_checkout(
+    settings: Settings, project: Path
+) -> None:
+    workspace = make_workspace(settings, RunRequest("one"), None)
+    with Site(settings) as site:
+        deployed = remote_url(site.project)
+
+    written = ConfigObj(str(workspace.folder / ".dvc/config.local"))
+    remote = {"url": f"{project.parent}/store", "keyfile": f"{project.parent}/key"}
+    assert written['remote "store"'] == remote
+    assert written.sections == ['remote "store"', "cache"]
+    assert remote_url(workspace.folder) == deployed == remote_url(project) == remote["url"]
+
+
+@pytest.mark.usefixtures("committed")
+def test_the_deployments_own_settings_come_before_committed_ones(
+    settings: Settings, project: Path
+) -> None:
+    local = "['remote \"store\"']\n    url = ../../other\n    keyfile = ../../../own\n"
+    (project / ".dvc/config.local").write_text(local)
+
+    workspace = make_workspace(settings, RunRequest("one"), None)
+
+    written = ConfigObj(str(workspace.folder / ".dvc/config.local"))
+    assert written['remote "store"'] == {
+        "url": f"{project.parent}/other",
+        "keyfile": f"{project.parent.parent}/own",
+    }
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_default_remote_that_a_clone_of_a_url_cannot_find_is_refused(
+    settings: Settings, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(repo=project.as_uri(), home=tmp_path / "home")
+
+    with pytest.raises(WorkspaceError, match=r"^\.dvc/config: found \.\./\.\./store as the url of"):
+        make_workspace(settings, RunRequest("one"), None)
+
+    assert leftovers(settings) == []
+    monkeypatch.setenv("LUNGSEG_REMOTE", "s3://bucket/a")
+    settings = Settings(repo=project.as_uri(), home=tmp_path / "home")
+    workspace = make_workspace(settings, RunRequest("one"), None)
+    assert remote_url(workspace.folder) == "s3://bucket/a"
+
+
+def test_a_remote_in_the_home_of_the_user_is_a_store(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / ".dvc/config").write_text(COMMITTED.replace("remote = store", "remote = home"))
+    monkeypatch.setenv("HOME", "/users/somebody")
+
+    assert remote_url(project) == "/users/somebody/store"
 
 
 @pytest.mark.parametrize(
