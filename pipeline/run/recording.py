@@ -1,15 +1,27 @@
-"""What a workspace holds, written into the run record."""
+"""What a workspace holds, written into the run record and read from there by other hosts."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.files import sha256_file
 from pipeline.settings import Settings, account_name
 from pipeline.stage_graph import stage_definition, stage_names
-from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord, create_record
-from pipeline.workspace.reproduce import materialise
+from pipeline.tracking.client import connect
+from pipeline.tracking.run_record import (
+    REVISION_TAG,
+    RUN_TAG,
+    RunRecord,
+    create_record,
+    find_artifact,
+    open_record,
+)
+from pipeline.workspace.lock import hold_workspace
+from pipeline.workspace.reproduce import locked_stages, materialise
 from pipeline.workspace.workspace import RunRequest, Workspace
 
 if TYPE_CHECKING:
@@ -76,3 +88,37 @@ def record_cached(record: RunRecord, workspace: Workspace, before: str | None = 
             return
         if name not in recorded:
             record_stage(record, workspace, name, "cached")
+
+
+def take_recorded(
+    settings: Settings, run_id: str, workspace: Workspace, before: str | None = None
+) -> None:
+    """Take what the run record says of the stages that ran in this run, up to the one named.
+
+    Another host may have run them. The workspace's dvc.lock, which may know another result of the
+    same inputs, says the same then, and such a result is removed from the workspace.
+    """
+    names = stage_names(workspace.folder)
+    names = names[: names.index(before)] if before else names
+    with connect(settings) as client, tempfile.TemporaryDirectory() as temporary:
+        record = open_record(settings, client, run_id)
+        ran = {name for name, status in record.recorded().items() if status == "ran"}
+        lock = find_artifact(client, record.run_id, "dvc.lock", Path(temporary)) if ran else None
+        recorded = locked_stages(lock.parent) if lock else {}
+    with hold_workspace(workspace.folder):
+        known = locked_stages(workspace.folder)
+        for name in ran.intersection(names, recorded):
+            if recorded[name] != known.get(name):
+                _replace_result(workspace.folder, name, recorded[name])
+
+
+def _replace_result(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    from dvc.utils.serialize import modify_yaml
+
+    for output in stage_definition(folder, name).outputs:
+        if (folder / output).is_dir():
+            shutil.rmtree(folder / output)
+        (folder / output).unlink(missing_ok=True)
+    with modify_yaml(folder / "dvc.lock") as lock:
+        lock.setdefault("schema", "2.0")
+        lock.setdefault("stages", {})[name] = entry

@@ -18,7 +18,7 @@ from pipeline.release.gate import run_gate
 from pipeline.release.promotion import run_promotion
 from pipeline.remote_store import open_store
 from pipeline.run.cost import keep_seconds, record_costs
-from pipeline.run.recording import record_cached, record_stage, start_record
+from pipeline.run.recording import record_cached, record_stage, start_record, take_recorded
 from pipeline.run.task_report import GateReport, PromotionReport, RunPlan, TaskReport
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_definition, stage_names
@@ -56,6 +56,8 @@ def run_task(
     started = time.monotonic()
     workspace = open_workspace(settings, request)
     try:
+        if request.force and name in stage_names(workspace.folder):
+            take_recorded(settings, request.run_id, workspace, before=name)
         if name == PLAN:
             report: TaskReport = _plan(workspace)
         elif part:
@@ -244,6 +246,10 @@ def _part(
 def _after_stages(
     settings: Settings, request: RunRequest, workspace: Workspace, name: str
 ) -> TaskReport:
+    if name == "gate":  # this host may have done none of the stages
+        take_recorded(settings, request.run_id, workspace)
+        last = stage_names(workspace.folder)[-1]
+        _stage(settings, replace(request, force=False), workspace, last)
     with connect(settings) as client:
         record = open_record(settings, client, request.run_id)
         if forget_failure(record):
@@ -285,8 +291,8 @@ class _Recording:
         with connect(self.settings) as client:
             record = open_record(self.settings, client, self.run_id)
             record_cached(record, self.workspace, before=self.name)
-            record_stage(record, self.workspace, self.name, "ran")
             record.log_artifact(self.workspace.folder / "dvc.lock", "")
+            record_stage(record, self.workspace, self.name, "ran")
 
     def stop(self) -> None:
         """Sample the machine no more."""
