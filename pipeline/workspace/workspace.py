@@ -23,6 +23,8 @@ from pipeline.workspace.environments import find_interpreter
 from pipeline.workspace.lock import hold_workspace
 
 NOTE = Path(".git", "lungseg.json")
+CONVENTIONS = Path("pipeline", "conventions.py")
+"""In every revision since version 0.3, with the tables that today's gate reads."""
 GIT_AWAY = (
     "Could not resolve host",
     "Connection refused",
@@ -115,12 +117,14 @@ def find_workspace(settings: Settings, run_id: str) -> Workspace | None:
     """Return the run's workspace if this host has it.
 
     It names the cache and the environment by their whole paths, and follows these when the project
-    or the home was moved. Raises WorkspaceError when its environment cannot be made again.
+    or the home was moved. Raises WorkspaceError when its environment cannot be made again, and for
+    a revision that the gate could not judge.
     """
     folder = workspace_folder(settings, run_id)
     if not (folder / NOTE).exists():
         return None
     content = read_json(folder / NOTE)
+    _refuse_former(folder, content["revision"])
     python = Path(content["python"])
     found = Workspace(folder, content["revision"], python, content["mlflow_run_id"])
     if shared_cache(Settings(repo=str(folder))) != shared_cache(settings):
@@ -163,12 +167,22 @@ def _fill(
     revision = checkout_revision(settings.repo, request.revision, folder)
     if not (folder / "dvc.yaml").exists():
         raise WorkspaceError(f"revision {request.revision}: has no dvc.yaml, expected the project")
+    _refuse_former(folder, request.revision)
     if request.overrides:
         override(folder / "params.yaml", request.overrides)
     join_cache(settings, folder)
     if lock_file and not (folder / "dvc.lock").exists():
         shutil.copyfile(lock_file, folder / "dvc.lock")
     return revision, find_interpreter(settings, folder)
+
+
+def _refuse_former(folder: Path, revision: str) -> None:
+    if not (folder / CONVENTIONS).exists():
+        raise WorkspaceError(
+            f"revision {revision}: has no {CONVENTIONS}, as in version 0.3 and earlier, expected "
+            "later code, whose results the gate can judge; to train on its data, commit its "
+            "data.dvc with later code, and run that"
+        )
 
 
 def checkout_revision(repo: str, revision: str, folder: Path) -> str:

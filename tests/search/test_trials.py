@@ -34,8 +34,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Se
     """A repository with what a search reads of the project, and a store without a server."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     project = tmp_path / "project"
-    (project / ".dvc").mkdir(parents=True)
-    for name in ("params.yaml", "dvc.yaml", "uv.lock"):
+    for folder in (".dvc", "pipeline"):
+        (project / folder).mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", "uv.lock", "pipeline/conventions.py"):
         shutil.copy(PROJECT / name, project / name)
     (project / "data.dvc").write_text(yaml.safe_dump(DATA))
     (project / ".dvc/config").write_text("[core]\n    analytics = false\n")

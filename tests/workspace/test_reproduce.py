@@ -359,6 +359,8 @@ def test_a_home_on_another_file_system_than_the_cache_has_links_that_are_kept_as
         settings = Settings(repo=str(project), home=disk / "home")
         shutil.copy(PROJECT / "uv.lock", project / "uv.lock")
         shutil.copy(PROJECT / "params.yaml", project / "params.yaml")
+        (project / "pipeline").mkdir()
+        (project / "pipeline/conventions.py").touch()
         commit(project)
         statuses = []
         for name in ("one", "two"):

@@ -36,6 +36,8 @@ def project(tmp_path: Path) -> Path:
     (folder / ".dvc").mkdir(parents=True)
     for name in ("params.yaml", "dvc.yaml", "uv.lock"):
         shutil.copy(PROJECT / name, folder / name)
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline/conventions.py").touch()
     (folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", "--all")
@@ -210,6 +212,23 @@ def test_a_revision_that_is_not_this_project_is_refused(
 
     with pytest.raises(WorkspaceError, match=missing):
         make_workspace(settings, RunRequest("one"), None)
+
+
+def test_a_revision_that_the_gate_cannot_judge_is_refused_before_anything_runs(
+    settings: Settings, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = make_workspace(settings, RunRequest("begun"), None)
+    git(begun.folder, "rm", "--quiet", "pipeline/conventions.py")  # as before an upgrade
+    git(project, "rm", "--quiet", "pipeline/conventions.py")
+    git(project, "commit", "--quiet", "--message=former")
+    monkeypatch.setattr(module, "find_interpreter", lambda *_: pytest.fail("made an environment"))
+
+    with pytest.raises(WorkspaceError, match=r"^revision main: has no .*; to train on its data"):
+        make_workspace(settings, RunRequest("one", revision="main"), None)
+
+    assert leftovers(settings) == ["begun"]
+    with pytest.raises(WorkspaceError, match=f"^revision {begun.revision}: has no .* version 0.3"):
+        find_workspace(settings, "begun")
 
 
 def test_a_repository_that_is_not_there_is_one_line(tmp_path: Path) -> None:
