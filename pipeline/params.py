@@ -414,12 +414,26 @@ def as_sections(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def check_override(path: Path, assignments: Iterable[str]) -> dict[str, Any]:
-    """Return the content of `path` with assignments applied; raises ParamsError."""
+    """Return the content of `path` with assignments applied.
+
+    Raises ParamsError for a key that the file lacks, and for all that is wrong through them. What
+    else is not of this version belongs to an older revision, whose stages check it by their code.
+    """
     content = read_yaml(path)
+    before = _problems(content)
     for assignment in assignments:
         _assign(content, assignment)
-    check_params(content, path)
+    if new := [problem for problem in _problems(content) if problem not in before]:
+        raise ParamsError(f"{path}: {'; '.join(new)}")
     return content
+
+
+def _problems(content: Mapping[str, Any]) -> list[str]:
+    try:
+        Params.model_validate(content)
+    except ValidationError as error:
+        return [_problem(one, ()) for one in error.errors()]
+    return []
 
 
 def override(path: Path, assignments: Iterable[str]) -> None:

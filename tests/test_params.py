@@ -232,6 +232,25 @@ def test_a_refused_override_leaves_the_file_alone(path: Path, assignment: str, s
     assert [entry.name for entry in path.parent.iterdir()] == ["params.yaml"]
 
 
+def test_an_override_of_an_older_revision_needs_its_own_key_only(path: Path) -> None:
+    content = read_yaml(SHIPPED)
+    del content["train"]["engine"], content["stages"], content["gate"]["max_ece"]
+    content["train"]["former"] = 1
+    path.write_text(yaml.safe_dump(content))
+
+    override(path, ["train.epochs=3", "train.former=2"])
+
+    content["train"] |= {"epochs": 3, "former": 2}
+    assert read_yaml(path) == content
+    for assignment, said in (
+        ("train.epochs=many", "train.epochs: found 'many'; input should be a valid integer"),
+        ("train.engine=jax", "override 'train.engine=jax': params.yaml has no key train.engine"),
+    ):
+        with pytest.raises(ParamsError) as refused:
+            override(path, [assignment])
+        assert str(refused.value).removeprefix(f"{path}: ") == said
+
+
 def test_sections_are_flattened_to_dotted_keys() -> None:
     content = {"train": {"filters": [8, 16], "deep": {"er": 1}}, "seed": 7}
 

@@ -47,10 +47,11 @@ def retrain(
 
 def _overrides(params: Path | None, assignments: list[str] | None) -> tuple[str, ...]:
     """What --params and --set change, in this order; raises ParamsError."""
-    from pipeline.params import check_override, read_assignments
+    from pipeline.params import check_override, check_params, read_assignments
 
     overrides = (*(read_assignments(params) if params else ()), *(assignments or ()))
-    check_override(Path("params.yaml"), overrides)
+    path = Path("params.yaml")
+    check_params(check_override(path, overrides), path)
     return overrides
 
 
