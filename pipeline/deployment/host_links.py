@@ -25,6 +25,8 @@ MOST_SKEW = 60.0
 """Seconds that clocks may differ: signed requests to S3 are refused from 900 on."""
 LEAST_FREE = 5 * 2**30
 """Bytes: what an environment and the results of one run take."""
+ENGINE_PATIENCE_S = 180
+"""Seconds that engines may take to find their GPUs."""
 DEVICES = """
 from importlib.util import find_spec
 if find_spec("tensorflow"):
@@ -111,14 +113,20 @@ def look_at_gpu(site: Site) -> str:
     cards = listed_cards()
     if not cards and site.role != "gpu":
         raise NotLookedAt("nvidia-smi lists no GPU here: trainings use the CPU")
-    done = subprocess.run(
-        [sys.executable, "-c", DEVICES],
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", DEVICES],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ENGINE_PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeploymentError(
+            f"the engines that train gave no answer about their GPUs in {ENGINE_PATIENCE_S} s; "
+            "look at the driver, or start this host again"
+        ) from None
     found = re.findall(r"^(tensorflow|jax) (\d+)$", done.stdout, re.MULTILINE)
     if done.returncode or not found:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

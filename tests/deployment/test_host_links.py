@@ -113,6 +113,16 @@ def test_gpus_that_the_engine_sees_are_told(
     assert look_at_gpu(Site(settings, "gpu")) == "tensorflow sees 0 GPUs, jax sees 2 GPUs"
 
 
+def test_engines_that_wait_for_the_driver_for_ever_are_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_of_the_engine(monkeypatch, "import time; time.sleep(30)", 1)
+    monkeypatch.setattr(host_links, "ENGINE_PATIENCE_S", 0.1)
+
+    with pytest.raises(DeploymentError, match=r"no answer about their GPUs in 0.1 s; look at"):
+        look_at_gpu(Site(settings, "gpu"))
+
+
 @pytest.mark.slow  # imports the engine
 def test_engine_is_really_asked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

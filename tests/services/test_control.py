@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pipeline.errors import ServiceError
-from pipeline.services import control, local
+from pipeline.services import control, gpu_cards, local
 from pipeline.services.daemon import Daemon, end
 from pipeline.services.gpu_cards import listed_cards
 from pipeline.services.local import Service, read_variables
@@ -246,3 +246,18 @@ def test_gpus_are_those_that_the_driver_lists(
     program.write_text("#!/bin/sh\necho 'GPU 0: A'\necho 'GPU 1: B'\n")
     program.chmod(0o755)
     assert listed_cards() == 2
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\nexec /bin/sleep 30\n", "#!/nowhere\n"])
+def test_a_driver_that_does_not_answer_lists_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpu_cards, "PATIENCE_S", 0.1)
+    program = tmp_path / "nvidia-smi"
+    program.write_text(text)
+    program.chmod(0o755)
+
+    assert listed_cards() == 0
+
+    assert "the driver does not list its GPUs, so none count: " in caplog.text
