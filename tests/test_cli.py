@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from pipeline.search import trials
 from pipeline.search.space import parse_search
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
-from tests.conftest import PROJECT, git, mode_of, open_to_others
+from tests.conftest import PROJECT, git, mode_of, open_to_others, small_disk
 from tests.release.test_gate import score_table
 
 Run = Callable[..., int]
@@ -77,12 +79,20 @@ def test_a_stage_without_params_yaml_says_where_to_run_it(
     assert "params.yaml: no such file; run from the project's root" in capsys.readouterr().err
 
 
+def copy_error(*codes: int) -> shutil.Error:
+    """What shutil.copytree raises when it could not copy files for these reasons."""
+    return shutil.Error(
+        [(f"from/{n}", f"to/{n}", str(OSError(c, os.strerror(c)))) for n, c in enumerate(codes)]
+    )
+
+
 @pytest.mark.parametrize(
     ("problem", "code", "line"),
     [
         (DatasetError("a\nb"), 1, "error: a b"),
         (ServiceError("silent"), 75, "error: silent"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "error: x: No space left"),
+        (copy_error(errno.ENOENT, errno.EDQUOT), 1, "error: to/1: Disk quota exceeded"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
     ],
 )
@@ -106,13 +116,36 @@ def test_a_problem_ends_with_one_line_and_its_exit_code(
     assert json.loads((tmp_path / "error.json").read_text())["exit_code"] == code
 
 
-def test_a_defect_is_not_dressed_up_as_a_users_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_a_full_disk_does_not_take_ends_with_one_line(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "from/a").mkdir(parents=True)
+    (tmp_path / "from/a/large").write_bytes(bytes(2**21))
+    with small_disk(tmp_path, "1m") as small:
+        copy = partial(shutil.copytree, tmp_path / "from", small / "to")
+        monkeypatch.setattr(cli, "app", partial(copy, copy_function=shutil.copyfile))
+
+        assert lungseg() == 1
+
+    said = f"error: {small}/to/a/large: No space left on device; nothing was finished\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    "defect", [OSError(errno.EIO, "Input/output error"), copy_error(errno.EIO), shutil.Error("a")]
+)
+def test_a_defect_is_not_dressed_up_as_a_users_problem(
+    monkeypatch: pytest.MonkeyPatch, defect: OSError
+) -> None:
     def fail() -> None:
-        raise OSError(errno.EIO, "Input/output error")
+        raise defect
 
     monkeypatch.setattr(cli, "app", fail)
 
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(OSError, match=r"Input/output error|^a$"):
         cli.main()
 
 

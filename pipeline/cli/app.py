@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import importlib.util
 import logging
+import os
+import shutil
 import sys
 
 import typer
@@ -20,6 +22,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""Errors of writing that a person can mend: a full disk, a quota, permissions."""
 
 
 @app.callback()
@@ -53,11 +58,24 @@ def main() -> None:
             1,
         )
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        reason = _first_reason(error)
+        if reason.errno not in UNWRITABLE:
             raise
-        _leave(f"{error.filename or 'writing'}: {error.strerror}; nothing was finished", 1)
+        _leave(f"{reason.filename or 'writing'}: {reason.strerror}; nothing was finished", 1)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
+
+
+def _first_reason(error: OSError) -> OSError:
+    """The error itself; of one that collects those of a folder's files, the first that is known."""
+    if not isinstance(error, shutil.Error) or not isinstance(error.args[0], list):
+        return error
+    words = {os.strerror(code): code for code in UNWRITABLE}  # a copy of a tree keeps only these
+    for _, target, text in error.args[0]:
+        for word, code in words.items():
+            if word in text:
+                return OSError(code, word, target)
+    return error
 
 
 def _is_of_an_extra(error: ModuleNotFoundError) -> bool:
