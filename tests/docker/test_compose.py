@@ -355,3 +355,15 @@ def test_the_settings_that_dags_read_are_handed_on(stack: Stack) -> None:
     of_others = {"LUNGSEG_AIRFLOW_URL", "LUNGSEG_BIN", "LUNGSEG_HOME"}
 
     assert read - of_others <= stack["services"]["airflow-dag-processor"]["environment"].keys()
+
+
+def test_the_documented_backup_has_the_releases_that_a_worker_wrote_down(stack: Stack) -> None:
+    page = (PROJECT / "docs" / "maintenance.md").read_text()
+    [(volume, place)] = re.findall(r"--volume (\w[\w-]+):(\S+):ro init", page)
+
+    worker = stack["services"]["worker-cpu"]
+
+    assert stack["volumes"]["worker-cpu"]["name"] == volume
+    assert worker["environment"]["LUNGSEG_HOME"] == place
+    assert [one["source"] for one in worker["volumes"] if one["target"] == place] == ["worker-cpu"]
+    assert stack["services"]["init"]["environment"]["LUNGSEG_HOME"] == place
