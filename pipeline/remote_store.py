@@ -21,6 +21,7 @@ from configobj import ConfigObj
 from pipeline.certificates import causes, distrusts
 from pipeline.errors import LungsegError, ServiceError, WorkspaceError
 from pipeline.files import SUMS, atomic_folder
+from pipeline.git_command import without_login
 
 PROBES = "probes"
 """Folder of the small files by which the store is tried."""
@@ -108,7 +109,7 @@ def open_store(project: Path) -> RemoteStore | None:
         kind, options, root = get_cloud_fs(config, name=config["core"]["remote"])
         return RemoteStore(kind(**options), root, url)
     except DvcException as error:
-        raise WorkspaceError(f"{url}: {error}; mend the DVC remote") from None
+        raise WorkspaceError(without_login(f"{url}: {error}; mend the DVC remote")) from None
 
 
 def open_location(url: str, endpoint: str | None) -> RemoteStore:
@@ -124,7 +125,9 @@ def open_location(url: str, endpoint: str | None) -> RemoteStore:
         kind, found, root = get_cloud_fs({}, url=url, **options)
         return RemoteStore(kind(**found), root, url)
     except DvcException as error:
-        raise WorkspaceError(f"{url}: {error}; name a folder or a store like s3://…") from None
+        raise WorkspaceError(
+            without_login(f"{url}: {error}; name a folder or a store like s3://…")
+        ) from None
 
 
 class RemoteStore:
@@ -136,7 +139,8 @@ class RemoteStore:
 
     def __init__(self, fs: Any, root: str, url: str) -> None:
         self._fs, self._root = fs, root
-        self.url = url
+        self.url = without_login(url)
+        """As people may see it."""
 
     def list(self, prefix: str) -> list[StoredFile]:
         """Every file below the folder `prefix`, all if it is empty, in order of their paths."""
@@ -230,7 +234,7 @@ def _modified(info: dict[str, Any]) -> float:
 
 def _problem(url: str, error: Exception) -> LungsegError:
     """What the error of a store's library means, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = without_login(" ".join(str(error).split())) or type(error).__name__
     if distrusts(error):
         return WorkspaceError(
             f"{url}: the store's certificate is not trusted; name the authority that signed it by "

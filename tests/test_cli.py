@@ -462,6 +462,20 @@ def test_uncommitted_changes_are_named(tmp_path: Path) -> None:
         refuse_uncommitted(str(tmp_path))
 
 
+def test_a_push_of_the_dataset_names_the_store_without_its_login(
+    lungseg: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LUNGSEG_REMOTE", "https://ci:secret@store.example/lungs")
+    monkeypatch.setattr(
+        "pipeline.workspace.dataset_push.push_dataset", lambda *_: "0123456789abcdef"
+    )
+
+    assert lungseg("data", "push") == 0
+
+    told = "pushed the dataset of 0123456789 to https://store.example/lungs\n"
+    assert capsys.readouterr().out == told
+
+
 @pytest.fixture
 def tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository whose results DVC finds up to date."""

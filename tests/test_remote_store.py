@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import ServiceError, WorkspaceError
 from pipeline.files import SUMS, sums_hold, write_sums
-from pipeline.remote_store import RemoteStore, open_store, remote_url
+from pipeline.remote_store import RemoteStore, open_location, open_store, remote_url
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import join_cache
 from tests.conftest import small_disk
@@ -187,6 +187,21 @@ def test_errors_are_told_apart_by_whether_another_try_helps(
 
     with pytest.raises(kind, match=f"^s3://bucket: .*{text}"):
         store.put(tmp_path, "a")
+
+
+def test_a_store_is_named_without_a_login(project: Project, tmp_path: Path) -> None:
+    url = "https://ci:secret@store.example/a"
+    store = RemoteStore(Broken(OSError(f"{url}: away")), "a", url)
+
+    with pytest.raises(ServiceError, match=r"^https://store\.example/a: .*: https://store\.exam"):
+        store.put(tmp_path, "a")
+    for open_it in (
+        lambda: open_store(project("ftp://ci:secret@host/a")),
+        lambda: open_location("ftp://ci:secret@host/a", None),
+    ):
+        with pytest.raises(WorkspaceError, match=r"^ftp://host/a: ") as error:
+            open_it()
+        assert "secret" not in str(error.value)
 
 
 def test_a_store_that_gives_back_other_bytes_is_refused(

@@ -100,12 +100,13 @@ def push(
     ] = "",
 ) -> None:
     """Copy the dataset to the store of a deployment (LUNGSEG_REMOTE)."""
+    from pipeline.git_command import without_login
     from pipeline.workspace.dataset_push import push_dataset
 
     settings = Settings()
     private_home(settings)
     commit = push_dataset(settings, revision, source)
-    typer.echo(f"pushed the dataset of {commit[:10]} to {settings.remote}")
+    typer.echo(f"pushed the dataset of {commit[:10]} to {without_login(str(settings.remote))}")
 
 
 @app.command()

@@ -25,7 +25,7 @@ from pipeline.deployment.databases import dump_database, without_password
 from pipeline.deployment.links import Site
 from pipeline.errors import DeploymentError
 from pipeline.files import atomic_folder, write_json
-from pipeline.remote_store import open_store
+from pipeline.remote_store import open_store, remote_url
 from pipeline.settings import Settings
 
 SERVERS = {
@@ -76,14 +76,14 @@ def _told(path: Path) -> str:
 
 def _keep_store(site: Site, folder: Path, *, objects: bool) -> tuple[dict[str, int], str]:
     """The objects of the DVC remote, and a line on what protects them."""
-    store = open_store(site.project)
-    if store is None:
+    store, url = open_store(site.project), remote_url(site.project)
+    if store is None or url is None:
         return {}, "DVC remote: a part of the repository, which is its own copy"
     stored = {file.path: file.size for file in store.list("")}
     if objects:
-        copy_out(Part(STORE.name, "store", store.url, site.settings.remote_endpoint), folder)
+        copy_out(Part(STORE.name, "store", url, site.settings.remote_endpoint), folder)
         return stored, f"DVC remote {store.url}: {_told(folder / STORE)}"
-    kept = _protection(site, store.url)
+    kept = _protection(site, url)
     return stored, f"DVC remote {store.url}: {len(stored)} objects listed, not copied; {kept}"
 
 

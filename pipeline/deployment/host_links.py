@@ -16,6 +16,7 @@ import httpx
 
 from pipeline.deployment.links import NotLookedAt, Site
 from pipeline.errors import DeploymentError
+from pipeline.git_command import without_login
 from pipeline.services.gpu_cards import listed_cards
 from pipeline.settings import child_environment
 from pipeline.workspace.environments import find_uv
@@ -41,7 +42,7 @@ if find_spec("jax"):
 
 def look_at_clock(site: Site) -> str:
     """This host's clock agrees with those of the servers, by the date that they answer with."""
-    skews = {url: skew for url in _servers(site) if (skew := _skew(url)) is not None}
+    skews = {without_login(url): skew for url in _servers(site) if (skew := _skew(url)) is not None}
     if not skews:
         raise NotLookedAt("no server answers with a date over HTTP")
     wrong = [

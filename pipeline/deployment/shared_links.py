@@ -61,16 +61,16 @@ def look_at_mlflow(site: Site) -> str:
             client.delete_run(run.info.run_id)
     if not same:
         raise DeploymentError(
-            f"MLflow at {settings.tracking_uri}: gives back other bytes than were written; repair "
-            "its artifact store"
+            f"MLflow at {without_login(settings.tracking_uri)}: gives back other bytes than were "
+            "written; repair its artifact store"
         )
-    return f"{settings.tracking_uri} can be written and read"
+    return f"{without_login(settings.tracking_uri)} can be written and read"
 
 
 def _experiment(site: Site, experiment: object) -> str:
     if experiment is None:
         raise DeploymentError(
-            f"MLflow at {site.settings.tracking_uri}: has no experiment "
+            f"MLflow at {without_login(site.settings.tracking_uri)}: has no experiment "
             f"{site.settings.experiment!r}; `lungseg deploy init` makes it"
         )
     return str(experiment.experiment_id)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from pipeline.errors import ReleaseError
 from pipeline.evaluation.visual_report import REPORT_FILE, Report, ShownCase
+from pipeline.git_command import without_login
 from pipeline.release.comparing import COMPARISON
 from pipeline.release.release_record import Approval
 from pipeline.release.signing import Signer, Verifier, read_signed
@@ -64,7 +65,7 @@ def approval_text(record: RunRecord, verdict: Verdict) -> str:
 
 
 def _lines(record: RunRecord, verdict: Verdict) -> Iterator[str]:
-    uri = record.settings.tracking_uri
+    uri = without_login(record.settings.tracking_uri)
     champion = verdict.champion_version
     yield f"The gate let this model pass{f', against version {champion}' if champion else ''}."
     yield ""

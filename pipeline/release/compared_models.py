@@ -14,6 +14,7 @@ from pipeline.dataset.splits.table import SPLIT_FILE
 from pipeline.errors import ReleaseError, StageError
 from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.files import sha256_file
+from pipeline.git_command import without_login
 from pipeline.inference.segmenter import Segmenter
 from pipeline.params import read_yaml
 from pipeline.release.paired_scores import KEYS, ComparedModel
@@ -84,8 +85,8 @@ def find_named_run(settings: Settings, client: MlflowClient, word: str) -> Named
     if record is None:
         raise ReleaseError(
             f"{word!r}: found no such version or alias of {settings.model_name} and no such run "
-            f"in experiment {settings.experiment!r} of {settings.tracking_uri}; `lungseg releases` "
-            "lists versions and runs",
+            f"in experiment {settings.experiment!r} of {without_login(settings.tracking_uri)}; "
+            "`lungseg releases` lists versions and runs",
         )
     return NamedRun(record)
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import ServiceError
+from pipeline.git_command import without_login
 from pipeline.release.release_tables import verdict_table
 from pipeline.run.task_report import GateReport, PromotionReport, TaskReport
 from pipeline.services import airflow_home
@@ -300,6 +301,6 @@ def _addresses(run: Run, page: str, settings: Settings) -> Iterator[str]:
     yield f"Airflow  {page}  ({airflow_home.account(settings)})"
     mlflow_id = run.mlflow_id()
     mlflow = run.tracking.page(mlflow_id) if mlflow_id else None
-    yield f"MLflow   {mlflow or run.tracking.uri}"
+    yield f"MLflow   {mlflow or without_login(run.tracking.uri)}"
     if mlflow and mlflow_id and run.report("report"):
         yield f"Report   {run.tracking.page(mlflow_id, 'report/index.html')}"

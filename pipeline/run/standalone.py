@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.errors import WorkspaceError
 from pipeline.evaluation.visual_report import REPORT_PAGE
-from pipeline.git_command import run_git
+from pipeline.git_command import run_git, without_login
 from pipeline.release.release_tables import verdict_table
 from pipeline.release.verdict import Check
 from pipeline.run.recording import BY_HAND, record_stage, start_record
@@ -43,7 +43,8 @@ def retrain_standalone(settings: Settings, request: RunRequest) -> int:
     finally:
         close_run(settings, request.run_id)
     console.print(verdict_table(checks))
-    console.print(f"MLflow store: {settings.tracking_uri}", markup=False, soft_wrap=True)
+    shown = without_login(settings.tracking_uri)
+    console.print(f"MLflow store: {shown}", markup=False, soft_wrap=True)
     console.print(f"report: {workspace.folder / REPORT_PAGE}", markup=False, soft_wrap=True)
     return done.exit_code
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.errors import LungsegError
+from pipeline.git_command import without_login
 from pipeline.run.follow import Run, failure, follow
 from pipeline.run.standalone import new_run_id
 from pipeline.search.preset import write_preset
@@ -62,7 +63,8 @@ def search_standalone(settings: Settings, request: RunRequest, search: Search, o
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     best = name_best(searches, request, search)
     console.print(show_result(best, console, out), markup=False, soft_wrap=True)
-    console.print(f"MLflow store: {settings.tracking_uri}", markup=False, soft_wrap=True)
+    shown = without_login(settings.tracking_uri)
+    console.print(f"MLflow store: {shown}", markup=False, soft_wrap=True)
     return 0
 
 

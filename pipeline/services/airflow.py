@@ -14,6 +14,7 @@ import httpx
 
 from pipeline.certificates import distrusts
 from pipeline.errors import ParamsError, RefusedError, ServiceError
+from pipeline.git_command import without_login
 from pipeline.services import airflow_home
 from pipeline.settings import Settings
 
@@ -59,10 +60,10 @@ class Airflow:
     def __init__(
         self, url: str, user: str, password: str, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_login(url.rstrip("/"))
         loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # needs no proxy
         self._client = httpx.Client(
-            base_url=self.url, timeout=30, trust_env=not loopback, transport=transport
+            base_url=url, timeout=30, trust_env=not loopback, transport=transport
         )
         self._account = {"username": user, "password": password}
         try:

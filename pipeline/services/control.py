@@ -14,6 +14,7 @@ import filelock
 import psutil
 
 from pipeline.errors import ServiceError
+from pipeline.git_command import without_login
 from pipeline.services import airflow_home
 from pipeline.services.airflow import log_in, pool_sizes
 from pipeline.services.daemon import alive, descendants, end
@@ -87,7 +88,7 @@ def status(settings: Settings) -> list[Status]:
         ("Airflow", settings.airflow_url, settings.airflow_port),
     ):
         if not is_local(url, port):
-            rows.append(Status(title, "elsewhere", None, url, None))
+            rows.append(Status(title, "elsewhere", None, without_login(url), None))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.certificates import distrusts
 from pipeline.errors import LungsegError, ParamsError, RefusedError, ReleaseError, ServiceError
+from pipeline.git_command import without_login
 from pipeline.settings import Settings
 from pipeline.tracking.moved_store import follow_move
 
@@ -35,16 +37,17 @@ def connect(settings: Settings, *, create: bool = False) -> Iterator[MlflowClien
     try:
         yield mlflow.MlflowClient()
     except (MlflowException, RequestException) as error:
-        raise _problem(f"MLflow at {settings.tracking_uri}", error) from error
+        raise _problem(f"MLflow at {without_login(settings.tracking_uri)}", error) from error
 
 
 def check_address(uri: str) -> None:
     """Raise ParamsError for what MLflow would take for a folder, and make: `http:/host`, `host`."""
     scheme, separator, rest = uri.partition("://")
+    shown = re.sub("[^/]*@", "", uri)  # also a login that follows no //
     if uri != "databricks" and (not separator or not rest or scheme == "file"):
         raise ParamsError(
-            f"MLFLOW_TRACKING_URI={uri}: found no server and no database, expected an address such "
-            "as http://127.0.0.1:5000; correct it"
+            f"MLFLOW_TRACKING_URI={shown}: found no server and no database, expected an address "
+            "such as http://127.0.0.1:5000; correct it"
         )
 
 
@@ -75,7 +78,7 @@ def _problem(server: str, error: Exception) -> LungsegError:
             f"{server}: its certificate is not trusted; name the authority that signed it by "
             "REQUESTS_CA_BUNDLE"
         )
-    said = " ".join(str(error).split())[:300]
+    said = without_login(" ".join(str(error).split()))[:300]
     answer = getattr(error, "response", None)  # of an artifact that the server hands out
     status = 0 if answer is None else int(answer.status_code)
     code = getattr(error, "error_code", "INTERNAL_ERROR")
@@ -85,7 +88,7 @@ def _problem(server: str, error: Exception) -> LungsegError:
             "and MLFLOW_TRACKING_PASSWORD"
         )
     if code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
-        return ReleaseError(f"{server}: {error}")
+        return ReleaseError(f"{server}: {without_login(str(error))}")
     if status or "failed with error code" in said:  # it answers, and cannot do what it should
         return ServiceError(
             f"{server} failed: {said}; see its log, and that its disk or artifact store is not "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.git_command import without_login
 from pipeline.model.training_history import HISTORY, MEASURED
 from pipeline.pictures.overlay import draw_overlay
 from pipeline.settings import Settings
@@ -140,11 +141,11 @@ class LiveRun:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            reason = " ".join(str(error).split())[:160]
+            reason = without_login(" ".join(str(error).split()))[:160]
             log.warning(
                 "MLflow at %s does not take the epochs of run %s (%s); training goes on, its "
                 "epochs are in history.csv",
-                self._tracking_uri,
+                without_login(self._tracking_uri),
                 self._run_id,
                 reason,
             )

@@ -14,6 +14,7 @@ from typing import Any, Self
 import httpx
 
 from pipeline.errors import ReleaseError
+from pipeline.git_command import without_login
 
 API = "api/2.0/mlflow"
 ARTIFACTS = "api/2.0/mlflow-artifacts/artifacts"
@@ -27,10 +28,11 @@ def run_page(uri: str, experiment: str, run: str, artifact: str = "") -> str:
     """Address of a run, or of an artifact of it, in the pages of the server at `uri`.
 
     They show either models or agents. Which of them is kept in the browser, agents at first, unless
-    the address says it.
+    the address says it. It names no login.
     """
     inner = f"/artifacts/{artifact}" if artifact else ""
-    return f"{uri}/#/experiments/{experiment}/runs/{run}{inner}?workflowType=machine_learning"
+    page = f"#/experiments/{experiment}/runs/{run}{inner}?workflowType=machine_learning"
+    return f"{without_login(uri)}/{page}"
 
 
 @dataclass(frozen=True)

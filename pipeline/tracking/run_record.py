@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
 from pipeline.files import read_json
+from pipeline.git_command import without_login
 from pipeline.inference.model_files import model_sha256
 from pipeline.inference.packaging import log_model
 from pipeline.inference.released import MODEL_SHA256
@@ -184,7 +185,8 @@ def open_record(settings: Settings, client: MlflowClient, run_id: str) -> RunRec
     record = find_record(settings, client, run_id)
     if record is None:
         raise ReleaseError(
-            f"run {run_id!r}: not in experiment {settings.experiment!r} of {settings.tracking_uri}",
+            f"run {run_id!r}: not in experiment {settings.experiment!r} of "
+            f"{without_login(settings.tracking_uri)}",
         )
     return record
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from configobj import ConfigObj
 
 from pipeline.errors import LungsegError, ParamsError, WorkspaceError
+from pipeline.git_command import without_login
 from pipeline.params import read_yaml
 from pipeline.settings import Settings
 from pipeline.workspace.dvc_command import dvc, store_problem
@@ -62,4 +63,4 @@ def _remote(source: str) -> list[str]:
 
 def _problem(workspace: Workspace, url: str, errors: str) -> LungsegError:
     problem = store_problem(workspace, "data: cannot be pushed")
-    return problem or WorkspaceError(f"data: cannot be pushed to {url}: {errors}")
+    return problem or WorkspaceError(f"data: cannot be pushed to {without_login(url)}: {errors}")

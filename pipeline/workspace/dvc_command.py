@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import LungsegError
+from pipeline.git_command import without_login
 from pipeline.remote_store import open_store
 from pipeline.workspace.lock import hold_workspace
 from pipeline.workspace.workspace import Workspace
@@ -32,7 +33,7 @@ def follow_dvc(
 ) -> tuple[bool, int, str]:
     """Run `dvc`, passing its lines on; whether a line began with `marker`, exit code and errors.
 
-    `started` is called at that line.
+    `started` is called at that line. No line and no error names a login.
     """
     seen, errors = False, []
     command = ["dvc", "--wait-for-lock", *arguments]
@@ -48,7 +49,7 @@ def follow_dvc(
             pass_fds=descriptors,
         ) as child,
     ):
-        for line in child.stdout or ():
+        for line in map(without_login, child.stdout or ()):
             if line.startswith("ERROR:"):
                 errors.append(line.removeprefix("ERROR:").strip())
                 if "LUNGSEG_PART" in environment:  # to DVC, a stage that did a part has failed

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.deployment import backup
 from pipeline.deployment import restore as restoring
 from pipeline.deployment.backup import back_up
+from pipeline.deployment.backup_parts import Part
 from pipeline.deployment.databases import DatabaseState
 from pipeline.deployment.restore import read_manifest, restore_backup
 from pipeline.errors import DeploymentError
+from pipeline.remote_store import RemoteStore
 from pipeline.settings import Settings, child_environment
 from pipeline.tracking.client import connect
 from tests.conftest import mode_of
@@ -237,6 +240,26 @@ def test_objects_of_a_remote_that_is_a_folder_are_listed_or_copied(
     assert lacking.endswith("0 objects restored, 1 are missing; restore the store, too")
     assert whole.endswith("1 objects restored, none is missing")
     assert (remote / "files/md5/ab/cdef").read_text() == "object"
+
+
+def test_objects_of_a_remote_with_a_login_are_copied_by_it_and_it_is_not_told(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "https://ci:secret@store.example/lungs"
+    monkeypatch.setenv("LUNGSEG_REMOTE", url)
+    monkeypatch.setattr(RemoteStore, "list", lambda *_: [])
+    copied: list[str] = []
+
+    def copy_out(part: Part, folder: Path) -> None:
+        copied.append(part.source)
+        (folder / part.name).mkdir()
+
+    monkeypatch.setattr(backup, "copy_out", copy_out)
+
+    told = list(back_up(settings, tmp_path / "copied", objects=True))[-1]
+
+    assert copied[-1] == url
+    assert told == "DVC remote https://store.example/lungs: 0 files, 0.0 MB"
 
 
 @pytest.mark.slow  # a real S3 store

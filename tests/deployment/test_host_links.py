@@ -35,7 +35,7 @@ def test_clock_is_compared_with_every_server_also_an_untrusted_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with http_server() as mlflow, http_server(certificate=make_certificate(tmp_path)) as s3:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.replace("//", "//ci:secret@"))
         monkeypatch.setenv("LUNGSEG_REMOTE", "s3://bucket")
         monkeypatch.setenv("LUNGSEG_REMOTE_ENDPOINT", s3)
         monkeypatch.setenv("LUNGSEG_AIRFLOW_URL", "http://127.0.0.1:9")

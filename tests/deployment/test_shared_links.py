@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.deployment import shared_links
 from pipeline.deployment.links import NotLookedAt, Site
 from pipeline.deployment.shared_links import (
     look_at_mlflow,
@@ -119,6 +121,41 @@ def test_mlflow_is_written_and_read_and_nothing_stays(settings: Settings) -> Non
         assert client.search_runs([experiment]) == []
     left = [path for path in Path(settings.artifact_location or "").rglob("*") if path.is_file()]
     assert left == []
+
+
+def test_mlflow_is_named_without_its_login(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(settings) as client:
+        monkeypatch.setattr(shared_links, "connect", lambda _: nullcontext(client))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example")
+        site = Site(settings)
+
+        with pytest.raises(DeploymentError, match=r"^MLflow at https://mlflow\.example: has no ex"):
+            look_at_mlflow(site)
+        client.create_experiment(settings.experiment, str(settings.home / "artifacts"))
+        assert look_at_mlflow(site) == "https://mlflow.example can be written and read"
+
+
+def test_mlflow_that_gives_back_other_bytes_is_named_without_its_login(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def store_other(store: LocalArtifactRepository, file: str) -> None:
+        Path(store.artifact_dir).mkdir(parents=True)
+        Path(store.artifact_dir, Path(file).name).write_text("other")
+
+    monkeypatch.setattr(LocalArtifactRepository, "log_artifact", store_other)
+    with connect(settings) as client:
+        client.create_experiment(settings.experiment, str(settings.home / "artifacts"))
+        monkeypatch.setattr(shared_links, "connect", lambda _: nullcontext(client))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example")
+
+        with pytest.raises(
+            DeploymentError, match=r"^MLflow at https://mlflow\.example: gives back"
+        ):
+            look_at_mlflow(Site(settings))
 
 
 def test_mlflow_that_refuses_the_password_is_no_silence(

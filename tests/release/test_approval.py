@@ -149,7 +149,11 @@ def test_nobody_is_asked_about_a_model_that_is_released_already(
 
 
 def test_the_person_is_shown_scores_changes_and_the_worst_cases(
-    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+    settings: Settings,
+    client: MlflowClient,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release(run)
     deploy(Path(settings.repo), approval="required")
@@ -157,6 +161,7 @@ def test_the_person_is_shown_scores_changes_and_the_worst_cases(
     record, workspace = make_run(settings, client, tmp_path / "second", better, b"second")
     verdict = run_gate(record, workspace)
 
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example")
     text = approval_text(record, verdict)
 
     assert text.startswith("The gate let this model pass, against version 1.")
@@ -164,7 +169,10 @@ def test_the_person_is_shown_scores_changes_and_the_worst_cases(
     assert "Change of Dice against the champion, version 1:" in text
     assert "\n| COVID | +0.01" in text
     assert "best release" not in text  # it is the champion
-    assert f"get-artifact?path=report/overlays/COVID-0.png&run_uuid={record.run_id})" in text
+    assert (
+        f"(https://mlflow.example/get-artifact?path=report/overlays/COVID-0.png&run_uuid={record.run_id})"
+        in text
+    )
     assert text.index("COVID/0: Dice 0.95") < text.index("Normal/")
     assert text.count("![") == 6
     assert f"[The whole report]({record.page('report/index.html')})" in text

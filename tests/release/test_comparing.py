@@ -15,6 +15,7 @@ from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.release import champion, comparing
 from pipeline.release.approval import approval_text
 from pipeline.release.champion import same_masks
+from pipeline.release.compared_models import find_named_run
 from pipeline.release.comparing import COMPARISON, ComparisonResult, compare_models
 from pipeline.release.gate import run_gate
 from pipeline.settings import Settings
@@ -115,6 +116,15 @@ def test_what_cannot_be_compared_is_said_in_a_line(
         with pytest.raises(ReleaseError, match=expected):
             compare(settings, second, page, "first", word)
     assert not page.exists()
+
+
+def test_an_unknown_model_is_told_without_the_login_of_the_server(
+    settings: Settings, client: MlflowClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example")
+
+    with pytest.raises(ReleaseError, match=r" of https://mlflow\.example; `lungseg releases`"):
+        find_named_run(settings, client, "7")
 
 
 def test_numbers_are_shown_where_a_model_or_the_radiographs_cannot_be_had(

@@ -188,6 +188,20 @@ def test_end_names_the_pages_of_the_run_and_its_report(
     assert "secret" not in text
 
 
+def test_end_names_mlflow_without_a_login_where_the_run_has_no_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example")
+    monkeypatch.setattr(
+        FakeTracking, "__init__", lambda tracking, uri, login: setattr(tracking, "uri", uri)
+    )
+    monkeypatch.setattr(FakeTracking, "page", lambda *_: None)
+
+    _, text = show(monkeypatch, FakeAirflow([("failed", ENDED)], {}), tmp_path)
+
+    assert text.endswith("MLflow   https://mlflow.example\n")
+
+
 def test_end_names_the_file_of_the_generated_password_and_never_shows_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -3,12 +3,18 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
+from pipeline.search import launch
 from pipeline.search.launch import show_result
 from pipeline.search.outcomes import Trial
 from pipeline.search.search_report import BestReport
+from pipeline.search.space import parse_search
+from pipeline.settings import Settings
+from pipeline.workspace.workspace import RunRequest
 
 TRIALS = (
     Trial(
@@ -59,3 +65,19 @@ def test_the_report_of_the_best_trial_crosses_airflow_unchanged() -> None:
     report = BestReport(stage="best", status="found", goal="best_val_dice", trials=TRIALS)
 
     assert BestReport.parse(json.loads(report.line)) == report
+
+
+def test_a_search_without_services_names_its_store_without_a_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example")
+    monkeypatch.setattr(launch, "plan", lambda *_: SimpleNamespace(numbers=()))
+    monkeypatch.setattr(launch, "name_best", lambda *_: None)
+    monkeypatch.setattr(launch, "show_result", lambda *_: "")
+    search = parse_search(
+        {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1]}}, "a.yaml"
+    )
+
+    launch.search_standalone(Settings(home=tmp_path), RunRequest(""), search, tmp_path / "out")
+
+    assert "MLflow store: https://mlflow.example\n" in capsys.readouterr().out

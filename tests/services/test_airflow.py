@@ -43,6 +43,14 @@ def test_silent_server_is_named_with_the_way_to_start_it() -> None:
         Airflow("http://127.0.0.1:8080", "admin", "x", httpx.MockTransport(refuse))
 
 
+def test_server_is_named_without_a_login_in_its_address() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(201, json={"access_token": "t"}))
+
+    airflow = Airflow("https://ci:secret@airflow.example/", "admin", "x", transport)
+
+    assert airflow.url == "https://airflow.example"
+
+
 def test_failed_log_in_names_the_user_and_the_settings() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(401, json={"detail": "no"}))
 

@@ -194,12 +194,13 @@ def test_service_that_runs_but_does_not_answer_is_shown_so(
 def test_address_elsewhere_is_shown_and_not_started_here(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example.org")
 
-    rows = {row.service: row.state for row in control.status(settings)}
+    rows = {row.service: row for row in control.status(settings)}
 
-    assert rows["MLflow"] == "elsewhere"
-    assert rows["Airflow"] == "stopped"
+    assert rows["MLflow"].state == "elsewhere"
+    assert rows["MLflow"].url == "https://mlflow.example.org"
+    assert rows["Airflow"].state == "stopped"
 
 
 def test_services_see_where_everything_is_and_no_foreign_airflow(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ParamsError
+from pipeline.errors import LungsegError, ParamsError
 from pipeline.settings import Settings
 from pipeline.tracking.client import connect
+from tests.servers import http_server
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,41 @@ def test_a_database_is_made_to_begin_a_record_and_never_to_read_from(
     assert file.is_file()
     with connect(settings) as client:
         assert client.search_experiments()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, "no such user"),
+        (404, '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none"}'),
+        (500, "full"),
+        (None, ""),
+    ],
+)
+def test_a_login_in_the_address_is_in_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int | None, body: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with http_server(lambda *_: (status or 200, body)) as url:
+        server = url if status else "http://127.0.0.1:9"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("//", "//ci:secret@"))
+
+        with (
+            pytest.raises(LungsegError, match=f"^MLflow at {server}") as error,
+            connect(Settings(home=tmp_path)) as client,
+        ):
+            client.get_run("abc")
+
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["ci:secret@mlflow.example:5000", "http:/ci:secret@host"])
+def test_a_login_in_a_wrong_address_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+
+    with pytest.raises(ParamsError) as error, connect(Settings(home=tmp_path)):
+        pass
+
+    assert "secret" not in str(error.value)

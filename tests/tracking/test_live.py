@@ -158,7 +158,7 @@ def test_a_server_that_is_down_costs_one_warning_and_no_epoch(
 
     run_id = MlflowClient(uri).create_run("0").info.run_id
     caplog.set_level(logging.WARNING, "pipeline")
-    live = LiveRun(run_id, "http://127.0.0.1:9")
+    live = LiveRun(run_id, "http://ci:secret@127.0.0.1:9")
     monkeypatch.setattr("pipeline.tracking.live.RETRIES", 0)
 
     live.log_epoch({**ROW, "epoch": 1})
@@ -168,6 +168,7 @@ def test_a_server_that_is_down_costs_one_warning_and_no_epoch(
 
     (warning,) = [r.message for r in caplog.records if r.name == "pipeline.tracking.live"]
     assert "training goes on" in warning
+    assert "secret" not in warning
     history = MlflowClient(uri).get_metric_history(run_id, "val_loss")
     assert [found.step for found in history] == [1, 2, 3]
 

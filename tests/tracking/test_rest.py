@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.tracking.rest import PROGRESS_TAG, MlflowServer, Progress
+from pipeline.tracking.rest import PROGRESS_TAG, MlflowServer, Progress, run_page
 
 
 def server(status: int, **content: Any) -> tuple[MlflowServer, list[str]]:
@@ -59,6 +59,12 @@ def test_page_of_a_run_names_its_experiment() -> None:
     assert mlflow.page("abc") == f"{shown}?workflowType=machine_learning"
     report = f"{shown}/artifacts/report/index.html?workflowType=machine_learning"
     assert mlflow.page("abc", "report/index.html") == report
+
+
+def test_page_of_a_run_is_shown_without_the_login_of_its_server() -> None:
+    page = run_page("https://ci:secret@mlflow.example", "7", "abc")
+
+    assert page.startswith("https://mlflow.example/#/experiments/7/runs/abc")
 
 
 def test_unknown_run_and_store_without_a_server_have_neither() -> None:

@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.errors import ReleaseError
 from pipeline.inference.model_files import model_sha256
 from pipeline.inference.released import MODEL_SHA256
 from pipeline.settings import Settings, private_home
 from pipeline.stage_graph import Shown
-from pipeline.tracking.run_record import LONGEST_NAME, RunRecord, create_record, find_model
+from pipeline.tracking.run_record import (
+    LONGEST_NAME,
+    RunRecord,
+    create_record,
+    find_model,
+    open_record,
+)
 from tests.conftest import PROJECT, give_store, open_to_others
 
 if TYPE_CHECKING:
@@ -32,6 +39,15 @@ def test_a_name_is_cut_to_what_every_database_of_mlflow_holds(
     record = create_record(settings, client, PROJECT, "trial 1: " + 300 * "x", {})
 
     assert record.run.info.run_name == "trial 1: " + (LONGEST_NAME - 9) * "x"
+
+
+def test_a_run_that_is_not_there_is_told_without_the_login_of_the_server(
+    settings: Settings, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example")
+
+    with pytest.raises(ReleaseError, match=r"^run 'x': not in .* of https://mlflow\.example$"):
+        open_record(settings, client, "x")
 
 
 def test_a_second_training_of_a_run_logs_its_network_and_the_same_one_is_kept(

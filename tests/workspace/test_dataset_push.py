@@ -68,6 +68,8 @@ def test_a_store_that_takes_nothing_says_why(
     monkeypatch.setattr(dataset_push, "store_problem", lambda *_: None)
     with pytest.raises(WorkspaceError, match=r"^data: cannot be pushed to .*/deployment: "):
         push_dataset(settings, "HEAD", "")
+    told = dataset_push._problem(checkout(project, "other"), "https://ci:secret@host/x", "why")
+    assert str(told) == "data: cannot be pushed to https://host/x: why"
 
 
 def test_without_a_store_or_a_dataset_there_is_nothing_to_do(

@@ -184,20 +184,23 @@ def test_a_store_that_is_away_is_tried_again_and_one_that_refuses_is_not(
     assert found == {"files", "runs"}
 
 
-def test_a_failure_of_dvc_alone_is_tried_again(
-    project: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_of_dvc_alone_is_tried_again_and_told_without_a_login(
+    project: Path, settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     workspace = checkout(project, "one")
     reproduce(workspace, "upper")
     bin_ = project.with_name("bin")
     bin_.mkdir()
-    (bin_ / "dvc").write_text("#!/bin/sh\necho 'ERROR: 3 files failed'\nexit 1\n")
+    (bin_ / "dvc").write_text(
+        "#!/bin/sh\necho 'ERROR: https://ci:secret@host/x: 3 files failed'\nexit 1\n"
+    )
     (bin_ / "dvc").chmod(0o755)
     (bin_ / "python").symlink_to(sys.executable)
     broken = Workspace(workspace.folder, "HEAD", bin_ / "python")
 
-    with pytest.raises(ServiceError, match="dvc push failed: 3 files failed; it is tried again"):
+    with pytest.raises(ServiceError, match="dvc push failed: https://host/x: 3 files failed; it"):
         push_results(settings, broken, "upper")
+    assert capfd.readouterr().err.endswith("\nERROR: https://host/x: 3 files failed\n")
 
 
 def test_a_lock_that_a_dead_process_left_does_not_block_the_workspace_of_a_run(
