@@ -240,12 +240,17 @@ def _problem(url: str, error: Exception) -> LungsegError:
             f"{url}: the store's certificate is not trusted; name the authority that signed it by "
             "AWS_CA_BUNDLE"
         )
-    if any(_is_refusal(one) for one in causes(error)):
+    if refuses(error):
         return WorkspaceError(
             f"{url}: the store refuses: {text}; mend its address, bucket or credentials, then try "
             "again"
         )
     return ServiceError(f"{url}: the store does not answer: {text}; it is tried again")
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether the error of a store's library is, or comes of, an answer that stays the same."""
+    return any(_is_refusal(one) for one in causes(error))
 
 
 def _is_refusal(error: BaseException) -> bool:

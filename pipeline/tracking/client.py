@@ -8,24 +8,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.certificates import distrusts
+from pipeline.certificates import causes, distrusts
 from pipeline.errors import LungsegError, ParamsError, RefusedError, ReleaseError, ServiceError
 from pipeline.git_command import without_login
+from pipeline.remote_store import refuses
 from pipeline.settings import Settings
 from pipeline.tracking.moved_store import follow_move
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+STORE = ("boto3.exceptions", "botocore.exceptions")
+DATABASE = ("sqlalchemy.exc",)
+"""Modules of the errors of what MLflow's client itself reaches where no server stands before it."""
+
 
 @contextmanager
 def connect(settings: Settings, *, create: bool = False) -> Iterator[MlflowClient]:
-    """Yield a client; what MLflow raises in the block leaves it as one line.
+    """Yield a client; what MLflow, its artifact store or its database raises leaves it as one line.
 
     Only with `create`, for what starts a record, a database that is a file is made when it is not
     there. Raises ParamsError for an address that MLflow would take for a new folder or that names
-    no database, ServiceError when MLflow does not answer, RefusedError when it does not let this
-    host in, ReleaseError when it refuses what is asked or a file is no database of its own.
+    no database, ServiceError when MLflow, its store or its database does not answer, RefusedError
+    when one does not let this host in, ReleaseError when MLflow refuses what is asked or a file is
+    no database of its own.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -36,7 +42,11 @@ def connect(settings: Settings, *, create: bool = False) -> Iterator[MlflowClien
     mlflow.set_tracking_uri(settings.tracking_uri)
     try:
         yield mlflow.MlflowClient()
-    except (MlflowException, RequestException) as error:
+    except Exception as error:
+        if not isinstance(error, (MlflowException, RequestException)) and not _is_of(
+            error, *STORE, *DATABASE
+        ):
+            raise
         raise _problem(f"MLflow at {without_login(settings.tracking_uri)}", error) from error
 
 
@@ -72,13 +82,15 @@ def _check_database(settings: Settings, *, create: bool) -> None:
 
 
 def _problem(server: str, error: Exception) -> LungsegError:
-    """What an error of MLflow's client, or of the HTTP library below it, means."""
+    """What an error of MLflow's client, or of a library below it, means."""
     if distrusts(error):
         return RefusedError(
             f"{server}: its certificate is not trusted; name the authority that signed it by "
             "REQUESTS_CA_BUNDLE"
         )
     said = without_login(" ".join(str(error).split()))[:300]
+    if below := _problem_below(server, error, said):
+        return below
     answer = getattr(error, "response", None)  # of an artifact that the server hands out
     status = 0 if answer is None else int(answer.status_code)
     code = getattr(error, "error_code", "INTERNAL_ERROR")
@@ -89,7 +101,8 @@ def _problem(server: str, error: Exception) -> LungsegError:
         )
     if code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
         return ReleaseError(f"{server}: {without_login(str(error))}")
-    if status or "failed with error code" in said:  # it answers, and cannot do what it should
+    silent = isinstance(error, OSError) or re.search("failed with (timeout )?exception", said)
+    if status or not silent:  # it answers, and cannot do what it should
         return ServiceError(
             f"{server} failed: {said}; see its log, and that its disk or artifact store is not "
             "full or away"
@@ -98,3 +111,35 @@ def _problem(server: str, error: Exception) -> LungsegError:
         f"{server} does not answer ({type(error).__name__}); start it with `lungseg up`, or set "
         "MLFLOW_TRACKING_URI to where it runs"
     )
+
+
+def _problem_below(server: str, error: Exception, said: str) -> LungsegError | None:
+    """What an error of the artifact store or the database means; None for one of MLflow's own."""
+    if _is_of(error, *STORE):
+        if refuses(error):
+            return RefusedError(
+                f"{server}: its artifact store refuses: {said}; mend its address, bucket or "
+                "credentials, then try again"
+            )
+        return ServiceError(
+            f"{server}: its artifact store does not answer: {said}; start it, or set "
+            "MLFLOW_S3_ENDPOINT_URL to where it runs"
+        )
+    database = next((one for one in causes(error) if _is_of(one, *DATABASE)), None)
+    words = without_login(" ".join(str(getattr(database, "orig", error)).split()))
+    if type(database).__name__ == "OperationalError":
+        return ServiceError(
+            f"{server}: its database says: {words}; see that its disk has room, that this user may "
+            "write there and that nobody else holds it"
+        )
+    if database is error:
+        return ReleaseError(
+            f"{server}: its database says: {words}, expected MLflow's own; correct "
+            "MLFLOW_TRACKING_URI, or restore it from a backup"
+        )
+    return None
+
+
+def _is_of(error: BaseException, *modules: str) -> bool:
+    """Whether its class, or one above, is of such a module, which is not imported to know it."""
+    return any(kind.__module__ in modules for kind in type(error).__mro__)
