@@ -83,15 +83,19 @@ class CloseOperator(LungsegOperator):
 
     def execute(self, context: Any) -> Any:
         """The report; raises AirflowFailException, AirflowException (retry) or a skip."""
-        ti = context["ti"]
-        [states] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).values()
+        states = task_states(context["ti"])
         # Both: a run that was stopped may have no failed task, a repeated one has its old report.
-        verdict = ti.xcom_pull("promote") and FAILED.isdisjoint(states.values())
+        promoted = context["ti"].xcom_pull("promote")
+        verdict = bool(promoted) and FAILED.isdisjoint(states.values())
         self.tell_once(context, states)
+        return self.close(context, verdict)
+
+    def close(self, context: Any, verdict: bool) -> dict[str, Any]:
+        """The report; raises as `execute` does."""
         try:
             report = self.report(context)
         except AirflowException as error:
-            if verdict:  # the promotion has closed the record itself
+            if verdict:  # the task before this one has closed the record itself
                 raise AirflowSkipException(str(error)) from None
             raise
         if not verdict:
@@ -104,3 +108,20 @@ class CloseOperator(LungsegOperator):
         if store.get("told") != tries:  # clearing a task raises its max_tries
             tell_end(context, {name: states[name] for name in states if name != self.task_id})
             store.set("told", tries)
+
+
+class CloseSearchOperator(CloseOperator):
+    """Close the records of a search and its trials, and fail if no best trial was named.
+
+    A trial that failed does not fail the search, and nobody is told how a search ended.
+    """
+
+    def execute(self, context: Any) -> Any:
+        """The report; raises as that of a run does."""
+        return self.close(context, task_states(context["ti"])["best"] == "success")
+
+
+def task_states(ti: Any) -> dict[str, str | None]:
+    """The states of all tasks of this run, by their names."""
+    [states] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).values()
+    return dict(states)

@@ -4,6 +4,8 @@
 `train` with parameters of its own and never looks at the test split; how many run at once is the
 number of slots of the pool `gpu`. `best` names the best trial and keeps its parameters as
 `preset.yaml` of the search's MLflow run; a trial that failed is named and does not lose the others.
+`close` runs at the end, however the search ended, so that no record of it looks as if it were still
+running; it fails when no best trial was named.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import yaml
 from airflow.sdk import DAG, Param, TriggerRule
 from lungseg_operator import GPU, OPTIONS, PARAMS, LungsegOperator
 from lungseg_project import PROJECT
+from release_operators import CloseSearchOperator
 
 EXAMPLE = PROJECT / "presets" / "search.yaml"
 SEARCH: dict[str, Any] = (
@@ -24,6 +27,7 @@ TEXTS = {
     "plan": "Bring the stages up to date that no trial changes.",
     "trial": "Train with one set of parameters.",
     "best": "Name the best trial; runs however the trials ended, and fails if none succeeded.",
+    "close": "Close the records of the search and its trials, however they ended.",
     "search": "What is tried, as in `presets/search.yaml`.",
 }
 
@@ -48,4 +52,5 @@ with DAG(
     plan = LungsegOperator(**texts("plan"), variables=VARIABLES, result="numbers")
     trials = LungsegOperator.partial(**texts("trial"), variables=VARIABLES, **GPU)
     best = LungsegOperator(**texts("best"), variables=VARIABLES, trigger_rule=TriggerRule.ALL_DONE)
-    trials.expand(number=plan.output) >> best
+    close = CloseSearchOperator(**texts("close"), variables=VARIABLES)
+    trials.expand(number=plan.output) >> best >> close.as_teardown(on_failure_fail_dagrun=True)

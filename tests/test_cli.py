@@ -23,8 +23,10 @@ from pipeline.run.task_report import TaskReport
 from pipeline.search import trials
 from pipeline.search.space import parse_search
 from pipeline.settings import Settings
+from pipeline.tracking.client import connect
+from pipeline.tracking.run_record import RUN_TAG, ensure_experiment
 from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
-from tests.conftest import PROJECT, git, mode_of, open_to_others, small_disk
+from tests.conftest import PROJECT, git, give_store, mode_of, open_to_others, small_disk
 from tests.release.test_gate import score_table
 
 Run = Callable[..., int]
@@ -356,6 +358,26 @@ def test_a_task_of_a_search_takes_search_and_number_from_the_environment(
     assert "error: search: method: found None" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("asked", ["", "{"])  # also one of which the search is wrong
+def test_the_task_close_ends_a_search_too(
+    lungseg: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: str,
+) -> None:
+    monkeypatch.setenv("LUNGSEG_SEARCH", asked)
+    monkeypatch.setattr(task, "close_run", lambda *_: TaskReport(stage="close", status="closed"))
+    monkeypatch.setattr(
+        trials,
+        "close_search",
+        lambda _, run_id: TaskReport(stage="close", status="closed", run_id=f"{run_id} found"),
+    )
+
+    assert lungseg("task", "close", "--run-id", "abc") == 0
+
+    assert json.loads(capsys.readouterr().out)["run_id"] == "abc found"
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [("released", 0), ("unchanged", 0), ("refused", 2), ("needs approval", 3), ("cached", 0)],
@@ -505,6 +527,29 @@ def test_results_that_are_not_up_to_date_are_not_recorded(
 
     with pytest.raises(WorkspaceError, match="results are not up to date; run `dvc repro` first"):
         standalone.track(Settings(local=True), tmp_path)
+
+
+def test_a_record_that_breaks_off_does_not_look_as_if_it_were_running(
+    tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = Settings(home=tmp_path / "home", local=True)
+    give_store(settings, store)
+
+    def start_and_break_off(
+        settings: Settings, client: Any, request: RunRequest, _: object
+    ) -> None:
+        client.create_run(ensure_experiment(settings, client), tags={RUN_TAG: request.run_id})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(standalone, "start_record", start_and_break_off)
+
+    with pytest.raises(KeyboardInterrupt):
+        standalone.track(settings, tracked)
+
+    with connect(settings) as client:
+        [run] = client.search_runs([ensure_experiment(settings, client)])
+    assert run.info.status == "FAILED"
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "pipeline/split.py", "pipeline/new one.py"])

@@ -53,7 +53,7 @@ def task(
         str,
         typer.Argument(
             help="A stage, `plan`, `gate`, `approve`, `promote`, `close`; of a search `plan`, "
-            "`trial`, `best`."
+            "`trial`, `best`, `close`."
         ),
     ],
     run_id: Annotated[str, RUN_ID],
@@ -117,7 +117,8 @@ def _run(settings: Settings, request: RunRequest, name: str, part: str) -> TaskR
     from pipeline.run.task import close_run, run_task
 
     if name == "close":
-        return close_run(settings, request.run_id)
+        closed = close_run(settings, request.run_id)
+        return closed if closed.run_id else _close_search(settings, request.run_id)
     return run_task(settings, request, name, StagePart.parse(part) if part else None)
 
 
@@ -127,8 +128,16 @@ def _search(
     from pipeline.search.space import parse_search
     from pipeline.search.trials import run_search_task
 
+    if name == "close":
+        return _close_search(settings, request.run_id)
     asked = parse_search(parse_json(search), "search")
     return run_search_task(settings, request, asked, name, number)
+
+
+def _close_search(settings: Settings, run_id: str) -> TaskReport:
+    from pipeline.search.trials import close_search
+
+    return close_search(settings, run_id)
 
 
 def _decide(settings: Settings, run_id: str, answer: str) -> TaskReport:

@@ -170,8 +170,10 @@ def _refuse_work(client: Any, experiment: Any) -> None:
         else []
     )
     if running:
+        found = running[0].info
         raise WorkspaceError(
-            f"run {running[0].info.run_name} is at work and may need any object; wait for it"
+            f"run {found.run_name} is at work and may need any object; wait for it, or, if it was "
+            f"killed, end its record: `lungseg task close --run-id {found.run_id}`"
         )
 
 

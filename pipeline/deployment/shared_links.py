@@ -49,10 +49,10 @@ def look_at_mlflow(site: Site) -> str:
         written = Path(temporary, ARTIFACT)
         written.write_text(uuid.uuid4().hex, encoding="utf-8")
         run = client.create_run(experiment, run_name="lungseg deploy check")
-        artifacts = get_artifact_repository(
-            run.info.artifact_uri, tracking_uri=settings.tracking_uri
-        )
         try:
+            artifacts = get_artifact_repository(
+                run.info.artifact_uri, tracking_uri=settings.tracking_uri
+            )
             artifacts.log_artifact(str(written))
             read = Path(artifacts.download_artifacts(ARTIFACT, tempfile.mkdtemp(dir=temporary)))
             same = read.read_bytes() == written.read_bytes()

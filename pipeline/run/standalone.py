@@ -62,11 +62,14 @@ def track(settings: Settings, project: Path) -> str:
     workspace = Workspace(project, revision, Path(sys.executable))
     with connect(settings, create=True) as client:
         request = RunRequest(new_run_id("track"), "working tree", source=BY_HAND)
-        record = start_record(settings, client, request, workspace)
-        for name in stage_names(project):
-            record_stage(record, workspace, name, "ran")
-        record.log_artifact(project / "dvc.lock", "")
-        client.set_terminated(record.run_id, "FINISHED")
+        try:
+            record = start_record(settings, client, request, workspace)
+            for name in stage_names(project):
+                record_stage(record, workspace, name, "ran")
+            record.log_artifact(project / "dvc.lock", "")
+            client.set_terminated(record.run_id, "FINISHED")
+        finally:
+            close_run(settings, request.run_id)
         return record.url
 
 

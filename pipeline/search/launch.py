@@ -16,7 +16,13 @@ from pipeline.search.preset import write_preset
 from pipeline.search.search_report import BestReport
 from pipeline.search.space import Search
 from pipeline.search.trial_table import failures, trial_table
-from pipeline.search.trials import name_best, plan, run_search_task, search_settings
+from pipeline.search.trials import (
+    close_search,
+    name_best,
+    plan,
+    run_search_task,
+    search_settings,
+)
 from pipeline.services import airflow
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import RunRequest
@@ -52,20 +58,28 @@ def search_standalone(settings: Settings, request: RunRequest, search: Search, o
     request = replace(request, run_id=new_run_id("search"), source="lungseg search")
     console = Console()
 
-    searches = search_settings(settings)
-    for number in plan(settings, request, search).numbers:
-        try:
-            done = run_search_task(settings, request, search, "trial", number)
-        except LungsegError as error:
-            console.print(f"trial {number}: failed: {error}", markup=False, soft_wrap=True)
-        else:
-            line = f"trial {number}: {done.status} {done.seconds} s {done.note}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    best = name_best(searches, request, search)
+    try:
+        for number in plan(settings, request, search).numbers:
+            _try(settings, request, search, number, console)
+        best = name_best(search_settings(settings), request, search)
+    finally:
+        close_search(settings, request.run_id)
     console.print(show_result(best, console, out), markup=False, soft_wrap=True)
     shown = without_login(settings.tracking_uri)
     console.print(f"MLflow store: {shown}", markup=False, soft_wrap=True)
     return 0
+
+
+def _try(
+    settings: Settings, request: RunRequest, search: Search, number: int, console: Console
+) -> None:
+    try:
+        done = run_search_task(settings, request, search, "trial", number)
+    except LungsegError as error:
+        console.print(f"trial {number}: failed: {error}", markup=False, soft_wrap=True)
+    else:
+        line = f"trial {number}: {done.status} {done.seconds} s {done.note}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_result(report: BestReport, console: Console, out: Path) -> str:

@@ -52,19 +52,23 @@ def describe(values: Mapping[str, JsonValue]) -> str:
 
 def read_trials(parent: RunRecord, search: Search) -> list[Trial]:
     """Every trial that was given its values, in order of their numbers."""
-    found = parent.client.get_run(parent.run_id)
-    children = parent.client.search_runs(
-        [found.info.experiment_id],
-        f"tags.`{PARENT_TAG}` = '{parent.run_id}'",
-        max_results=MOST_TRIALS,
-    )
-    by_id = {run.data.tags[RUN_TAG]: run for run in children}
-    tags = found.data.tags
+    by_id = {run.data.tags[RUN_TAG]: run for run in trial_runs(parent)}
+    tags = parent.client.get_run(parent.run_id).data.tags
     given = {int(key.removeprefix(GIVEN)): key for key in tags if key.startswith(GIVEN)}
     return [
         _trial(search, number, tags, by_id.get(f"{tags[RUN_TAG]}.{number}"))
         for number in sorted(given)
     ]
+
+
+def trial_runs(parent: RunRecord) -> list[Run]:
+    """The MLflow runs of all trials that were begun."""
+    found = parent.client.search_runs(
+        [parent.run.info.experiment_id],
+        f"tags.`{PARENT_TAG}` = '{parent.run_id}'",
+        max_results=MOST_TRIALS,
+    )
+    return list(found)
 
 
 def _trial(search: Search, number: int, tags: Mapping[str, str], run: Run | None) -> Trial:

@@ -1,4 +1,4 @@
-"""The three tasks of a search: plan it, run one trial, name the best.
+"""The tasks of a search: plan it, run one trial, name the best, close what a killed one left.
 
 A trial is a run of the pipeline through the stage `train`, in a workspace and an MLflow run of its
 own; the test split is never looked at. All trials share DVC's cache, so what no trial changes is
@@ -20,9 +20,25 @@ import yaml
 
 from pipeline.errors import LungsegError, SearchError, ServiceError
 from pipeline.run.recording import record_cached
-from pipeline.run.task import FAILURE_TAG, finished, forget_failure, open_workspace, run_task
+from pipeline.run.task import (
+    FAILURE_TAG,
+    close_run,
+    finished,
+    forget_failure,
+    open_workspace,
+    run_task,
+)
 from pipeline.run.task_report import TaskReport
-from pipeline.search.outcomes import FAILURE, GIVEN, Trial, Values, describe, ranked, read_trials
+from pipeline.search.outcomes import (
+    FAILURE,
+    GIVEN,
+    Trial,
+    Values,
+    describe,
+    ranked,
+    read_trials,
+    trial_runs,
+)
 from pipeline.search.preset import preset_text
 from pipeline.search.sampling import propose
 from pipeline.search.search_report import BestReport, PlanReport
@@ -36,6 +52,7 @@ from pipeline.tracking.run_record import (
     STAGE_TAG,
     RunRecord,
     download,
+    find_record,
     latest_lock,
     open_record,
 )
@@ -211,6 +228,17 @@ def name_best(settings: Settings, request: RunRequest, search: Search) -> BestRe
         trials=tuple(trials),
         preset=preset,
     )
+
+
+def close_search(settings: Settings, run_id: str) -> TaskReport:
+    """End the records of a search and of its trials that no task has ended, as failed."""
+    searches = search_settings(settings)
+    with connect(searches) as client:
+        parent = find_record(searches, client, run_id)
+        begun = trial_runs(parent) if parent else []
+    for trial in begun:
+        close_run(searches, trial.info.run_id)
+    return close_run(searches, run_id)
 
 
 def _all_trials(parent: RunRecord, search: Search) -> list[Trial]:

@@ -209,3 +209,31 @@ def test_end_of_a_run_fails_where_there_was_no_verdict(
         found = type(error).__name__
 
     assert found == exception
+
+
+@pytest.mark.parametrize(
+    ("best", "script", "exception"),
+    [
+        ("success", CLOSED, None),
+        ("success", SILENT, "AirflowSkipException"),
+        ("failed", CLOSED, "AirflowFailException"),
+        ("skipped", CLOSED, "AirflowFailException"),  # marked failed by hand
+        ("skipped", SILENT, "ServiceAwayError"),
+    ],
+)
+def test_end_of_a_search_fails_where_no_best_trial_was_named(
+    release_module: ModuleType, lungseg: Any, best: str, script: str, exception: str | None
+) -> None:
+    lungseg(script)
+    operator = release_module.CloseSearchOperator(task_id="close")
+    operator.environment = {}
+    ti = SimpleNamespace(**RUN)
+    ti.get_task_states = lambda **_: {"r1": {"trial_0": "failed", "best": best}}
+    found = None
+
+    try:
+        operator.execute({"ti": ti})
+    except Exception as error:
+        found = type(error).__name__
+
+    assert found == exception

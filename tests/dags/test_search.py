@@ -17,7 +17,7 @@ def dag(read_dags: Reader, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def test_trials_are_mapped_between_the_plan_and_the_best(dag: dict[str, Any]) -> None:
     assert dag["errors"] == {}
-    assert dag["edges"] == {"plan": [], "trial": ["plan"], "best": ["trial"]}
+    assert dag["edges"] == {"plan": [], "trial": ["plan"], "best": ["trial"], "close": ["best"]}
     assert dag["mapped"] == ["trial"]
 
 
@@ -30,6 +30,11 @@ def test_only_trials_take_the_gpu(dag: dict[str, Any]) -> None:
 
 def test_a_failed_trial_does_not_keep_the_best_from_being_named(dag: dict[str, Any]) -> None:
     assert dag["rules"]["best"] == "all_done"
+
+
+def test_a_search_is_closed_however_it_ended(dag: dict[str, Any]) -> None:
+    assert dag["teardowns"] == {"close": True}
+    assert dag["rules"]["close"] == "all_done_setup_success"
 
 
 def test_the_form_starts_with_the_example(dag: dict[str, Any]) -> None:

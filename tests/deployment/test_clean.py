@@ -3,9 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -266,12 +269,34 @@ def _used(folder: Path) -> int:
 def test_nothing_is_removed_while_a_run_is_at_work(settings: Settings, cache: Cache) -> None:
     orphan = cache.put(b"orphan")
     with connect(settings) as client:
-        client.create_run(ensure_experiment(settings, client), run_name="busy")
+        run = client.create_run(ensure_experiment(settings, client), run_name="busy").info.run_id
 
     plan = clean(settings)
 
     assert cache.objects() == {orphan}
     assert "run busy is at work" in plan.notes[0]
+    assert plan.notes[0].endswith(f"end its record: `lungseg task close --run-id {run}`")
+
+
+@pytest.mark.parametrize("kind", ["", "-search"])
+def test_what_a_killed_run_kept_is_removed_once_its_record_is_ended_by_hand(
+    settings: Settings,
+    cache: Cache,
+    lungseg: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    cache.put(b"orphan")
+    named = replace(settings, experiment=f"{settings.experiment}{kind}")
+    with connect(settings) as client:
+        client.create_run(ensure_experiment(named, client), run_name="killed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
+    [command] = re.findall("`lungseg (.+)`$", clean(settings).notes[0])
+
+    assert lungseg(*command.split()) == 0
+
+    assert clean(settings).notes == []
+    assert cache.objects() == set()
 
 
 def test_nothing_is_removed_while_a_listing_that_is_needed_cannot_be_read(

@@ -158,6 +158,25 @@ def test_mlflow_that_gives_back_other_bytes_is_named_without_its_login(
             look_at_mlflow(Site(settings))
 
 
+def test_nothing_stays_in_mlflow_whose_artifact_store_cannot_be_opened(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ServiceError("away")
+
+    monkeypatch.setattr(
+        "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository", fail
+    )
+    with connect(settings) as client:
+        experiment = client.create_experiment(settings.experiment, settings.artifact_location)
+
+    with Site(settings) as site, pytest.raises(ServiceError, match="away"):
+        look_at_mlflow(site)
+
+    with connect(settings) as client:
+        assert client.search_runs([experiment]) == []
+
+
 def test_mlflow_that_refuses_the_password_is_no_silence(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

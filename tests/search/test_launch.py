@@ -32,6 +32,10 @@ TRIALS = (
     ),
 )
 
+SEARCH = parse_search(
+    {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1]}}, "a.yaml"
+)
+
 
 def show(goal: str, out: Path) -> tuple[str, list[str]]:
     preset = "train:\n  learning_rate: 0.002\n"
@@ -74,10 +78,26 @@ def test_a_search_without_services_names_its_store_without_a_login(
     monkeypatch.setattr(launch, "plan", lambda *_: SimpleNamespace(numbers=()))
     monkeypatch.setattr(launch, "name_best", lambda *_: None)
     monkeypatch.setattr(launch, "show_result", lambda *_: "")
-    search = parse_search(
-        {"method": "grid", "goal": "best_val_dice", "space": {"train.epochs": [1]}}, "a.yaml"
-    )
+    monkeypatch.setattr(launch, "close_search", lambda *_: None)
 
-    launch.search_standalone(Settings(home=tmp_path), RunRequest(""), search, tmp_path / "out")
+    launch.search_standalone(Settings(home=tmp_path), RunRequest(""), SEARCH, tmp_path / "out")
 
     assert "MLflow store: https://mlflow.example\n" in capsys.readouterr().out
+
+
+def test_a_search_without_services_that_is_interrupted_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "plan", lambda *_: SimpleNamespace(numbers=(0,)))
+    monkeypatch.setattr(launch, "run_search_task", interrupt)
+    monkeypatch.setattr(launch, "close_search", lambda _, run_id: closed.append(run_id))
+
+    with pytest.raises(KeyboardInterrupt):
+        launch.search_standalone(Settings(home=tmp_path), RunRequest(""), SEARCH, tmp_path / "out")
+
+    assert [run_id.partition("__")[0] for run_id in closed] == ["search"]

@@ -16,10 +16,16 @@ from pipeline.errors import ParamsError, SearchError
 from pipeline.params import check_override, read_assignments
 from pipeline.run.task import FAILURE_TAG, open_workspace
 from pipeline.search import trials
-from pipeline.search.outcomes import FAILURE, GIVEN, PARENT_TAG, read_trials
+from pipeline.search.outcomes import FAILURE, GIVEN, PARENT_TAG, read_trials, trial_runs
 from pipeline.search.search_report import BestReport
 from pipeline.search.space import Search, parse_search
-from pipeline.search.trials import give_values, run_search_task, run_trial, search_settings
+from pipeline.search.trials import (
+    close_search,
+    give_values,
+    run_search_task,
+    run_trial,
+    search_settings,
+)
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RUN_TAG, RunRecord, open_record
 from pipeline.workspace.workspace import RunRequest
@@ -221,6 +227,42 @@ def test_a_search_without_a_finished_trial_fails_with_the_first_reason(
         best(settings, asked)
 
     assert parent.client.get_run(parent.run_id).info.status == "FAILED"
+
+
+def test_closing_a_search_ends_what_no_task_has_ended(
+    settings: Settings, parent: RunRecord
+) -> None:
+    finish(parent, 0, best_val_dice=0.5)
+    finish(parent, 1)
+
+    report = close_search(settings, REQUEST.run_id)
+
+    assert (report.status, report.run_id) == ("closed", parent.run_id)
+    ended = parent.client.get_run(parent.run_id)
+    assert ended.info.status == "FAILED"
+    assert ended.data.tags[FAILURE_TAG] == "a task was killed or never began"
+    found = {run.data.tags[RUN_TAG]: run.info.status for run in trial_runs(parent)}
+    assert found == {"s1.0": "FINISHED", "s1.1": "FAILED"}
+
+
+def test_closing_a_search_whose_best_was_named_changes_nothing(
+    settings: Settings, parent: RunRecord
+) -> None:
+    asked = search()
+    give_values(parent, asked, 0)
+    finish(parent, 0, best_val_dice=0.5)
+    best(settings, asked)
+
+    close_search(settings, REQUEST.run_id)
+
+    run = parent.client.get_run(parent.run_id)
+    assert (run.info.status, FAILURE_TAG in run.data.tags) == ("FINISHED", False)
+
+
+def test_closing_a_search_that_never_began_is_nothing(
+    settings: Settings, client: MlflowClient
+) -> None:
+    assert close_search(settings, "never").run_id is None
 
 
 def test_a_trial_that_cannot_begin_leaves_its_reason(settings: Settings, parent: RunRecord) -> None:
