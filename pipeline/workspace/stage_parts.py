@@ -1,10 +1,11 @@
 """The parts of a stage in one run, on their way between hosts.
 
-    <LUNGSEG_HOME>/parts/<run>/<stage>/2-of-4/…    on the host that made it, or has fetched it
-    parts/<run>/<stage>/2-of-4/…                   in the store that hosts share, SHA256SUMS last
+    <LUNGSEG_HOME>/parts/<MLflow run>/<stage>/2-of-4/…    where it was made, or was fetched to
+    parts/<MLflow run>/<stage>/2-of-4/…                   in the store that hosts share
 
 They belong to the run, whose revision, data and parameters are fixed, and are removed when the
-stage has put them together.
+stage has put them together. MLflow's id names it: deployments that share a store may each have a
+run of the same name. In the store SHA256SUMS comes last.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ ROOT = "parts"
 
 
 class StageParts:
-    """The parts of one stage of one run. Methods raise what the store raises."""
+    """The parts of one stage of a workspace's run. Methods raise what the store raises."""
 
     def __init__(self, settings: Settings, workspace: Workspace, name: str) -> None:
-        run = workspace.folder.name
+        run = str(workspace.mlflow_run_id)
         self.folder = settings.home / ROOT / run / name
         self._root = f"{ROOT}/{run}/{name}"
         self._store = open_store(workspace.folder)

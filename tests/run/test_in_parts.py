@@ -11,7 +11,7 @@ from pipeline.errors import LungsegError, ParamsError
 from pipeline.files import sums_hold
 from pipeline.parts import StagePart
 from pipeline.run.task import run_task
-from pipeline.run.task_report import RunPlan
+from pipeline.run.task_report import RunPlan, TaskReport
 from pipeline.settings import Settings
 from pipeline.workspace.workspace import RunRequest
 from tests.projects import make_project
@@ -30,8 +30,12 @@ def hosts(
     return one, replace(one, home=tmp_path / "other")
 
 
+def parts_of(host: Settings, plan: TaskReport) -> Path:
+    return host.home / "parts" / str(plan.run_id)
+
+
 def stored(tmp_path: Path) -> list[str]:
-    files = (tmp_path / "store/parts/first").glob("validate/*/SHA256SUMS")
+    files = (tmp_path / "store/parts").glob("*/validate/*/SHA256SUMS")
     return sorted(path.parent.name for path in files)
 
 
@@ -45,9 +49,9 @@ def test_two_hosts_do_a_part_each_and_nothing_when_the_stage_is_cached(
     first = run_task(one, RUN, "validate", StagePart(1, 2))
     second = run_task(two, RUN, "validate", StagePart(2, 2))
     sent = stored(tmp_path)
-    made = (two.home / "parts/first/validate/2-of-2").stat().st_mtime_ns
+    made = (parts_of(two, plan) / "validate/2-of-2").stat().st_mtime_ns
     again = run_task(two, RUN, "validate", StagePart(2, 2))
-    kept = (two.home / "parts/first/validate/2-of-2").stat().st_mtime_ns
+    kept = (parts_of(two, plan) / "validate/2-of-2").stat().st_mtime_ns
     whole = run_task(one, RUN, "validate")
 
     assert isinstance(plan, RunPlan)
@@ -56,12 +60,12 @@ def test_two_hosts_do_a_part_each_and_nothing_when_the_stage_is_cached(
     assert sent == ["1-of-2", "2-of-2"]
     assert (again.status, kept) == ("ran", made)  # it is sent again, not made again
     assert stored(tmp_path) == []
-    assert not list((one.home / "parts/first").glob("*"))
+    assert not list(parts_of(one, plan).glob("*"))
     later = replace(RUN, run_id="second")
-    run_task(two, later, "plan")
+    of_later = run_task(two, later, "plan").run_id
     assert run_task(two, later, "validate", StagePart(1, 2)).status == "cached"
     assert run_task(two, later, "validate").status == "cached"
-    assert not (tmp_path / "store/parts/second").exists()
+    assert not (tmp_path / "store/parts" / str(of_later)).exists()
 
 
 @pytest.mark.slow  # a real DVC
@@ -69,8 +73,8 @@ def test_a_part_that_fails_beside_a_damaged_one_is_a_failure(
     hosts: tuple[Settings, Settings], tmp_path: Path
 ) -> None:
     one, _ = hosts
-    run_task(one, RUN, "plan")
-    (one.home / "parts/first/validate/1-of-2").mkdir(parents=True)
+    plan = run_task(one, RUN, "plan")
+    (parts_of(one, plan) / "validate/1-of-2").mkdir(parents=True)
     (one.home / "runs/first/pipeline/stages/validate.py").write_text("raise SystemExit(3)")
 
     with pytest.raises(LungsegError, match=r"^validate: "):
@@ -88,7 +92,7 @@ def test_a_part_of_a_host_that_lacks_the_stages_before_runs_all_of_them(
 
     report = run_task(one, RUN, "augment", StagePart(1, 2))
 
-    workspace, parts = one.home / "runs/first", one.home / "parts/first"
+    workspace, parts = one.home / "runs/first", parts_of(one, report)
     assert report.status == "ran"
     assert sums_hold(parts / "augment/1-of-2")
     assert [path.name for path in parts.glob("*/*")] == ["1-of-2"]

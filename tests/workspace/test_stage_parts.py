@@ -21,14 +21,14 @@ FIRST, SECOND = StagePart(1, 2), StagePart(2, 2)
 class Host:
     """A host with a workspace of the run, and what it knows of the parts of a stage."""
 
-    def __init__(self, project: Path, name: str) -> None:
+    def __init__(self, project: Path, name: str, mlflow_run: str = "m1") -> None:
         found = checkout(project, f"{name}-run")
         folder = project.parent / name / "runs" / "run-1"
         folder.parent.mkdir(parents=True)
         shutil.move(found.folder, folder)
         remote = f"[core]\nremote = here\n['remote \"here\"']\nurl = {project.parent}/store\n"
         (folder / ".dvc/config.local").write_text(remote)
-        self.workspace = Workspace(folder, "HEAD", found.python)
+        self.workspace = Workspace(folder, "HEAD", found.python, mlflow_run)
         self.parts = StageParts(Settings(home=project.parent / name), self.workspace, "upper")
 
     def make(self, part: StagePart, text: str = "lungs") -> None:
@@ -57,7 +57,7 @@ def test_parts_of_one_host_reach_another_whole_and_are_removed_at_the_end(
 
     two.parts.fetch()
 
-    assert stored(project) == [f"run-1/upper/1-of-2/{name}" for name in ("SHA256SUMS", "text.txt")]
+    assert stored(project) == [f"m1/upper/1-of-2/{name}" for name in ("SHA256SUMS", "text.txt")]
     assert two.parts.made(FIRST) == two.parts.folder / "1-of-2"
     assert (two.parts.folder / "1-of-2/text.txt").read_text() == "lungs 1/2"
     assert two.parts.made(SECOND)
@@ -67,13 +67,27 @@ def test_parts_of_one_host_reach_another_whole_and_are_removed_at_the_end(
     assert not two.parts.folder.exists()
 
 
+def test_parts_of_another_deployment_whose_run_has_the_same_name_are_not_taken(
+    project: Path,
+) -> None:
+    one, other = Host(project, "one"), Host(project, "other", mlflow_run="m2")
+    one.make(FIRST)
+    one.parts.send(FIRST)
+
+    other.parts.fetch()
+    other.parts.clear()
+
+    assert other.parts.made(FIRST) is None
+    assert len(stored(project)) == 2
+
+
 def test_a_part_that_was_not_sent_whole_is_not_fetched(
     project: Path, hosts: tuple[Host, Host]
 ) -> None:
     one, two = hosts
     one.make(FIRST)
     one.parts.send(FIRST)
-    (project.with_name("store") / ROOT / "run-1/upper/1-of-2/SHA256SUMS").unlink()
+    (project.with_name("store") / ROOT / "m1/upper/1-of-2/SHA256SUMS").unlink()
 
     two.parts.fetch()
 
@@ -89,7 +103,7 @@ def test_a_damaged_part_is_done_again(
     one.parts.send(FIRST)
     two.make(SECOND)
     damaged = {
-        "store": project.with_name("store") / ROOT / "run-1/upper/1-of-2/text.txt",
+        "store": project.with_name("store") / ROOT / "m1/upper/1-of-2/text.txt",
         "host": two.parts.folder / "2-of-2/text.txt",
     }
     damaged[place].write_text("other")
@@ -122,7 +136,7 @@ def test_a_store_that_is_away_is_worth_a_retry_but_cleaning_up_is_not(
 
 
 def test_one_host_without_a_store_keeps_its_parts_to_itself(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "runs/run-1", "HEAD", tmp_path)
+    workspace = Workspace(tmp_path / "runs/run-1", "HEAD", tmp_path, "m1")
     parts = StageParts(Settings(home=tmp_path), workspace, "upper")
     (parts.folder / "1-of-2").mkdir(parents=True)
     write_sums(parts.folder / "1-of-2")
