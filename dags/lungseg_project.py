@@ -15,7 +15,10 @@ BUNDLED = HERE.is_relative_to(get_bundle_storage_root_path().resolve())
 """Whether Airflow fetched this folder itself, as a bundle of DAGs."""
 DEPLOYED = str(HERE) if (HERE / ".git").exists() and not BUNDLED else ""
 REPO = os.environ.get("LUNGSEG_REPO") or DEPLOYED
-"""Folder or git URL of the repository whose revisions are run; empty when nobody named one."""
+"""Folder or git URL of the repository whose revisions are run; empty when nobody named one.
+
+It must have the commits of the DAGs' bundle, for runs are pinned to these.
+"""
 REPO_FOLDER = Path(REPO) if REPO and Path(REPO).is_dir() else None
 PROJECT = HERE if BUNDLED or REPO_FOLDER is None else REPO_FOLDER
 """Where the stages and parameters are read that the DAGs show."""
