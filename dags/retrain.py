@@ -59,8 +59,9 @@ TEXTS = {
     "promote": "Make the candidate the champion; skipped when nothing is released.",
     "close": "Close the record of the run, however it ended; fails when the run did.",
     "force": "Run every stage, also one whose result is in the cache.",
-    "allow_lowered": "Name of the person who answers for bounds of the gate that this run lowers, "
-    "and for conventions of the champion that its model drops; empty: both refuse.",
+    "allow_lowered": "Name of the person who answers for what this run lowers: bounds of the gate, "
+    "conventions of the champion that its model does not answer in, the one that it answers in by "
+    "default; empty: nobody does, and the gate refuses.",
 }
 
 
