@@ -36,9 +36,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(darkness(2), tmp_path_factory.mktemp("told") / "network", NAMES)
 
 
+def files_of(network: Path) -> dict[str, bytes]:
+    return {name: (network / name).read_bytes() for name in MODEL_FILES}
+
+
 @pytest.fixture
 def run(settings: Settings, client: MlflowClient, tmp_path: Path, network: Path) -> Run:
-    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    files = files_of(network)
     Image.fromarray(RADIOGRAPH).save(tmp_path / "radiograph.png")
     told = {"Normal": "bright"}
     return make_run(settings, client, tmp_path / "told", None, files, conventions=told)
@@ -61,8 +65,7 @@ def test_a_champion_answers_to_a_renamed_convention_by_the_name_that_it_knows(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
 ) -> None:
     release(run)
-    network = save(darkness(2), tmp_path / "network", ("standard", "glow"))
-    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    files = files_of(save(darkness(2), tmp_path / "network", ("standard", "glow")))
     renamed = make_run(
         settings, client, tmp_path / "renamed", None, files, conventions={"Normal": "glow"}
     )
@@ -83,8 +86,7 @@ def test_a_release_that_drops_a_convention_needs_somebody_who_answers_for_it(
     told = release(run)
     assert told.event
     assert told.event["conventions"] == list(NAMES)
-    network = save(darkness(), tmp_path / "network")
-    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    files = files_of(save(darkness(), tmp_path / "network"))
     single = make_run(settings, client, tmp_path / "single", None, files)
 
     refused = release(single)
@@ -108,8 +110,7 @@ def test_a_release_that_drops_a_convention_needs_somebody_who_answers_for_it(
 def test_a_network_that_is_a_version_already_drops_nothing(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
 ) -> None:
-    network = save(darkness(), tmp_path / "network")
-    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    files = files_of(save(darkness(), tmp_path / "network"))
     assert release(make_run(settings, client, tmp_path / "single", None, files)).version == "1"
     assert release(run).version == "2"
 
@@ -128,8 +129,7 @@ def test_a_network_that_is_a_version_already_drops_nothing(
 def test_who_answered_before_does_not_answer_for_a_convention_of_a_champion_since(
     settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
 ) -> None:
-    network = save(darkness(), tmp_path / "network")
-    files = {name: (network / name).read_bytes() for name in MODEL_FILES}
+    files = files_of(save(darkness(), tmp_path / "network"))
     asked = {"min_accuracy": 0.1}
     single = make_run(settings, client, tmp_path / "single", None, files, gate=asked)
     assert run_gate(*single, "Ada Lovelace").passed
