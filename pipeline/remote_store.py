@@ -7,7 +7,6 @@ too: DVC only says how many files failed.
 
 from __future__ import annotations
 
-import errno
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,19 +17,13 @@ from typing import Any
 
 from configobj import ConfigObj
 
-from pipeline.certificates import causes, distrusts
 from pipeline.errors import LungsegError, ServiceError, WorkspaceError
 from pipeline.files import SUMS, atomic_folder
 from pipeline.git_command import without_login
+from pipeline.library_errors import distrusts, refuses
 
 PROBES = "probes"
 """Folder of the small files by which the store is tried."""
-
-AWAY_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
-"""Answers of an S3 store that mean: later."""
-
-OWN_DISK = {errno.EACCES, errno.EDQUOT, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
-"""Of a remote that is a folder: what a person has to mend."""
 
 PATH_SETTINGS = (
     "url",
@@ -246,19 +239,3 @@ def _problem(url: str, error: Exception) -> LungsegError:
             "again"
         )
     return ServiceError(f"{url}: the store does not answer: {text}; it is tried again")
-
-
-def refuses(error: BaseException) -> bool:
-    """Whether the error of a store's library is, or comes of, an answer that stays the same."""
-    return any(_is_refusal(one) for one in causes(error))
-
-
-def _is_refusal(error: BaseException) -> bool:
-    answer = getattr(error, "response", None)  # of botocore
-    if isinstance(answer, dict):
-        code = answer.get("Error", {}).get("Code", "")
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return code not in AWAY_CODES and 400 <= status < 500
-    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
-        return True
-    return isinstance(error, OSError) and error.errno in OWN_DISK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
+from tests.needed import distributions, installed_with, needed_by
 
 HEAVY = {
     "albumentations",
@@ -128,3 +130,26 @@ def imports_heavy(module: str) -> bool:
 def test_an_import_waits_only_where_that_saves_time(path: Path) -> None:
     """Outside of the command line, whose verbs must not wait for each other's imports."""
     assert {name for name in deferred_imports(path) if not imports_heavy(name)} <= OPTIONAL
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "pipeline.serving.masks",
+        "pipeline.release.history",
+        "pipeline.release.release_tables",
+        "pipeline.release.signing",
+        "pipeline.release.verification",
+        "pipeline.tracking.client",
+    ],
+)
+def test_what_consumers_and_auditors_import_comes_without_an_extra(module: str) -> None:
+    """What `lungseg predict` and `lungseg releases` import; the slow tests run these."""
+    program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+
+    needed = distributions(needed_by(json.loads(done.stdout)))
+
+    assert needed - installed_with("lungseg") == set()

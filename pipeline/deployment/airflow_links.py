@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 
-from pipeline.certificates import distrusts
 from pipeline.deployment.databases import without_password
 from pipeline.deployment.links import NotLookedAt, Site
 from pipeline.errors import DeploymentError, RefusedError, ServiceError
+from pipeline.library_errors import distrusts
 from pipeline.services.airflow import pool_sizes
 
 COMPONENTS = {

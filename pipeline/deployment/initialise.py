@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.certificates import distrusts
 from pipeline.errors import DeploymentError, RefusedError, ServiceError
+from pipeline.library_errors import distrusts
 from pipeline.services.airflow import log_in, pool_sizes
 from pipeline.services.airflow_home import program
 from pipeline.settings import Settings, child_environment

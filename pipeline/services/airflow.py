@@ -12,9 +12,9 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from pipeline.certificates import distrusts
 from pipeline.errors import ParamsError, RefusedError, ServiceError
 from pipeline.git_command import without_login
+from pipeline.library_errors import distrusts
 from pipeline.services import airflow_home
 from pipeline.settings import Settings
 

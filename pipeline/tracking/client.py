@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.certificates import causes, distrusts
 from pipeline.errors import LungsegError, ParamsError, RefusedError, ReleaseError, ServiceError
 from pipeline.git_command import without_login
-from pipeline.remote_store import refuses
+from pipeline.library_errors import causes, distrusts, refuses
 from pipeline.settings import Settings
 from pipeline.tracking.moved_store import follow_move
 

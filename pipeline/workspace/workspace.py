@@ -12,10 +12,10 @@ from pathlib import Path
 
 from configobj import ConfigObj
 
-from pipeline.certificates import distrusts
 from pipeline.errors import LungsegError, RefusedError, ServiceError, WorkspaceError
 from pipeline.files import atomic_path, read_json, write_json
 from pipeline.git_command import run_git, without_login
+from pipeline.library_errors import distrusts
 from pipeline.params import override
 from pipeline.remote_store import PATH_SETTINGS, absolute_path, outer_paths
 from pipeline.settings import Settings, child_environment
