@@ -27,7 +27,8 @@ from pipeline.dataset.synthetic.phantom import class_counts, radiograph
 from pipeline.model import batches
 from pipeline.model.batches import read_batches
 from pipeline.model.shards import Shards, encode_record, write_shard
-from pipeline.params import AugmentParams, load_params, read_yaml
+from pipeline.params import AugmentParams
+from pipeline.params_file import load_params, read_yaml
 
 PROJECT = Path(__file__).parents[1]
 PAIRS = 64

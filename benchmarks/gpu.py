@@ -55,7 +55,7 @@ from turns import Turn, serve
 
 from pipeline.model.batches import read_batches
 from pipeline.model.shards import Shards
-from pipeline.params import read_yaml
+from pipeline.params_file import read_yaml
 from pipeline.settings import quiet_libraries
 
 PRESET = PROJECT / "presets/gpu.yaml"

@@ -37,7 +37,8 @@ from pipeline.evaluation.per_image import per_image_table
 from pipeline.evaluation.scoring import score_images
 from pipeline.inference.graph import INPUT, cut_graph, read_graph
 from pipeline.inference.predictor import Predictor
-from pipeline.params import EvaluateParams, load_params
+from pipeline.params import EvaluateParams
+from pipeline.params_file import load_params
 from pipeline.settings import quiet_libraries
 
 ENGINES = ("keras predict", "keras predict_on_batch", "openvino", "onnxruntime")

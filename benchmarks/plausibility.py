@@ -21,7 +21,8 @@ from PIL import Image
 
 from pipeline.dataset.layout import list_dataset
 from pipeline.dataset.validation.plausibility import mask_flags, orientation_flags, thumbnail
-from pipeline.params import ValidateParams, load_params
+from pipeline.params import ValidateParams
+from pipeline.params_file import load_params
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 

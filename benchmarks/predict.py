@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.data import LUNGSEG, run
 from benchmarks.start import ROOT, served
 from pipeline.dataset.synthetic.phantom import radiograph
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 from tests.release.runs import OLD_LAYOUT
 
 

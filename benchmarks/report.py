@@ -40,7 +40,7 @@ from pipeline.evaluation.scoring import (
     write_answer,
 )
 from pipeline.files import link_file, sha256_file
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 from pipeline.radiograph.grey import Grey
 from pipeline.stages import report
 from pipeline.stages.evaluate import Found

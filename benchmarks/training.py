@@ -34,7 +34,7 @@ from turns import Turn, serve
 
 from pipeline.model.engine import choose_engine, engine_devices
 from pipeline.model.shards import Shards
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 from pipeline.settings import Settings, quiet_libraries
 
 PROJECT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ParamsError
-from pipeline.params import problems, read_yaml
+from pipeline.params_file import problems, read_yaml
 
 
 class Shown(BaseModel):

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from pipeline.params import Params, load_params
+from pipeline.params import Params
+from pipeline.params_file import load_params
 from pipeline.settings import Settings, quiet_libraries
 from pipeline.tracking.client import connect
 from tests.browser import browser as browser

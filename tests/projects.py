@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.dataset.layout import METADATA_SUFFIX, class_folders
 from pipeline.dataset.synthetic.phantom import write_dataset
 from pipeline.dataset.validation.whole import inspect_dataset
-from pipeline.params import load_params, override
+from pipeline.params_file import load_params, override
 from pipeline.settings import child_environment
 from pipeline.stages.split import assign_splits
 from tests.conftest import PROJECT, git

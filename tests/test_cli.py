@@ -25,7 +25,8 @@ from pipeline.search.space import parse_search
 from pipeline.settings import Settings
 from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import RUN_TAG, ensure_experiment
-from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
+from pipeline.workspace.revisions import refuse_uncommitted
+from pipeline.workspace.workspace import RunRequest
 from tests.conftest import PROJECT, git, give_store, mode_of, open_to_others, small_disk
 from tests.release.test_gate import score_table
 
@@ -461,7 +462,7 @@ def test_an_answer_that_is_none_is_one_line(
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_a_preset_is_valid(name: str) -> None:
-    from pipeline.params import check_override, read_assignments
+    from pipeline.params_file import check_override, read_assignments
 
     content = check_override(
         PROJECT / "params.yaml",

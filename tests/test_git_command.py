@@ -12,7 +12,8 @@ from pipeline.dataset.versions.versions import find_version
 from pipeline.errors import WorkspaceError
 from pipeline.git_command import run_git, without_login
 from pipeline.settings import Settings
-from pipeline.workspace.workspace import RunRequest, make_workspace, refuse_uncommitted
+from pipeline.workspace.revisions import refuse_uncommitted
+from pipeline.workspace.workspace import RunRequest, make_workspace
 from tests.conftest import git
 
 REFUSED = r"^\S+/their project: belongs to another user, expected this one, .*`chown -R` it"

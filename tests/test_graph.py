@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.fingerprints import code_files
 from pipeline.inference.model_files import MODEL_FILES
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 from tests.conftest import PROJECT
 
 INCLUDED = re.compile(r'{%-? include "([^"]+)"')
@@ -20,6 +20,7 @@ STAGES = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 # What a stage reaches but does not depend on, nor on what that imports.
 NO_EFFECT = {
     "pipeline/params.py": "its values are tracked, as params",
+    "pipeline/params_file.py": "how they are read, and what is said of wrong ones",
     "pipeline/stage_graph.py": "what it says of dvc.yaml, DVC compares itself",
     "pipeline/settings.py": "where things are on this machine",
     "pipeline/remote_store.py": "takes files from host to host",

@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline.deployment.check import check_deployment
 from pipeline.deployment.initialise import initialise
-from pipeline.params import check_override, override, read_assignments
+from pipeline.params_file import check_override, override, read_assignments
 from pipeline.services import airflow, airflow_home
 from pipeline.services import control as services
 from pipeline.services.daemon import alive, descendants

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.errors import ParamsError
-from pipeline.params import (
+from pipeline.params_file import (
     as_sections,
     check_override,
     check_params,

@@ -13,7 +13,7 @@ from pipeline.errors import ServiceError, WorkspaceError
 from pipeline.files import SUMS, sums_hold, write_sums
 from pipeline.remote_store import RemoteStore, open_location, open_store, remote_url
 from pipeline.settings import Settings
-from pipeline.workspace.workspace import join_cache
+from pipeline.workspace.dvc_config import join_cache
 from tests.conftest import small_disk
 from tests.stores import KEY, SECRET, s3_store
 

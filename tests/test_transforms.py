@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ParamsError
-from pipeline.params import check_params, load_params, override, read_yaml
+from pipeline.params_file import check_params, load_params, override, read_yaml
 from pipeline.transforms import NAMES
 from tests.conftest import PROJECT
 

@@ -28,7 +28,8 @@ def retrain(
     local: Annotated[bool, LOCAL] = False,
 ) -> None:
     """Run the pipeline on a committed revision and follow it to its verdict."""
-    from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
+    from pipeline.workspace.revisions import refuse_uncommitted
+    from pipeline.workspace.workspace import RunRequest
 
     settings = Settings(local=local)
     if revision == "HEAD":
@@ -47,7 +48,7 @@ def retrain(
 
 def _overrides(params: Path | None, assignments: list[str] | None) -> tuple[str, ...]:
     """What --params and --set change, in this order; raises ParamsError."""
-    from pipeline.params import check_override, check_params, read_assignments
+    from pipeline.params_file import check_override, check_params, read_assignments
 
     overrides = (*(read_assignments(params) if params else ()), *(assignments or ()))
     path = Path("params.yaml")
@@ -67,7 +68,8 @@ def search(
 ) -> None:
     """Train with several parameter sets and keep the one that is best on the validation split."""
     from pipeline.search.space import check_search, load_search
-    from pipeline.workspace.workspace import RunRequest, refuse_uncommitted
+    from pipeline.workspace.revisions import refuse_uncommitted
+    from pipeline.workspace.workspace import RunRequest
 
     settings = Settings(local=local)
     if revision == "HEAD":

@@ -25,7 +25,7 @@ app = typer.Typer()
 @app.command()
 def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Run one stage in this folder (what dvc.yaml calls)."""
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
 
     try:
         module = importlib.import_module(f"pipeline.stages.{name}")

@@ -20,7 +20,7 @@ from pipeline.deployment.object_leftovers import (
 from pipeline.errors import LungsegError
 from pipeline.remote_store import open_store
 from pipeline.settings import Settings
-from pipeline.workspace.workspace import shared_cache
+from pipeline.workspace.dvc_config import shared_cache
 
 DAY_S = 24 * 3600
 

@@ -19,8 +19,8 @@ from pipeline.errors import DeploymentError
 from pipeline.git_command import without_login
 from pipeline.services.gpu_cards import listed_cards
 from pipeline.settings import child_environment
+from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.environments import find_uv
-from pipeline.workspace.workspace import shared_cache
 
 MOST_SKEW = 60.0
 """Seconds that clocks may differ: signed requests to S3 are refused from 900 on."""

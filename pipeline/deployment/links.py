@@ -13,7 +13,8 @@ from typing import Literal, Self
 from pipeline.errors import LungsegError, ServiceError
 from pipeline.services.airflow import Airflow, log_in
 from pipeline.settings import Settings
-from pipeline.workspace.workspace import checkout_revision, join_cache
+from pipeline.workspace.dvc_config import join_cache
+from pipeline.workspace.revisions import checkout_revision
 
 HostRole = Literal["all", "control", "worker", "gpu", "client"]
 """What a host does: everything; Airflow's own services; stages; trainings; starting runs."""

@@ -25,8 +25,8 @@ from pipeline.release.signing import open_verifier
 from pipeline.remote_store import RemoteStore, open_store
 from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import find_artifact
+from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.objects import object_path
-from pipeline.workspace.workspace import shared_cache
 
 POINTERS = ("dvc.lock", "code/data.dvc")
 """Artifacts of a run record that name objects."""

@@ -16,7 +16,7 @@ from pipeline.evaluation.per_image import PER_IMAGE_FILE
 from pipeline.files import sha256_file
 from pipeline.git_command import without_login
 from pipeline.inference.segmenter import Segmenter
-from pipeline.params import read_yaml
+from pipeline.params_file import read_yaml
 from pipeline.release.paired_scores import KEYS, ComparedModel
 from pipeline.release.registry import fetch_model, fetch_version
 from pipeline.release.release_log import ReleaseLog, read_log

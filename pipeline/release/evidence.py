@@ -20,7 +20,8 @@ from pipeline.files import sha256_file, sha256_folder
 from pipeline.inference.model_files import MODEL_FILES, model_sha256
 from pipeline.inference.released import RELEASE_SHA256, ReleasedModel
 from pipeline.model.training_history import TRAINED
-from pipeline.params import EvaluateParams, read_yaml
+from pipeline.params import EvaluateParams
+from pipeline.params_file import read_yaml
 from pipeline.release.registry import fetch_model
 from pipeline.release.verdict import Candidate
 from pipeline.tracking.run_record import RunRecord, download, find_artifact, find_model

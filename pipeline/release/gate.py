@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from pipeline.conventions import STANDARD
 from pipeline.evaluation.per_image import FAILURE
 from pipeline.evaluation.scores import SCORES
-from pipeline.params import GateParams, check_params, parse_yaml
+from pipeline.params import GateParams
+from pipeline.params_file import check_params, parse_yaml
 from pipeline.release.bounds import Bounds, find_bounds, withdrawn_answers
 from pipeline.release.champion import Reference, score_best, score_champion
 from pipeline.release.comparing import log_comparison
@@ -33,7 +34,8 @@ from pipeline.release.signing import Signer, Verifier, open_signer, read_signed
 from pipeline.release.verdict import VERDICT, Check, Estimate, Prediction, Verdict
 from pipeline.settings import Settings
 from pipeline.tracking.run_record import RunRecord
-from pipeline.workspace.workspace import Workspace, deployed_file
+from pipeline.workspace.revisions import deployed_file
+from pipeline.workspace.workspace import Workspace
 
 ESTIMATED = (*SCORES, "failures", "hd95", "assd", "nsd", "brier", "ece")
 """What of the metrics the verdict keeps, with intervals."""
@@ -126,7 +128,7 @@ def deployed_bounds(settings: Settings, workspace: Workspace) -> tuple[str, Gate
     As committed, so that what lies in the folder and is no commit bounds nothing. Raises
     WorkspaceError when there is no such file, ParamsError when it is not valid.
     """
-    revision, text = deployed_file(settings, workspace, "params.yaml")
+    revision, text = deployed_file(settings.repo, workspace.folder, "params.yaml")
     where = Path(f"params.yaml of the deployed project at {revision[:10]}")
     return revision, check_params(parse_yaml(text, where), where).gate
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import SearchError
 from pipeline.files import atomic_path
-from pipeline.params import as_sections
+from pipeline.params_file import as_sections
 from pipeline.search.outcomes import Trial
 from pipeline.search.space import Search, assignments
 from pipeline.tracking.run_record import REVISION_TAG, RUN_TAG, RunRecord

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from pipeline.errors import ParamsError
-from pipeline.params import Count, Section, Seed, check_override, problems, read_yaml
+from pipeline.params import Count, Section, Seed
+from pipeline.params_file import check_override, problems, read_yaml
 from pipeline.stage_graph import stage_definition, stage_names
 
 LAST_STAGE = "train"

@@ -18,7 +18,7 @@ from pipeline.inference.model_files import model_sha256
 from pipeline.inference.packaging import log_model
 from pipeline.inference.released import MODEL_SHA256
 from pipeline.model.training_history import HISTORY, history_rows
-from pipeline.params import flatten, read_yaml
+from pipeline.params_file import flatten, read_yaml
 from pipeline.settings import Settings
 from pipeline.stage_graph import Shown
 from pipeline.tracking.live import epoch_metrics

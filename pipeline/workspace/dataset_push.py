@@ -10,16 +10,13 @@ from configobj import ConfigObj
 
 from pipeline.errors import LungsegError, ParamsError, WorkspaceError
 from pipeline.git_command import without_login
-from pipeline.params import read_yaml
+from pipeline.params_file import read_yaml
 from pipeline.settings import Settings
 from pipeline.workspace.dvc_command import dvc, store_problem
+from pipeline.workspace.dvc_config import join_cache, shared_cache
 from pipeline.workspace.objects import find_damage
-from pipeline.workspace.workspace import (
-    Workspace,
-    checkout_revision,
-    join_cache,
-    shared_cache,
-)
+from pipeline.workspace.revisions import checkout_revision
+from pipeline.workspace.workspace import Workspace
 
 
 def push_dataset(settings: Settings, revision: str, source: str) -> str:

@@ -13,8 +13,9 @@ from pipeline.remote_store import RemoteStore, open_store
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_names
 from pipeline.workspace.dvc_command import dvc
+from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.reproduce import locked_stages
-from pipeline.workspace.workspace import Workspace, shared_cache
+from pipeline.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 

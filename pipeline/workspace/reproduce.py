@@ -15,12 +15,13 @@ from pipeline.errors import (
     WorkspaceError,
 )
 from pipeline.files import link_file, read_json
-from pipeline.params import read_yaml
+from pipeline.params_file import read_yaml
 from pipeline.settings import Settings
 from pipeline.stage_graph import stage_definition, stage_names
 from pipeline.workspace.dvc_command import dvc, follow_dvc, store_problem
+from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.objects import find_damage, object_path, read_listing
-from pipeline.workspace.workspace import Workspace, shared_cache
+from pipeline.workspace.workspace import Workspace
 
 StageStatus = Literal["ran", "cached"]
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import LungsegError
 from pipeline.files import SUMS, sums_hold
-from pipeline.params import read_yaml
+from pipeline.params_file import read_yaml
 from pipeline.parts import StagePart
 from pipeline.remote_store import RemoteStore, open_store
 from pipeline.settings import Settings

@@ -6,45 +6,24 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from configobj import ConfigObj
-
-from pipeline.errors import LungsegError, RefusedError, ServiceError, WorkspaceError
-from pipeline.files import atomic_path, read_json, write_json
-from pipeline.git_command import run_git, without_login
-from pipeline.library_errors import distrusts
-from pipeline.params import override
-from pipeline.remote_store import PATH_SETTINGS, absolute_path, outer_paths
+from pipeline.errors import WorkspaceError
+from pipeline.files import read_json, write_json
+from pipeline.params_file import override
 from pipeline.settings import Settings, child_environment
+from pipeline.workspace.dvc_config import join_cache, shared_cache
 from pipeline.workspace.environments import find_interpreter
 from pipeline.workspace.lock import hold_workspace
+from pipeline.workspace.revisions import checkout_revision
 
 NOTE = Path(".git", "lungseg.json")
 CONVENTIONS = Path("pipeline", "conventions.py")
 """In every revision since version 0.3, with the tables that today's gate reads."""
-GIT_AWAY = (
-    "Could not resolve host",
-    "Connection refused",
-    "Connection reset",
-    "Connection timed out",
-    "Failed to connect",
-    "No route to host",
-    "The requested URL returned error: 5",
-    "unable to connect to",
-)
-"""What git says of a server that does not answer, over HTTP, SSH and its own protocol."""
-DEPLOYMENT = "deployment"
-"""What the DVC remote that LUNGSEG_REMOTE names is called."""
-UPSTREAM = "upstream"
-"""Of a workspace's clone: the branches of what the deployed checkout was cloned from."""
 PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,150}(\.\d{1,9}){0,3}")
 HASHED = re.compile(r"-[0-9a-f]{16}$")
 """How the name of a folder ends that is not the id of its run."""
-DATED = re.compile(r"(.+)@\{(\d{4}-\d\d-\d\d(?:[T ][\d:.]+)?(?:Z|[+-]\d\d:?\d\d)?)\}")
-"""A revision as it was at a date, `NAME@{DATE}`."""
 
 
 @dataclass(frozen=True)
@@ -183,168 +162,3 @@ def _refuse_former(folder: Path, revision: str) -> None:
             "later code, whose results the gate can judge; to train on its data, commit its "
             "data.dvc with later code, and run that"
         )
-
-
-def checkout_revision(repo: str, revision: str, folder: Path) -> str:
-    """Clone `repo` to `folder` and check the revision out; return its commit.
-
-    What a local checkout does not know is looked for where it was cloned from: others may have
-    pushed since. Raises WorkspaceError when it is nowhere.
-    """
-    _git(["clone", "--quiet", "--no-checkout", "--", repo, str(folder)], Path())
-    commit = _find_commit(folder, revision)
-    upstream = None if commit else _upstream(repo)
-    if upstream:
-        branches = f"+refs/heads/*:refs/remotes/{UPSTREAM}/*"
-        _git(["fetch", "--quiet", "--tags", "--", upstream, branches], folder)
-        commit = _find_commit(folder, revision)
-    if not commit:
-        where = f"{repo} or {upstream}" if upstream else repo
-        raise WorkspaceError(
-            f"revision {revision!r}: not in {without_login(where)}; name a commit, branch or tag "
-            "of it"
-        )
-    _git(["checkout", "--quiet", "--detach", commit], folder)
-    return commit
-
-
-def _find_commit(folder: Path, revision: str) -> str:
-    """The commit of that name in a clone; empty when there is none."""
-    for name in (revision, f"origin/{revision}", f"{UPSTREAM}/{revision}"):
-        commit = _commit_of(name, folder)
-        if commit:
-            return commit
-    return ""
-
-
-def _upstream(repo: str) -> str | None:
-    """What a local checkout was cloned from; None for a URL, and where there is no such."""
-    folder = Path(repo)
-    url = _git(["remote", "get-url", "origin"], folder, check=False) if folder.is_dir() else ""
-    local = url and (folder / url).exists()
-    return str((folder / url).resolve()) if local else url or None
-
-
-def _commit_of(name: str, folder: Path) -> str:
-    """The commit that a revision names; empty when there is none.
-
-    With a date it is the newest one before that. Git itself would look for it in the reflog, and a
-    fresh clone has none.
-    """
-    dated = DATED.fullmatch(name)
-    if dated:
-        newest = ["rev-list", "-1", "--first-parent", f"--before={dated[2]}", "--end-of-options"]
-        return _git([*newest, dated[1], "--"], folder, check=False)
-    return _git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder, check=False)
-
-
-def _git(arguments: Sequence[str], folder: Path, *, check: bool = True) -> str:
-    done = run_git(arguments, folder)
-    if check and done.returncode:
-        raise _git_problem(arguments[0], done.stderr.strip())
-    return done.stdout.strip()
-
-
-def _git_problem(command: str, said: str) -> LungsegError:
-    """What git's error means: a server that is away is worth a retry, all else is not."""
-    if distrusts(said):
-        return RefusedError(
-            f"git {command}: {said}; name the authority that signed the server's certificate by "
-            "GIT_SSL_CAINFO"
-        )
-    if any(saying in said for saying in GIT_AWAY):
-        return ServiceError(f"git {command}: the server does not answer: {said}")
-    return WorkspaceError(f"git {command}: {said}")
-
-
-def deployed_file(settings: Settings, workspace: Workspace, name: str) -> tuple[str, str]:
-    """The commit that the deployed project is at, and the text of its file `name` there.
-
-    The deployed project is `settings.repo`, a folder or a git URL. Raises WorkspaceError.
-    """
-    repo, revision = settings.repo, "HEAD"
-    folder = Path(repo)
-    if not folder.is_dir():
-        _git(["fetch", "--quiet", "--depth=1", "--", repo, "HEAD"], workspace.folder)
-        folder, revision = workspace.folder, "FETCH_HEAD"
-    commit = _git(["rev-parse", revision], folder)
-    return commit, _git(["show", f"{commit}:./{name}"], folder)
-
-
-def refuse_uncommitted(repo: str) -> None:
-    """Raise WorkspaceError when a run of HEAD would not see changes that lie in the folder."""
-    if not Path(repo).is_dir():
-        return
-    changed = _git(["status", "--porcelain", "--untracked-files=no"], Path(repo))
-    if changed:
-        files = ", ".join(line.split(maxsplit=1)[1] for line in changed.splitlines())
-        raise WorkspaceError(
-            f"{files}: changed and not committed, so a run of HEAD would not see it; commit it, or "
-            "name what to run with --revision",
-        )
-
-
-def join_cache(settings: Settings, folder: Path) -> None:
-    """Write .dvc/config.local: the deployment's own settings, and the cache that all runs share.
-
-    Paths of remotes that lead out of the project lead to where they do from `settings.repo`. Raises
-    WorkspaceError when that is no folder, so that the default remote is nowhere. The file may hold
-    secrets of a remote, so nobody else may read it, from its first byte.
-    """
-    source = Path(settings.repo, ".dvc")
-    config = ConfigObj(str(source / "config.local")) if source.is_dir() else ConfigObj()
-    for section in config.values():
-        for setting in set(PATH_SETTINGS) & set(section):
-            section[setting] = absolute_path(source, section[setting])
-    if settings.remote:
-        config.setdefault("core", {})["remote"] = DEPLOYMENT
-        config[f'remote "{DEPLOYMENT}"'] = _remote(settings.remote, settings.remote_endpoint)
-    _place_remotes(config, source, folder)
-    # Links spare the copy; stages replace files whole, so they never write through one.
-    config["cache"] = {
-        "dir": str(shared_cache(settings)),
-        "type": "reflink,hardlink,symlink,copy",
-    }
-    with atomic_path(folder / ".dvc" / "config.local") as partial:
-        partial.touch(mode=0o600)
-        with partial.open("wb") as file:
-            config.write(file)
-
-
-def _place_remotes(config: ConfigObj, source: Path, folder: Path) -> None:
-    """Add the paths out of the project that the checkout in `folder` has committed."""
-    committed = ConfigObj(str(folder / ".dvc" / "config"))
-    default = {**committed.get("core", {}), **config.get("core", {})}.get("remote")
-    for name, setting, path in outer_paths(folder):
-        if setting in config.get(name, {}):
-            continue
-        if source.is_dir():
-            config.setdefault(name, {})[setting] = absolute_path(source, path)
-        elif name == f'remote "{default}"':
-            raise WorkspaceError(
-                f".dvc/config: found {path} as the {setting} of {name}, expected an absolute path "
-                "or a URL, because LUNGSEG_REPO is no folder with .dvc; set LUNGSEG_REMOTE, or "
-                "commit one of these"
-            )
-
-
-def _remote(url: str, endpoint: str | None) -> dict[str, str]:
-    """DVC's settings of the remote; credentials are left to the libraries that look for them."""
-    if "://" not in url:
-        return {"url": str(Path(url).absolute())}
-    if not url.startswith("s3://"):
-        return {"url": url}
-    quick = {"connect_timeout": "10", "read_timeout": "60"}  # by default a minute each, five times
-    return {"url": url, **quick, **({"endpointurl": endpoint} if endpoint else {})}
-
-
-def shared_cache(settings: Settings) -> Path:
-    """Return the DVC cache of the deployed project, or one below the home when that is a URL."""
-    project = Path(settings.repo)
-    if not (project / ".dvc").is_dir():
-        return settings.home / "cache"
-    for name in ("config.local", "config"):
-        configured = ConfigObj(str(project / ".dvc" / name)).get("cache", {}).get("dir")
-        if configured:
-            return Path(project, ".dvc", configured).resolve()
-    return project.resolve() / ".dvc" / "cache"

@@ -11,7 +11,8 @@ from pydantic import BeforeValidator
 
 from pipeline.augmentation.copies import MAX_DRAWS, Copier, Original
 from pipeline.errors import StageError
-from pipeline.params import AugmentParams, load_params
+from pipeline.params import AugmentParams
+from pipeline.params_file import load_params
 from pipeline.transforms import Listed, Within
 from tests.conftest import PROJECT, draw_pair
 

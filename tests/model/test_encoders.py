@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.errors import ParamsError, ServiceError
 from pipeline.model.encoders import _segmentation_models
-from pipeline.params import ENCODERS, Params, check_override
+from pipeline.params import ENCODERS, Params
+from pipeline.params_file import check_override
 from tests.conftest import PROJECT
 
 

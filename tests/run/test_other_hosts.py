@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from pipeline.params import read_yaml
+from pipeline.params_file import read_yaml
 from pipeline.run import task
 from pipeline.run.recording import take_recorded
 from pipeline.settings import Settings

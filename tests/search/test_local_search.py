@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import check_override, read_assignments, read_yaml
+from pipeline.params_file import check_override, read_assignments, read_yaml
 from pipeline.settings import Settings, child_environment
 from pipeline.tracking.client import connect
 from tests.projects import make_project

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipeline.errors import ParamsError
-from pipeline.params import check_override
+from pipeline.params_file import check_override
 from pipeline.search.space import (
     MOST_TRIALS,
     Grid,

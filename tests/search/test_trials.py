@@ -13,7 +13,7 @@ import yaml
 from mlflow import MlflowClient
 
 from pipeline.errors import ParamsError, SearchError
-from pipeline.params import check_override, read_assignments
+from pipeline.params_file import check_override, read_assignments
 from pipeline.run.task import FAILURE_TAG, open_workspace
 from pipeline.search import trials
 from pipeline.search.outcomes import FAILURE, GIVEN, PARENT_TAG, read_trials, trial_runs

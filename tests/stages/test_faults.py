@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.dataset.synthetic.phantom import write_dataset
 from pipeline.files import read_json
-from pipeline.params import override
+from pipeline.params_file import override
 from pipeline.settings import child_environment
 from tests.conftest import PROJECT
 from tests.stages.faults import (

@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.errors import ServiceError, WorkspaceError
 from pipeline.settings import Settings
+from pipeline.workspace.dvc_config import join_cache
 from pipeline.workspace.pushing import MARK_AGE_S, MARKS, push_results
 from pipeline.workspace.reproduce import materialise, reproduce
-from pipeline.workspace.workspace import Workspace, join_cache
+from pipeline.workspace.workspace import Workspace
 from tests.conftest import git
 from tests.stores import KEY, SECRET, s3_store
 from tests.workspace.two_stages import checkout, commit, dvc

@@ -19,11 +19,11 @@ from pipeline.errors import ParamsError, WorkspaceError
 from pipeline.remote_store import remote_url
 from pipeline.settings import Settings
 from pipeline.workspace import workspace as module
+from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.workspace import (
     RunRequest,
     find_workspace,
     make_workspace,
-    shared_cache,
     workspace_folder,
 )
 from tests.conftest import PROJECT, git, mode_of

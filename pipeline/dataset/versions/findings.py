@@ -13,7 +13,8 @@ from pipeline.dataset.validation.whole import inspect_dataset
 from pipeline.dataset.versions.versions import Version, link_files
 from pipeline.errors import StageError
 from pipeline.fingerprints import code_sha256
-from pipeline.params import ValidateParams, load_params
+from pipeline.params import ValidateParams
+from pipeline.params_file import load_params
 from pipeline.settings import Settings, make_home
 
 

@@ -14,8 +14,8 @@ from pipeline.dataset.versions.versions import (
 )
 from pipeline.errors import DatasetError
 from pipeline.settings import Settings
+from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.objects import read_listing
-from pipeline.workspace.workspace import shared_cache
 
 
 def new_pairs(project: Path) -> set[str]:

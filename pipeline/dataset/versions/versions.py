@@ -16,6 +16,7 @@ from pipeline.errors import DatasetError
 from pipeline.files import link_file
 from pipeline.git_command import run_git
 from pipeline.settings import Settings, child_environment
+from pipeline.workspace.dvc_config import join_cache, shared_cache
 from pipeline.workspace.objects import (
     DataPointer,
     find_damage,
@@ -23,7 +24,7 @@ from pipeline.workspace.objects import (
     parse_pointer,
     read_listing,
 )
-from pipeline.workspace.workspace import checkout_revision, join_cache, shared_cache
+from pipeline.workspace.revisions import checkout_revision
 
 POINTER = "data.dvc"
 WORKING_TREE = "working tree"

@@ -15,7 +15,7 @@ from pipeline.dataset.delivery.swap import importing
 from pipeline.dataset.layout import list_dataset
 from pipeline.errors import DatasetError
 from pipeline.files import read_json
-from pipeline.params import override
+from pipeline.params_file import override
 from pipeline.settings import child_environment
 from tests.conftest import PROJECT
 from tests.dataset.delivery.deliveries import (

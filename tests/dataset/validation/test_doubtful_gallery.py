@@ -13,7 +13,7 @@ from pipeline.dataset.validation.drift import SHIFT_COLUMNS
 from pipeline.dataset.validation.gallery import write_page
 from pipeline.dataset.validation.resemblance import typical_borders
 from pipeline.dataset.validation.whole import DatasetTables
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 from tests.browser import open_page
 from tests.conftest import PROJECT
 from tests.dataset.validation.heart_masks import lungs_of, two_conventions

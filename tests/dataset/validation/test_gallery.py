@@ -20,7 +20,7 @@ from pipeline.dataset.validation.gallery import SHOWN, write_page
 from pipeline.dataset.validation.medial_borders import measure_borders
 from pipeline.dataset.validation.plausibility import components, left_share
 from pipeline.dataset.validation.whole import DatasetTables
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 from pipeline.radiograph.reading import pixel_sha256, read_mask, read_radiograph
 from tests.browser import open_page, overhang, resize
 from tests.conftest import PROJECT
