@@ -1,4 +1,4 @@
-# `make retrain` and `make test` are all it takes on a machine with Python >= 3.11, git and make.
+# `make retrain` and `make test` are all it takes on a machine with Python 3.11 to 3.13, git and make.
 export NO_ALBUMENTATIONS_UPDATE = 1
 export GX_ANALYTICS_ENABLED = false
 export DVC_NO_ANALYTICS = 1

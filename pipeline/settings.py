@@ -262,8 +262,10 @@ def read_secret_files() -> None:
 
 
 LIBRARIES = {
+    "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # by default a dead server is asked for minutes
     "MLFLOW_LOGGING_LEVEL": "WARNING",

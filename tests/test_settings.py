@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import ParamsError
 from pipeline.settings import (
+    LIBRARIES,
     SECRETS,
     Settings,
     make_home,
@@ -144,3 +146,19 @@ def test_command_of_an_option_that_fails_is_named(
         ParamsError, match=f"SQL_ALCHEMY_CONN_CMD={command}: {said}.*expected a com"
     ):
         _ = Settings().airflow_database
+
+
+def test_mlflows_client_reports_nothing_of_its_use() -> None:
+    program = (
+        "from pipeline.settings import quiet_libraries; quiet_libraries()\n"
+        "from mlflow.telemetry import utils\n"
+        "utils._IS_IN_CI_ENV_OR_TESTING = False\n"  # where it reports nothing anyway
+        "print(utils.is_telemetry_disabled())"
+    )
+    outside = {name: value for name, value in os.environ.items() if name not in LIBRARIES}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=outside, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["True"]

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import REVISION
 from pipeline.settings import Settings, private_home
 
 app = typer.Typer(no_args_is_help=True, help="The dataset: synthetic, imported, fetched.")
@@ -93,10 +92,14 @@ def fetch() -> None:
 
 @app.command()
 def push(
-    revision: Annotated[str, REVISION] = "HEAD",
+    revision: Annotated[
+        str, typer.Option(help="Commit, branch or tag whose dataset is copied.")
+    ] = "HEAD",
     source: Annotated[
         str,
-        typer.Option("--from", metavar="REMOTE", help="DVC remote that has the data."),
+        typer.Option(
+            "--from", metavar="REMOTE", help="DVC remote that has the data; default: the project's."
+        ),
     ] = "",
 ) -> None:
     """Copy the dataset to the store of a deployment (LUNGSEG_REMOTE)."""
