@@ -1,7 +1,8 @@
 """What people are told of a run, by the services of an Airflow connection; nothing without one.
 
-A message holds nothing of a radiograph: of a reason that a task gave, what may be the name of a
-file, a patient or a radiograph is left out.
+A message holds nothing of a radiograph. What a task says of its failure may name a file, a patient
+or a radiograph in words like any others, so only the kind of the failure is told; of what a check
+of the gate found, what may be such a name is left out.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ log = logging.getLogger(__name__)
 
 CONNECTION = os.environ.get("LUNGSEG_NOTIFY") or "lungseg_notify"
 PROBLEM = "problem"
-"""Key of the XCom that says of what a task failed."""
+"""Key of the XCom that says of what kind a task's failure was."""
 NAMES = re.compile(
     r"""'[^']*'|"[^"]*"|`[^`]*`      # what is quoted
+    |(?<!\S)(?!https?://)[^\s:;,()]*/[^:;,()]*   # a path with the words after it
+    |[^:;,()/]*\.(?:png|jpe?g|dcm|dicom|zip|xlsx|csv)\b   # a file with the words before it
     |(?<!\S)(?!https?://)(?:          # and words, addresses of services excepted,
     (?!\(?\d{1,3}(?:\.\d+)?%?\)?[,;:.]?(?!\S))\S*\d\S*   # with a digit, unless a short number
     |\S*(?:/|\.(?:png|jpe?g|dcm|dicom|zip|xlsx|csv)\b)\S*)   # or of a file
@@ -90,7 +93,7 @@ def outcome(ti: Any, states: Mapping[str, str | None]) -> tuple[str, list[str], 
     failed = sorted(name for name, state in states.items() if state == "failed")
     if failed:
         killed = "its process was killed, or never began"
-        lines = [f"{name}: {without_names(problem(ti, name) or killed)}" for name in failed]
+        lines = [f"{name}: {problem(ti, name) or killed}" for name in failed]
         return "a run failed", lines, "failure"
     promoted = ti.xcom_pull("promote")
     if not promoted:
@@ -109,7 +112,7 @@ def outcome(ti: Any, states: Mapping[str, str | None]) -> tuple[str, list[str], 
 
 
 def problem(ti: Any, name: str) -> str | None:
-    """Of what a task failed, by its name among the states of tasks; None when it did not say.
+    """The kind of a task's failure, by its name among the states of tasks; None: it did not say.
 
     The states name the mapped tasks of `x` as `x_0`, `x_1`; the XComs are kept by `x` and an index.
     """

@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
-from lungseg_notices import PROBLEM
+from lungseg_notices import PROBLEM, without_names
 from lungseg_project import REPO, child_folder, head_of_run
 from lungseg_retries import RETRIES, ChildDiedError, ServiceAwayError
 
@@ -112,14 +112,14 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
         return report[self.result] if self.result else report
 
     def report(self, context: Any) -> dict[str, Any]:
-        """The child's report; what is raised is also kept for the task that tells of it.
+        """The child's report; the kind of what is raised is kept for the task that tells of it.
 
         Raises AirflowFailException, or for a retry ServiceAwayError or ChildDiedError.
         """
         try:
             return self.call_child()
         except (AirflowException, AirflowTaskTimeout) as error:
-            context["ti"].xcom_push(PROBLEM, str(error) or "it took longer than it may")
+            context["ti"].xcom_push(PROBLEM, kind_of(error))
             raise
 
     def call_child(self) -> dict[str, Any]:
@@ -193,6 +193,20 @@ class LungsegOperator(BaseOperator):  # type: ignore[misc]  # Airflow is read wi
             with suppress(ProcessLookupError, TimeoutExpired):
                 os.killpg(self.child.pid, sign)
                 self.child.wait(timeout=3)  # Airflow itself kills this process after 5 s
+
+
+def kind_of(error: Exception) -> str:
+    """What people are told of a failure; only of a service that is away it is what the child said.
+
+    What else a child says may name a patient or a radiograph, in words like any others.
+    """
+    if isinstance(error, ServiceAwayError):
+        return without_names(str(error))
+    if isinstance(error, ChildDiedError):
+        return "its process died; the log says how far it came"
+    if isinstance(error, AirflowTaskTimeout):
+        return "it took longer than it may"
+    return "a person must change something; the log says what"
 
 
 def program() -> str:

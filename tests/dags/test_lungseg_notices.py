@@ -52,8 +52,9 @@ def context_of(**xcoms: Any) -> dict[str, Any]:
     [
         (
             {"train": "failed", "gate": "upstream_failed"},
-            {"train_problem": "error: data/COVID/images/COVID-12.png: damaged; repair it"},
-            *("failure", "a run failed", ["train: … damaged; repair it"]),
+            {"train_problem": "a person must change something; the log says what"},
+            *("failure", "a run failed"),
+            ["train: a person must change something; the log says what"],
         ),
         (
             {"train": "failed"},
@@ -62,8 +63,12 @@ def context_of(**xcoms: Any) -> dict[str, Any]:
         ),
         (
             {"validate_parts_0": "failed", "validate_parts_1": "success", "train_2": "failed"},
-            {"validate_parts[0]_problem": "error: no space", "train_2_problem": "error: no memory"},
-            *("failure", "a run failed", ["train_2: no memory", "validate_parts_0: no space"]),
+            {"validate_parts[0]_problem": "its process died", "train_2_problem": "no answer"},
+            *(
+                "failure",
+                "a run failed",
+                ["train_2: no answer", "validate_parts_0: its process died"],
+            ),
         ),
         ({"train": "skipped"}, {}, "failure", "a run was stopped before its verdict", []),
         (
@@ -181,8 +186,10 @@ def test_without_a_connection_nobody_is_told(
 @pytest.mark.parametrize(
     ("reason", "told"),
     [
-        ("error: sheet.xlsx: COVID-12: sex is 'F', another row says 'M'", "… … sex is …, another"),
+        ("sheet.xlsx: COVID-12: sex is 'F', another row says 'M'", "…: … sex is …, another"),
         ("error: 4711: age is missing", "… age is missing"),
+        ("Normal/Doe Jane: Normal/Roe, Jane Doe.png, 3 more", "…: …,…, 3 more"),
+        ("all but Doe Jane.dcm (2 of 3)", "… (2 of 3)"),
         ("MLflow at http://127.0.0.1:5000 is silent", "MLflow at http://127.0.0.1:5000 is silent"),
         ("not in https://ci:to@ken@git.example/x; name", "not in https://git.example/x; name"),
         ("dice 0.80 is below 0.90 (12%)", "dice 0.80 is below 0.90 (12%)"),

@@ -108,6 +108,30 @@ def test_exit_code_decides_between_failure_and_retry(
     assert type(caught.value).__name__ == exception
 
 
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("echo 'error: patient Doe Jane has 5 rows'; exit 1", "a person must change something"),
+        ("echo 'ValueError: Doe Jane'; exit 70", "its process died"),
+        (
+            "echo 'error: MLflow at http://10.0.0.1 does not answer'; exit 75",
+            "MLflow at http://10.0.0.1 does not answer (exit code 75",
+        ),
+    ],
+)
+def test_what_a_child_says_of_data_is_not_kept_for_the_message_to_people(
+    operator_module: ModuleType, lungseg: Any, script: str, kind: str
+) -> None:
+    lungseg(script)
+    _, context, run = execute(operator_module)
+
+    with pytest.raises(Exception, match="exit code|Doe Jane"):
+        run()
+
+    [told] = context["ti"].values.values()
+    assert told.startswith(kind)
+
+
 def test_missing_program_fails_without_a_retry(
     operator_module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
