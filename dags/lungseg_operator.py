@@ -28,7 +28,7 @@ PARAMS = {
     "revision": Param(
         "HEAD",
         type="string",
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/@{}^~+-]*$",  # never an option of git
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/@{}:^~+-]*$",  # never an option of git
         description="Branch, tag or commit whose code, data and parameters are run; `HEAD` is the "
         "commit that the run is of.",
     ),

@@ -70,12 +70,18 @@ def _remote(url: str, endpoint: str | None) -> dict[str, str]:
 
 
 def shared_cache(settings: Settings) -> Path:
-    """Return the DVC cache of the deployed project, or one below the home when that is a URL."""
-    project = Path(settings.repo)
-    if not (project / ".dvc").is_dir():
+    """Return the DVC cache of the deployed project, or one below the home when that is a URL.
+
+    As for DVC the project's settings count before those of the user and of the machine.
+    """
+    folder = Path(settings.repo, ".dvc")
+    if not folder.is_dir():
         return settings.home / "cache"
-    for name in ("config.local", "config"):
-        configured = ConfigObj(str(project / ".dvc" / name)).get("cache", {}).get("dir")
+    from dvc.dirs import global_config_dir, system_config_dir
+
+    outer = (Path(global_config_dir(), "config"), Path(system_config_dir(), "config"))
+    for path in (folder / "config.local", folder / "config", *outer):
+        configured = ConfigObj(str(path)).get("cache", {}).get("dir")
         if configured:
-            return Path(project, ".dvc", configured).resolve()
-    return project.resolve() / ".dvc" / "cache"
+            return (path.parent / configured).resolve()
+    return folder.resolve() / "cache"

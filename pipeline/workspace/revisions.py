@@ -23,8 +23,8 @@ GIT_AWAY = (
 """What git says of a server that does not answer, over HTTP, SSH and its own protocol."""
 UPSTREAM = "upstream"
 """Of a workspace's clone: the branches of what the deployed checkout was cloned from."""
-DATED = re.compile(r"(.+)@\{(\d{4}-\d\d-\d\d(?:[T ][\d:.]+)?(?:Z|[+-]\d\d:?\d\d)?)\}")
-"""A revision as it was at a date, `NAME@{DATE}`."""
+DATED = re.compile(r"(.+)@\{(\d{4}-\d\d-\d\d)(?:[T ]([\d:.]+))?(Z|[+-]\d\d:?\d\d)?\}")
+"""A revision as it was at a date, `NAME@{DATE}`: its name, day, time and zone."""
 
 
 def checkout_revision(repo: str, revision: str, folder: Path) -> str:
@@ -70,12 +70,15 @@ def _upstream(repo: str) -> str | None:
 def _commit_of(name: str, folder: Path) -> str:
     """The commit that a revision names; empty when there is none.
 
-    With a date it is the newest one before that. Git itself would look for it in the reflog, and a
-    fresh clone has none.
+    With a date it is the newest one before that, without a time before the day, without a zone in
+    UTC: git would take what the clock and the zone of this host say. Git itself would look for it
+    in the reflog, and a fresh clone has none.
     """
     dated = DATED.fullmatch(name)
     if dated:
-        newest = ["rev-list", "-1", "--first-parent", f"--before={dated[2]}", "--end-of-options"]
+        _, day, time, zone = dated.groups(default="")
+        before = f"--before={day}T{time or '00:00:00'}{zone or 'Z'}"
+        newest = ["rev-list", "-1", "--first-parent", before, "--end-of-options"]
         return _git([*newest, dated[1], "--"], folder, check=False)
     return _git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder, check=False)
 

@@ -125,11 +125,19 @@ def test_what_a_child_says_of_data_is_not_kept_for_the_message_to_people(
     lungseg(script)
     _, context, run = execute(operator_module)
 
-    with pytest.raises(Exception, match="exit code|Doe Jane"):
+    with pytest.raises(Exception, match=r"exit code|Doe Jane"):
         run()
 
     [told] = context["ti"].values.values()
     assert told.startswith(kind)
+
+
+def test_form_takes_a_revision_before_a_time_and_no_option(operator_module: ModuleType) -> None:
+    revision = operator_module.PARAMS["revision"]
+
+    assert revision.resolve("main@{2026-10-01T12:00:00+02:00}").startswith("main@")
+    with pytest.raises(ValueError, match="does not match"):
+        revision.resolve("--upload-pack=x")
 
 
 def test_missing_program_fails_without_a_retry(

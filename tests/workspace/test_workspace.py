@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 from pipeline.deployment.links import Site
 from pipeline.errors import ParamsError, WorkspaceError
 from pipeline.remote_store import remote_url
-from pipeline.settings import Settings
+from pipeline.settings import Settings, child_environment
+from pipeline.workspace import dvc_config
 from pipeline.workspace import workspace as module
 from pipeline.workspace.dvc_config import shared_cache
+from pipeline.workspace.revisions import checkout_revision
 from pipeline.workspace.workspace import (
     RunRequest,
     find_workspace,
@@ -120,14 +123,22 @@ def test_a_revision_that_is_nowhere_is_refused_without_the_login_of_an_address(
 
     for number, repo in enumerate((url, str(tmp_path / "deployed"))):
         with pytest.raises(WorkspaceError, match=rf"in .*{project.as_uri()}; name") as refused:
-            module.checkout_revision(repo, "nowhere", tmp_path / str(number))
+            checkout_revision(repo, "nowhere", tmp_path / str(number))
         assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["HEAD", "main", "side"])
 @pytest.mark.parametrize(
     ("date", "number"),
-    [("2026-03-01", 0), ("2026-04-01T00:00:00+00:00", 0), ("2026-04-02T12:30:00.5Z", 1)],
+    [
+        ("2026-03-01", 0),
+        ("2026-04-01T00:00:00+00:00", 0),
+        ("2026-04-02T12:30:00.5Z", 1),
+        ("2026-04-01", 0),  # before the day, whatever the clock of this host says
+        ("2026-04-02", 1),
+        ("2026-04-01T12:00:01", 1),
+        ("2026-04-01 11:59:59", 0),
+    ],
 )
 def test_a_revision_with_a_date_is_the_newest_commit_before_it(
     project: Path,
@@ -137,6 +148,7 @@ def test_a_revision_with_a_date_is_the_newest_commit_before_it(
     date: str,
     number: int,
 ) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
     for month in (2, 4):
         monkeypatch.setenv("GIT_COMMITTER_DATE", f"2026-{month:02}-01T12:00:00+00:00")
         amend = ["--amend"] if month == 2 else []
@@ -144,7 +156,7 @@ def test_a_revision_with_a_date_is_the_newest_commit_before_it(
     git(project, "branch", "side")
     commits = git(project, "log", "--reverse", "--format=%H").split()
 
-    found = module.checkout_revision(str(project), f"{name}@{{{date}}}", tmp_path / "checkout")
+    found = checkout_revision(str(project), f"{name}@{{{date}}}", tmp_path / "checkout")
 
     assert found == commits[number]
 
@@ -154,7 +166,7 @@ def test_a_revision_of_a_date_without_a_commit_is_refused(
     project: Path, tmp_path: Path, revision: str
 ) -> None:
     with pytest.raises(WorkspaceError, match="name a commit, branch or tag"):
-        module.checkout_revision(str(project), revision, tmp_path / "checkout")
+        checkout_revision(str(project), revision, tmp_path / "checkout")
 
 
 def test_a_workspace_is_made_once_and_found_again(settings: Settings) -> None:
@@ -376,7 +388,7 @@ def test_secrets_of_a_remote_are_for_no_other_users_eyes_from_the_first_byte(
             modes.extend(mode_of(path) for path in lying if "hush" in path.read_text())
             return answer
 
-    monkeypatch.setattr(module, "ConfigObj", Watched)
+    monkeypatch.setattr(dvc_config, "ConfigObj", Watched)
     os.umask(0)
 
     workspace = make_workspace(settings, RunRequest("one"), None)
@@ -390,6 +402,20 @@ def test_the_cache_follows_dvcs_own_setting(settings: Settings, project: Path) -
     (project / ".dvc/config.local").write_text("[cache]\n    dir = ../../elsewhere\n")
 
     assert shared_cache(settings) == project.parent / "elsewhere"
+
+
+def test_the_cache_follows_a_setting_of_the_user_where_the_project_has_none(
+    settings: Settings, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "of the user"))
+    git(tmp_path, "init", "--quiet")
+    command = ["dvc", "config", "--global", "cache.dir", str(tmp_path / "large")]
+    subprocess.run(command, cwd=tmp_path, env=child_environment(), check=True)
+
+    assert shared_cache(settings) == tmp_path / "large"
+
+    (project / ".dvc/config").write_text("[cache]\n    dir = own\n")
+    assert shared_cache(settings) == project / ".dvc/own"
 
 
 def test_a_remote_repository_gets_a_cache_below_the_home(tmp_path: Path) -> None:
