@@ -75,5 +75,7 @@ audit: setup  ## What is shipped: known weaknesses, licences, and a bill of mate
 services-down: setup  ## Stop the local MLflow and Airflow
 	@$(RUN) lungseg down
 
-clean: services-down  ## Stop the services, remove their state and results (never data/ or the cache)
-	@rm -rf artifacts .lungseg
+clean: setup  ## Stop the services of .lungseg, remove their state and results (never data/ or the cache)
+	@env -u LUNGSEG_HOME $(RUN) lungseg down
+	@rm -rf artifacts
+	@test ! -d .lungseg || find .lungseg -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +

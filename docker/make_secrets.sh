@@ -68,6 +68,7 @@ openssl genpkey -algorithm ed25519 -out "$making/signing_key"
 
 chmod 0644 "$making"/*
 mv "$making" "$folder"
+folder=$(cd "$folder" && pwd)  # compose takes a relative path from its own folder
 if [ ! -e "$file" ]; then
   {
     echo "# What docker/compose.yaml asks for; docs/deployment.md lists all that it understands."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from pydantic import ValidationError
 from pipeline.errors import ParamsError
 from pipeline.files import atomic_path
 from pipeline.params import Params
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as `_Loader` reads it: a text that it would take for a number is quoted."""
 
 
 class _Loader(yaml.CSafeLoader):  # ten times as fast as the one in Python
@@ -27,11 +32,12 @@ class _Loader(yaml.CSafeLoader):  # ten times as fast as the one in Python
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+        list("-+0123456789"),
+    )
 
 
 def _parse(text: str) -> Any:
@@ -53,6 +59,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the project's root") from None
+    except IsADirectoryError:
+        raise ParamsError(f"{path}: found a folder, expected a YAML file; name one") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: not readable as YAML: {error}") from None
     return parse_yaml(text, path)
@@ -108,9 +116,18 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read_assignments(path: Path) -> tuple[str, ...]:
-    """Return a YAML file of some of the parameters as `section.key=value` assignments."""
+    """Return a YAML file of some of the parameters as `section.key=value` assignments.
+
+    Raises ParamsError, also for a value that no parameter can have.
+    """
     flat = flatten(read_yaml(path))
-    return tuple(f"{key}={json.dumps(value)}" for key, value in flat.items())
+    try:
+        return tuple(f"{key}={json.dumps(value)}" for key, value in flat.items())
+    except TypeError:  # YAML also has dates
+        dates = ", ".join(key for key, value in flat.items() if isinstance(value, date))
+        raise ParamsError(
+            f"{path}: {dates}: found a date, expected a number or a text; quote it"
+        ) from None
 
 
 def as_sections(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -150,8 +167,9 @@ def override(path: Path, assignments: Iterable[str]) -> None:
 
     Values are read as YAML (`train.filters=[8,16]`). Raises ParamsError.
     """
-    text = yaml.safe_dump(
+    text = yaml.dump(
         check_override(path, assignments),
+        Dumper=_Dumper,
         sort_keys=False,
         default_flow_style=None,
     )

@@ -9,12 +9,14 @@ import configparser
 import errno
 import getpass
 import os
+import re
 import shlex
 import stat
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.errors import ParamsError
 
@@ -33,6 +35,17 @@ def _port(name: str, default: int) -> int:
     if not value.isdigit() or not 1 <= int(value) <= 65535:
         raise ParamsError(f"{name}={value}: not a port; set it to a number from 1 to 65535")
     return int(value)
+
+
+def _address(name: str, default: str) -> str:
+    value = _text(name, default)
+    if value.startswith(("http:", "https:")):
+        try:
+            _ = urlsplit(value).port  # it is looked at only here
+        except ValueError as error:
+            shown = re.sub("//[^/]*@", "//", value)
+            raise ParamsError(f"{name}={shown}: not an address ({error}); correct it") from None
+    return value
 
 
 @dataclass(frozen=True)
@@ -57,10 +70,13 @@ class Settings:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address: MLFLOW_TRACKING_URI, else the local server's or store's."""
+        """MLflow's address: MLFLOW_TRACKING_URI, else the local server's or store's.
+
+        Raises ParamsError for one that is no address, as the next.
+        """
         server = f"http://127.0.0.1:{self.mlflow_port}"
         store = f"sqlite:///{self.home}/local/mlflow.db"
-        return _text("MLFLOW_TRACKING_URI", store if self.local else server)
+        return _address("MLFLOW_TRACKING_URI", store if self.local else server)
 
     @property
     def tracking_login(self) -> tuple[str, str] | None:
@@ -76,7 +92,7 @@ class Settings:
     @property
     def airflow_url(self) -> str:
         """Airflow's address: LUNGSEG_AIRFLOW_URL, else the local server's."""
-        return _text("LUNGSEG_AIRFLOW_URL", f"http://127.0.0.1:{self.airflow_port}")
+        return _address("LUNGSEG_AIRFLOW_URL", f"http://127.0.0.1:{self.airflow_port}")
 
     @property
     def airflow_password(self) -> str | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import app as cli
+from pipeline.cli import tasks
 from pipeline.errors import DatasetError, ServiceError, WorkspaceError
 from pipeline.release import comparing
 from pipeline.release.comparing import ComparisonResult
@@ -521,6 +523,16 @@ def tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_recording_by_hand_finds_dvc_where_the_environment_is_not_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+    found = standalone._output(["dvc", "--version"], tmp_path)
+
+    assert found == importlib.metadata.version("dvc")
+
+
 def test_results_that_are_not_up_to_date_are_not_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -592,6 +604,41 @@ def test_a_port_that_is_none_is_refused(
 
     assert lungseg("status") == 1
     assert f"error: LUNGSEG_MLFLOW_PORT={port}: not a port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LUNGSEG_AIRFLOW_URL", "http://ci:secret@127.0.0.1:808O"),
+        ("MLFLOW_TRACKING_URI", "https://[::1"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert lungseg("status") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {name}={value.replace('ci:secret@', '')}: not an address (")
+    assert error.count("\n") == 1
+
+
+def test_a_stage_without_its_extra_says_what_to_install(
+    lungseg: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'keras'", name="keras")
+
+    monkeypatch.setattr(tasks.importlib, "import_module", missing)
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+
+    assert lungseg("stage", "train") == 1
+    assert "error: keras: not installed; " in capsys.readouterr().err
 
 
 def test_a_verb_whose_extra_is_not_installed_says_so(

@@ -68,3 +68,21 @@ def test_the_libraries_of_gpus_stay_until_others_are_asked_for(project: Path) ->
         ["dev", "gpu", "gpu-jax"],
         ["dev"],
     ]
+
+
+def test_clean_removes_the_projects_own_state_and_neither_a_cache_nor_another_home(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, other = project.parent / "told", project.parent / "home"
+    (project.parent / "bin/uv").write_text(f'#!/bin/sh\necho "$LUNGSEG_HOME $@" >> {told}\n')
+    monkeypatch.setenv("LUNGSEG_HOME", str(other))
+    kept = [other / "keys/key", project / ".lungseg/cache/files/one", project / "data/one"]
+    gone = [project / "artifacts/one", project / ".lungseg/runs/one", project / ".lungseg/.one"]
+    for path in (*kept, *gone):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    subprocess.run(["make", "clean"], cwd=project, check=True, capture_output=True)
+
+    assert [path for path in (*kept, *gone) if path.exists()] == kept
+    assert told.read_text().splitlines()[-1] == " run --frozen --no-sync lungseg down"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,25 @@ def test_overrides_are_written_and_nothing_else_changes(path: Path) -> None:
     expected["train"] |= {"filters": [8, 16], "learning_rate": 0.001, "encoder": "resnet18"}
     assert read_yaml(path) == expected
     assert load_params(path).train.encoder == "resnet18"
+
+
+def test_an_override_keeps_texts_that_look_like_numbers(path: Path) -> None:
+    texts = ["12e4", "1e-3", "0x10", "2026-01-01", "yes"]
+    override(path, [f"split.collections={json.dumps(texts)}"])
+
+    override(path, ["train.epochs=3"])
+
+    assert load_params(path).split.collections == texts
+
+
+def test_a_file_of_parameters_that_is_a_folder_or_holds_a_date_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {epochs: 3, encoder: 2026-01-01}\n")
+
+    with pytest.raises(ParamsError, match=r"mine.yaml: train.encoder: found a date.*quote it"):
+        read_assignments(path)
+    with pytest.raises(ParamsError, match="found a folder, expected a YAML file; name one"):
+        read_assignments(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,11 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
     """Run one stage in this folder (what dvc.yaml calls)."""
     from pipeline.params_file import load_params
 
-    try:
-        module = importlib.import_module(f"pipeline.stages.{name}")
-    except ModuleNotFoundError:
-        stages = Path(__file__).parents[1] / "stages"
-        known = sorted(path.stem for path in stages.glob("[a-z]*.py"))
-        raise ParamsError(f"stage {name!r}: unknown, expected one of {', '.join(known)}") from None
+    stages = Path(__file__).parents[1] / "stages"
+    known = sorted(path.stem for path in stages.glob("[a-z]*.py"))
+    if name not in known:
+        raise ParamsError(f"stage {name!r}: unknown, expected one of {', '.join(known)}")
+    module = importlib.import_module(f"pipeline.stages.{name}")
     params = load_params(Path("params.yaml"))
     settings = Settings()
     make_home(settings)  # for checkpoints

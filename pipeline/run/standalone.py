@@ -18,7 +18,7 @@ from pipeline.release.verdict import Check
 from pipeline.run.recording import BY_HAND, record_stage, start_record
 from pipeline.run.task import close_run, open_workspace, run_task, task_names
 from pipeline.run.task_report import GateReport
-from pipeline.settings import Settings
+from pipeline.settings import Settings, child_environment
 from pipeline.stage_graph import stage_definitions, stage_names
 from pipeline.tracking.client import connect
 from pipeline.workspace.workspace import RunRequest, Workspace
@@ -94,5 +94,7 @@ def _committed(project: Path) -> str:
 
 
 def _output(command: list[str], folder: Path) -> str | None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=child_environment(), capture_output=True, text=True
+    )
     return done.stdout.rstrip() if done.returncode == 0 else None

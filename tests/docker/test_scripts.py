@@ -79,6 +79,13 @@ def test_secrets_are_never_overwritten_and_differ_each_time(secrets: Path, tmp_p
     assert (tmp_path / "other" / "jwt_secret").read_text() != before
 
 
+def test_a_relative_folder_of_secrets_is_found_from_composes_own_folder(tmp_path: Path) -> None:
+    command = [DOCKER / "make_secrets.sh", "mine", tmp_path / "env"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    assert f"LUNGSEG_SECRETS={tmp_path / 'mine'}\n" in (tmp_path / "env").read_text()
+
+
 @pytest.fixture
 def entrypoint(tmp_path: Path) -> Path:
     """The script, with its folder below /tmp and a stand-in for dumb-init beside it."""
