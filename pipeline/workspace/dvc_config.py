@@ -83,5 +83,5 @@ def shared_cache(settings: Settings) -> Path:
     for path in (folder / "config.local", folder / "config", *outer):
         configured = ConfigObj(str(path)).get("cache", {}).get("dir")
         if configured:
-            return (path.parent / configured).resolve()
+            return Path(path.parent, configured).resolve()
     return folder.resolve() / "cache"
