@@ -1,9 +1,9 @@
 """The objects of DVC's cache and remote that something needs: by their MD5s.
 
-Needed is what a commit of any branch or tag names, the checkouts of this host, a release, and each
-run that began lately. A folder's listing names its files: without one it would not be known which
-of them are needed, so nothing is removed then. Only a commit may name a listing that is nowhere:
-its folder cannot be had from here, whatever stays.
+Needed is what a commit of any branch or tag names, here or in a git remote of the project, the
+checkouts of this host, a release, and each run that began lately. A folder's listing names its
+files: without one it would not be known which of them are needed, so nothing is removed then. Only
+a commit may name a listing that is nowhere: its folder cannot be had from here, whatever stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import yaml
 from pipeline.deployment.home_leftovers import kept_workspaces
 from pipeline.deployment.links import Site
 from pipeline.errors import ReleaseError, WorkspaceError
-from pipeline.git_command import run_git
+from pipeline.git_command import run_git, without_login
 from pipeline.release.release_log import read_log
 from pipeline.release.signing import open_verifier
 from pipeline.remote_store import RemoteStore, open_store
@@ -27,6 +27,7 @@ from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import find_artifact
 from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.objects import object_path
+from pipeline.workspace.revisions import fetch_remotes
 
 POINTERS = ("dvc.lock", "code/data.dvc")
 """Artifacts of a run record that name objects."""
@@ -38,8 +39,9 @@ def needed_objects(site: Site, since: float) -> set[str]:
     """MD5 of every object that is needed, folders' listings (`….dir`) and their files.
 
     Runs that began after `since` (seconds since 1970) count as lately. Raises WorkspaceError when a
-    run is at work or a listing cannot be had, ReleaseError when the log of releases is not whole or
-    the record of a release lacks what names its objects.
+    run is at work, a listing cannot be had, or the project's history or that of a git remote of it
+    cannot be had whole, ServiceError when a server does not answer, ReleaseError when the log of
+    releases is not whole or the record of a release lacks what names its objects.
     """
     store = open_store(site.project)
     committed, used = _md5s(_of_commits(site)), _md5s(_of_checkouts(site, since))
@@ -84,9 +86,18 @@ def _named(text: str, where: str) -> set[str]:
 
 
 def _of_commits(site: Site) -> Iterator[tuple[str, str]]:
-    """Every version of each file of DVC in the history of every branch, tag and other reference."""
+    """Every version of each file of DVC in the history of every branch, tag and other reference.
+
+    Also of those that the project's remotes have: others may have pushed since.
+    """
     own = Path(site.settings.repo)
+    fetch_remotes(site.settings.repo, site.project)
     for folder in (own, site.project) if own.is_dir() else (site.project,):
+        if _git(folder, "rev-parse", "--is-shallow-repository").strip() == "true":
+            raise WorkspaceError(
+                f"{without_login(site.settings.repo)}, or a git remote of it, has its newest "
+                "commits only, so what the others need is not known; `git fetch --unshallow` there"
+            )
         for blob, path in _versions(folder, "*.dvc", "*dvc.lock"):
             yield f"{path} ({blob[:10]})", _git(folder, "cat-file", "blob", blob)
 

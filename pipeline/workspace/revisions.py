@@ -59,10 +59,27 @@ def _find_commit(folder: Path, revision: str) -> str:
     return ""
 
 
-def _upstream(repo: str) -> str | None:
-    """What a local checkout was cloned from; None for a URL, and where there is no such."""
+def fetch_remotes(repo: str, folder: Path) -> None:
+    """Fetch all branches and tags of every remote of a local `repo` to its clone in `folder`.
+
+    Raises ServiceError for a server that does not answer, WorkspaceError for a remote that cannot
+    be read.
+    """
+    for name in _git(["remote"], Path(repo)).split() if Path(repo).is_dir() else ():
+        own = f"refs/remotes/{UPSTREAM}/{name}"
+        references = (f"+refs/heads/*:{own}/heads/*", f"+refs/tags/*:{own}/tags/*")
+        # Without --update-shallow git leaves out, and ends well, what has a cut-off history.
+        options = ("--quiet", "--no-tags", "--update-shallow")
+        _git(["fetch", *options, "--", _upstream(repo, name) or name, *references], folder)
+
+
+def _upstream(repo: str, remote: str = "origin") -> str | None:
+    """Where a remote of a local checkout is, by default what it was cloned from.
+
+    None for a URL, and where there is no such.
+    """
     folder = Path(repo)
-    url = _git(["remote", "get-url", "origin"], folder, check=False) if folder.is_dir() else ""
+    url = _git(["remote", "get-url", remote], folder, check=False) if folder.is_dir() else ""
     local = url and (folder / url).exists()
     return str((folder / url).resolve()) if local else url or None
 

@@ -186,6 +186,91 @@ def test_objects_that_any_commit_names_stay_with_their_files(
     assert set(kept) <= cache.objects()
 
 
+@pytest.fixture
+def upstream(settings: Settings) -> Path:
+    """What the project was cloned from, where others have a branch and a tag since."""
+    project = Path(settings.repo)
+    folder = project.with_name("upstream")
+    git(project.parent, "clone", "--quiet", "project", "upstream")
+    git(project, "remote", "add", "origin", str(folder))
+    return folder
+
+
+def name_objects(folder: Path, *made: str) -> None:
+    """Commit a dvc.lock that names them."""
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock(*made)))
+    git(folder, "add", "dvc.lock")
+    git(folder, "commit", "--quiet", "--message=named")
+
+
+def test_objects_that_others_branches_and_tags_name_stay_in_cache_and_store(
+    settings: Settings,
+    cache: Cache,
+    upstream: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remote, fork = Cache(tmp_path / "remote"), tmp_path / "fork"
+    monkeypatch.setenv("LUNGSEG_REMOTE", str(remote.folder))
+    git(tmp_path, "clone", "--quiet", "upstream", "fork")
+    git(Path(settings.repo), "remote", "add", "fork", "../fork")
+    git(Path(settings.repo), "tag", "moved")
+    contents = (b"of a branch", b"of a tag", b"of a tag that was moved", b"of a fork")
+    for one in (cache, remote):
+        kept = [one.put_folder(content) for content in contents]
+        one.put(b"orphan")
+    for folder, reference, listing in (
+        (upstream, ("branch", "next"), kept[0]),
+        (upstream, ("tag", "next"), kept[1]),
+        (upstream, ("tag", "moved"), kept[2]),
+        (fork, ("branch", "next"), kept[3]),
+    ):
+        git(folder, "checkout", "--quiet", "--detach")
+        name_objects(folder, listing)
+        git(folder, *reference)
+        git(folder, "reset", "--quiet", "--hard", "HEAD~")
+
+    plan = clean(settings, store=True)
+
+    assert plan.notes == []
+    for one in (cache, remote):
+        assert len(one.objects()) == 8
+        assert set(kept) <= one.objects()
+
+
+def test_nothing_is_removed_where_it_is_not_known_what_others_branches_name(
+    settings: Settings, cache: Cache, upstream: Path
+) -> None:
+    orphan = cache.put(b"orphan")
+    upstream.rename(upstream.with_name("elsewhere"))
+
+    assert "objects of DVC: not looked at: git fetch: " in clean(settings).notes[0]
+    assert cache.objects() == {orphan}
+
+
+@pytest.mark.parametrize("cut_off", ["project", "upstream"])
+def test_nothing_is_removed_where_only_the_newest_commits_are_known(
+    settings: Settings, upstream: Path, cut_off: str
+) -> None:
+    for number in range(2):
+        name_objects(upstream, str(number) * 32)
+    shallow = upstream.with_name("shallow")
+    git(upstream.parent, "clone", "--quiet", "--depth=1", upstream.as_uri(), "shallow")
+    if cut_off == "project":
+        settings = replace(settings, repo=str(shallow))
+    else:
+        git(Path(settings.repo), "remote", "set-url", "origin", str(shallow))
+    cache = Cache(Path(settings.repo) / ".dvc/cache")
+    orphan = cache.put(b"orphan")
+
+    assert "has its newest commits only" in clean(settings).notes[0]
+    assert cache.objects() == {orphan}
+
+    git(shallow, "fetch", "--quiet", "--unshallow")
+    assert clean(settings).notes == []
+    assert cache.objects() == set()
+
+
 def test_objects_of_the_working_tree_and_of_young_workspaces_stay(
     settings: Settings, cache: Cache
 ) -> None:
