@@ -65,15 +65,28 @@ def _md5s(texts: Iterator[tuple[str, str]]) -> dict[str, str]:
 
 
 def md5s_in(content: Any) -> Iterator[str]:
-    """Every MD5 that the content of a dvc.lock or a .dvc file gives."""
+    """The MD5 of every object that the content of a dvc.lock or a .dvc file names.
+
+    Code that a stage depends on is none: DVC writes down its MD5, and git alone keeps it.
+    """
     if isinstance(content, Mapping):
         if isinstance(content.get("md5"), str):
             yield content["md5"]
-        for value in content.values():
-            yield from md5s_in(value)
+        for name, value in content.items():
+            yield from md5s_in(_without_code(value) if name == "deps" else value)
     elif isinstance(content, list):
         for value in content:
             yield from md5s_in(value)
+
+
+def _without_code(dependencies: Any) -> Any:
+    if not isinstance(dependencies, list):
+        return dependencies
+    return [one for one in dependencies if not _is_code(one)]
+
+
+def _is_code(dependency: Any) -> bool:
+    return isinstance(dependency, Mapping) and str(dependency.get("path")).startswith("pipeline/")
 
 
 def _named(text: str, where: str) -> set[str]:

@@ -28,6 +28,7 @@ from tests.release import conftest as of_releases
 from tests.release.runs import DATA, make_run, release
 from tests.stores import KEY, SECRET, s3_store
 from tests.test_cli import lungseg as lungseg
+from tests.workspace.two_stages import dvc
 
 pageless = of_releases.pageless
 OLD = time.time() - 60 * DAY_S
@@ -382,6 +383,29 @@ def test_what_a_killed_run_kept_is_removed_once_its_record_is_ended_by_hand(
 
     assert clean(settings).notes == []
     assert cache.objects() == set()
+
+
+def test_code_that_a_lock_of_dvc_names_is_no_object_but_what_its_stage_read_and_made_is(
+    settings: Settings, cache: Cache
+) -> None:
+    repo = Path(settings.repo)
+    for name in ("data/one", "pipeline/formats/code.py"):
+        (repo / name).parent.mkdir(parents=True)
+        (repo / name).write_text(name)
+    command = "mkdir made && echo made > made/one"
+    stage = {"cmd": command, "deps": ["data", "pipeline/formats"], "outs": ["made"]}
+    (repo / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"one": stage}}))
+    dvc(repo, "add", "--quiet", "data")
+    dvc(repo, "repro", "--quiet")
+    (repo / "data.dvc").unlink()
+    kept = cache.objects()
+    age(cache.folder)
+    cache.put(b"orphan")
+
+    assert (repo / "dvc.lock").read_text().count(".dir") == 3
+    assert clean(settings).notes == []
+    assert len(kept) == 4  # listing and file of what was read, and of what was made
+    assert cache.objects() == kept
 
 
 def test_nothing_is_removed_while_a_listing_that_is_needed_cannot_be_read(
