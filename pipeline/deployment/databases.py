@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pipeline.errors import DeploymentError, ServiceError
 from pipeline.files import atomic_path
@@ -68,7 +68,7 @@ def dump_database(url: str, file: Path) -> None:
 def _copy_sqlite(source: Path, target: Path) -> None:
     try:
         with (
-            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as origin,
+            closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as origin,
             closing(sqlite3.connect(target)) as copy,
         ):
             origin.backup(copy)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,6 +34,19 @@ def test_no_password_is_shown() -> None:
     assert without_password("postgresql://u:p@h:5/d") == "postgresql://u@h:5/d"
     assert without_password("postgresql://h/d") == "postgresql://h/d"
     assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+@pytest.mark.parametrize("name", ["lung#1", "lung?1", "50%20 off", "ümlaut"])
+def test_a_database_is_copied_whatever_its_folder_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with closing(sqlite3.connect(tmp_path / name / "mlflow.db")) as database:
+        database.execute("CREATE TABLE mine (x)")
+
+    dump_database(f"sqlite:///{tmp_path / name}/mlflow.db", tmp_path / "dump")
+
+    with closing(sqlite3.connect(tmp_path / "dump")) as copy:
+        assert copy.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
+    assert {path.name for path in tmp_path.iterdir()} == {name, "dump"}
 
 
 def test_missing_client_of_postgres_is_named(
