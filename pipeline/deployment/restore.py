@@ -26,6 +26,8 @@ from pipeline.deployment.databases import (
 from pipeline.deployment.links import Site
 from pipeline.errors import DeploymentError
 from pipeline.remote_store import open_store
+from pipeline.services.airflow_home import MIGRATED
+from pipeline.services.airflow_home import folder as airflow_folder
 from pipeline.services.daemon import descendants
 from pipeline.settings import Settings
 
@@ -50,6 +52,8 @@ def restore_backup(settings: Settings, folder: Path, *, replace: bool) -> Iterat
     # The databases last: they refer to all else.
     for part in sorted(parts, key=lambda one: one.kind == "database"):
         if part.kind == "database":
+            if part.name == "airflow.database":  # of the former one: it may be of a later version
+                (airflow_folder(settings) / MIGRATED).unlink(missing_ok=True)
             load_database(folder / part.name, part.source)
         else:
             copy_in(part, folder)

@@ -19,6 +19,8 @@ from pipeline.services.daemon import Daemon, end
 from pipeline.settings import Settings
 
 PASSWORDS = "passwords.json"
+MIGRATED = "database.version"
+"""Says which version of Airflow made or updated the database beside it."""
 
 
 def program(name: str) -> str:
@@ -129,9 +131,9 @@ def password(settings: Settings) -> str:
 
 def _migrate(settings: Settings, environment: Mapping[str, str]) -> None:
     """Make or update the database once per version of Airflow. Raises ServiceError."""
-    done = folder(settings) / "database.version"
+    done, database = folder(settings) / MIGRATED, folder(settings) / "airflow.db"
     version = importlib.metadata.version("apache-airflow")
-    if done.exists() and done.read_text(encoding="utf-8") == version:
+    if database.exists() and done.exists() and done.read_text(encoding="utf-8") == version:
         return
     daemon = Daemon("airflow-migrate", settings.home, (program("airflow"), "db", "migrate"))
     process = daemon.start(environment)

@@ -18,6 +18,7 @@ from pipeline.deployment.databases import DatabaseState
 from pipeline.deployment.restore import read_manifest, restore_backup
 from pipeline.errors import DeploymentError
 from pipeline.remote_store import RemoteStore
+from pipeline.services import airflow_home
 from pipeline.settings import Settings, child_environment
 from pipeline.tracking.client import connect
 from tests.conftest import mode_of
@@ -142,6 +143,21 @@ def test_journal_of_the_former_database_is_not_taken_for_the_restored_ones(
     list(restore_backup(settings, kept, replace=True))
 
     assert not wal.exists()
+
+
+def test_a_restored_database_of_the_local_airflow_is_migrated_by_the_next_start(
+    settings: Settings, tmp_path: Path
+) -> None:
+    airflow = settings.home / "airflow"
+    airflow.mkdir(parents=True)
+    sqlite3.connect(airflow / "airflow.db").execute("CREATE TABLE old (x)").connection.close()
+    list(back_up(settings, tmp_path / "backup", objects=False))
+    (airflow / airflow_home.MIGRATED).write_text("of a later version")
+
+    list(restore_backup(settings, tmp_path / "backup", replace=True))
+
+    assert (airflow / "airflow.db").exists()
+    assert not (airflow / airflow_home.MIGRATED).exists()
 
 
 @pytest.mark.parametrize("change", ["changed", "added", "removed"])

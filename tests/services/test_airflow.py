@@ -366,18 +366,22 @@ def test_migration_that_fails_is_told_with_its_log(
         airflow_home.prepare(Settings(home=tmp_path), {})
 
 
-def test_database_is_made_once_for_a_version(
+def test_database_is_made_once_for_a_version_and_again_where_it_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "program"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    settings = Settings(home=tmp_path)
+    program, database = tmp_path / "program", airflow_home.folder(settings) / "airflow.db"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ntouch {database}\n')
     program.chmod(0o755)
     monkeypatch.setattr(airflow_home, "program", lambda _: str(program))
 
     for _ in range(2):
-        airflow_home.prepare(Settings(home=tmp_path), {})
-
+        airflow_home.prepare(settings, {})
     assert (tmp_path / "calls").read_text() == "db migrate\n"
+
+    database.unlink()
+    airflow_home.prepare(settings, {})
+    assert (tmp_path / "calls").read_text() == "db migrate\n" * 2
 
 
 def test_project_without_dags_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
