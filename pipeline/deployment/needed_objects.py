@@ -205,19 +205,26 @@ def _listed(site: Site, store: RemoteStore | None, listing: str) -> set[str] | N
     """The MD5s of the files of a folder; None when its listing is nowhere."""
     cached = object_path(shared_cache(site.settings), listing)
     if cached.is_file():
-        return _entries(cached.read_text(encoding="utf-8"))
+        return listed_md5s(cached.read_bytes(), str(cached))
     if committed := _committed(site.project, listing):
-        return _entries(committed)
+        return listed_md5s(committed, f"{listing}, as it was committed")
     path = object_path(Path(), listing).as_posix()
     if store is None or path not in {file.path for file in store.list(path.rpartition("/")[0])}:
         return None
     with tempfile.TemporaryDirectory() as temporary:
         store.get(path, Path(temporary, "listing"))
-        return _entries(Path(temporary, "listing").read_text(encoding="utf-8"))
+        return listed_md5s(Path(temporary, "listing").read_bytes(), f"{store.url}/{path}")
 
 
-def _entries(listing: str) -> set[str]:
-    return {str(entry["md5"]) for entry in json.loads(listing)}
+def listed_md5s(listing: bytes | str, where: str) -> set[str]:
+    """The MD5s of a folder's files, by its listing; raises WorkspaceError for a damaged one."""
+    try:
+        return {str(entry["md5"]) for entry in json.loads(listing)}
+    except (ValueError, TypeError, LookupError):
+        raise WorkspaceError(
+            f"{where}: is damaged, expected the list of a folder's files; remove it, then fetch or "
+            "push it again (`dvc fetch`, `dvc push`)"
+        ) from None
 
 
 def _committed(project: Path, md5: str) -> str | None:

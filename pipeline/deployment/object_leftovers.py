@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,8 @@ from typing import Protocol
 import yaml
 
 from pipeline.deployment.leftovers import FreedBytes, Leftover
-from pipeline.deployment.needed_objects import md5s_in
+from pipeline.deployment.needed_objects import listed_md5s, md5s_in
+from pipeline.errors import WorkspaceError
 from pipeline.model.travelling import ROOT as CHECKPOINTS
 from pipeline.remote_store import RemoteStore, StoredFile
 from pipeline.workspace.pushing import RUN_CACHE
@@ -25,6 +25,9 @@ OBJECTS = "files/md5"
 
 class FileStore(Protocol):
     """What DVC's cache and its remote have in common here."""
+
+    url: str
+    """As people may see it."""
 
     def list(self, prefix: str) -> list[StoredFile]:
         """Every file below the folder."""
@@ -40,7 +43,7 @@ class LocalCache:
     """DVC's cache on this host, file by file."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.url = folder, str(folder)
 
     def list(self, prefix: str) -> list[StoredFile]:
         """Every file below the folder `prefix`, in order of their paths."""
@@ -95,33 +98,38 @@ def _unneeded(
 ) -> Iterator[tuple[str, StoredFile]]:
     """What can go, and its kind: entries of the run cache, listings of folders, then files.
 
-    In this order nothing that stays names what is gone, wherever the removal is interrupted.
+    In this order nothing that stays names what is gone, wherever the removal is interrupted. Raises
+    WorkspaceError for a listing or an entry that is damaged: what it names is not known.
     """
     objects = {_md5(file.path): file for file in store.list(OBJECTS)}
     young = {md5 for md5, file in objects.items() if file.modified >= before}
     for md5 in young - needed:
         if md5.endswith(".dir"):
-            listing = json.loads(_text(store, objects[md5].path))
-            young |= {str(entry["md5"]) for entry in listing}
+            path = objects[md5].path
+            young |= listed_md5s(_bytes(store, path), f"{store.url}/{path}")
     gone = objects.keys() - needed - young
     for entry in store.list(RUN_CACHE):
-        if not gone.isdisjoint(_results(_text(store, entry.path))):
+        content = _bytes(store, entry.path)
+        if not gone.isdisjoint(_results(content, f"{store.url}/{entry.path}")):
             yield "run-cache entries", entry
     for md5 in sorted(gone, key=lambda one: (not one.endswith(".dir"), one)):
         yield "objects", objects[md5]
 
 
-def _results(entry: str) -> set[str]:
+def _results(entry: bytes, where: str) -> set[str]:
     """The MD5s of what a stage made, by an entry of the run cache."""
-    content = yaml.safe_load(entry)
+    try:
+        content = yaml.safe_load(entry)
+    except yaml.YAMLError:
+        raise WorkspaceError(f"{where}: is damaged, expected YAML; remove it") from None
     return set(md5s_in(content.get("outs", []) if isinstance(content, Mapping) else []))
 
 
-def _text(store: FileStore, path: str) -> str:
+def _bytes(store: FileStore, path: str) -> bytes:
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary, "file")
         store.get(path, target)
-        return target.read_text(encoding="utf-8")
+        return target.read_bytes()
 
 
 def _remove(store: FileStore, files: list[StoredFile]) -> bool:

@@ -444,6 +444,49 @@ def test_listing_is_also_looked_for_in_a_remote_that_was_a_part_of_the_repositor
     assert cache.objects() == {kept}
 
 
+@pytest.mark.parametrize(
+    "content", ['[{"md5": "0123', "", "\0\0", '["no entry"]', "[{}]", "\udc80"]
+)
+@pytest.mark.parametrize("place", ["cache", "store"])
+@pytest.mark.parametrize("why", ["needed", "young"])
+def test_a_listing_that_is_damaged_keeps_all_objects_but_no_workspace(
+    settings: Settings,
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+    place: str,
+    why: str,
+) -> None:
+    remote = Cache(tmp_path / "remote")
+    monkeypatch.setenv("LUNGSEG_REMOTE", str(remote.folder))
+    run, of_place = workspace(settings, "old"), {"cache": cache, "store": remote}[place]
+    listing = of_place.put_folder(b"file")
+    of_place.path(listing).write_bytes(content.encode(errors="surrogateescape"))
+    if why == "needed":
+        age(of_place.path(listing))
+        (Path(settings.repo) / "dvc.lock").write_text(yaml.safe_dump(lock(listing)))
+
+    plan = clean(settings, store=True)
+
+    assert len(of_place.objects()) == 2
+    assert f"{of_place.path(listing)}: is damaged, expected the list of a" in plan.notes[0]
+    assert not run.exists()
+
+
+def test_a_damaged_entry_of_the_run_cache_keeps_all_objects_but_no_workspace(
+    settings: Settings, cache: Cache
+) -> None:
+    run, entry = workspace(settings, "old"), cache.put_run(cache.put(b"old"))
+    entry.write_text("outs: [")
+
+    plan = clean(settings)
+
+    assert len(cache.objects()) == 1
+    assert f"{entry}: is damaged, expected YAML; remove it" in plan.notes[0]
+    assert not run.exists()
+
+
 def test_file_that_is_no_yaml_keeps_all(settings: Settings, cache: Cache) -> None:
     cache.put(b"orphan")
     (Path(settings.repo) / "dvc.lock").write_text("a: [")
