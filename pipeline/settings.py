@@ -5,7 +5,6 @@ What a run computes is in params.yaml; nothing here may change a result.
 
 from __future__ import annotations
 
-import configparser
 import errno
 import getpass
 import os
@@ -135,12 +134,9 @@ class Settings:
         return os.environ.get("MLFLOW_BACKEND_STORE_URI") or None
 
     @property
-    def mlflow_users(self) -> str | None:
-        """The database of MLflow's users, which the file MLFLOW_AUTH_CONFIG_PATH names."""
-        path = _path("MLFLOW_AUTH_CONFIG_PATH")
-        parser = configparser.RawConfigParser()
-        parser.read(path or [], encoding="utf-8")
-        return parser.get("mlflow", "database_uri", fallback=None)
+    def mlflow_auth(self) -> Path | None:
+        """MLFLOW_AUTH_CONFIG_PATH, of a server on this host that asks for a log-in."""
+        return _path("MLFLOW_AUTH_CONFIG_PATH")
 
     @property
     def mlflow_artifacts(self) -> str | None:

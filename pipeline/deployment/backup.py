@@ -28,12 +28,15 @@ from pipeline.files import atomic_folder, write_json
 from pipeline.remote_store import open_store, remote_url
 from pipeline.settings import Settings
 
-SERVERS = {
+PLACES = {
     "mlflow.database": "MLFLOW_BACKEND_STORE_URI",
     "mlflow-artifacts": "MLFLOW_ARTIFACTS_DESTINATION",
     "airflow.database": "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    "mlflow-users.database": "MLFLOW_AUTH_CONFIG_PATH",
+    "signing_key": "LUNGSEG_SIGNING_KEY",
+    "trusted": "LUNGSEG_TRUSTED_KEYS",
 }
-"""Parts that every deployment with services has, and the setting that says where."""
+"""Parts that every deployment with services has or a setting names, and that setting."""
 STORE = Path("store")
 """Folder of the backup for the objects of the DVC remote."""
 
@@ -54,8 +57,8 @@ def back_up(settings: Settings, folder: Path, *, objects: bool) -> Iterator[str]
             "settings"
         )
     for part in wanted:
-        if part.name in SERVERS and part not in parts:
-            yield f"{part.name}: not on this host, not backed up; {SERVERS[part.name]} names it"
+        if part.name in PLACES and part not in parts:
+            yield f"{part.name}: not on this host, not backed up; {PLACES[part.name]} names it"
     with atomic_folder(folder.absolute()) as partial, Site(settings) as site:
         partial.chmod(0o700)
         for part in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.deployment.databases import sqlite_file
+from pipeline.errors import DeploymentError
 from pipeline.files import sha256_file
 from pipeline.remote_store import RemoteStore, open_location
 from pipeline.services.airflow_home import PASSWORDS
@@ -69,7 +71,10 @@ class BackupManifest(BaseModel):
 
 
 def backup_parts(settings: Settings) -> list[Part]:
-    """The parts that are there, databases first: what they refer to is copied after them."""
+    """The parts that there may be, databases first: what they refer to is copied after them.
+
+    Raises DeploymentError when the settings of MLflow's log-in name no database of its users.
+    """
     home = settings.home
     mlflow = settings.mlflow_database or f"sqlite:///{home}/mlflow/mlflow.db"
     airflow = settings.airflow_database or f"sqlite:///{airflow_folder(settings)}/airflow.db"
@@ -86,11 +91,25 @@ def backup_parts(settings: Settings) -> list[Part]:
         Part("airflow.cfg", "file", str(airflow_folder(settings) / "airflow.cfg")),
         Part(PASSWORDS, "file", str(airflow_folder(settings) / PASSWORDS)),
     ]
-    if users := settings.mlflow_users:
-        parts.insert(1, Part("mlflow-users.database", "database", users))
+    if config := settings.mlflow_auth:
+        parts.insert(1, Part("mlflow-users.database", "database", _users(config)))
     for name, key in (("signing_key", settings.signing_key), ("trusted", settings.trusted_keys)):
         parts += [Part(name, "file", str(key))] if key else []
     return parts
+
+
+def _users(config: Path) -> str:
+    """The database of MLflow's users, by its server's file of settings, read as the server does."""
+    parser = configparser.ConfigParser()
+    try:
+        parser.read_string(config.read_text(encoding="utf-8"))
+        return parser["mlflow"]["database_uri"]
+    except (OSError, ValueError, KeyError, configparser.Error) as error:
+        told = error.strerror if isinstance(error, OSError) else "no [mlflow] with a database_uri"
+        raise DeploymentError(
+            f"MLFLOW_AUTH_CONFIG_PATH={config}: {told}; expected the file by which MLflow's server "
+            "finds its users"
+        ) from None
 
 
 def is_there(part: Part) -> bool:

@@ -67,6 +67,57 @@ def test_users_of_mlflow_are_kept_too(
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "No such file or directory"),
+        ("[mlflow]\nadmin_username = admin\n", "no [mlflow] with a database_uri"),
+        ("database_uri = sqlite:///x\n", "no [mlflow] with a database_uri"),
+        ("\udcff", "no [mlflow] with a database_uri"),
+    ],
+)
+def test_a_file_of_mlflows_log_in_that_names_no_database_is_refused(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str | None,
+    problem: str,
+) -> None:
+    file = tmp_path / "auth.ini"
+    if content is not None:
+        file.write_bytes(content.encode(errors="surrogateescape"))
+    monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(file))
+
+    with pytest.raises(DeploymentError) as refused:
+        list(back_up(settings, tmp_path / "backup", objects=False))
+
+    assert str(refused.value) == (
+        f"MLFLOW_AUTH_CONFIG_PATH={file}: {problem}; expected the file by which MLflow's server "
+        "finds its users"
+    )
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_part_that_a_setting_names_and_that_is_not_there_is_told(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "auth.ini").write_text(f"[mlflow]\ndatabase_uri = sqlite:///{tmp_path}/50%%.db\n")
+    monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(tmp_path / "auth.ini"))
+    monkeypatch.setenv("LUNGSEG_SIGNING_KEY", str(tmp_path / "misspelt"))
+    monkeypatch.setenv("LUNGSEG_TRUSTED_KEYS", str(tmp_path / "misspelt"))
+
+    def told() -> list[str]:
+        lines = back_up(settings, tmp_path / "backup", objects=False)
+        return [line.partition(":")[0] for line in lines if "not backed up" in line]
+
+    lacking = told()
+    assert {"mlflow-users.database", "signing_key", "trusted"} <= set(lacking)
+
+    shutil.rmtree(tmp_path / "backup")
+    sqlite3.connect(tmp_path / "50%.db").execute("CREATE TABLE users (name)").connection.close()
+    assert told() == [name for name in lacking if name != "mlflow-users.database"]
+
+
 def test_backup_into_a_folder_that_is_there_is_refused(settings: Settings, kept: Path) -> None:
     with pytest.raises(DeploymentError, match="is there already; name a new folder"):
         list(back_up(settings, kept, objects=False))
