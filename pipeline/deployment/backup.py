@@ -23,10 +23,13 @@ from pipeline.deployment.backup_parts import (
 )
 from pipeline.deployment.databases import dump_database, without_password
 from pipeline.deployment.links import Site
+from pipeline.deployment.needed_objects import committed_object
 from pipeline.errors import DeploymentError
 from pipeline.files import atomic_folder, write_json
 from pipeline.remote_store import open_store, remote_url
 from pipeline.settings import Settings
+from pipeline.workspace.dvc_config import shared_cache
+from pipeline.workspace.objects import parse_pointer
 
 PLACES = {
     "mlflow.database": "MLFLOW_BACKEND_STORE_URI",
@@ -44,8 +47,8 @@ STORE = Path("store")
 def back_up(settings: Settings, folder: Path, *, objects: bool) -> Iterator[str]:
     """Copy to `folder`, which must not exist; yields a line for each part.
 
-    With `objects` also those of the DVC remote, which else are only listed. Raises DeploymentError
-    or ServiceError, and then leaves nothing.
+    With `objects` also those of the DVC remote, which else are only listed. Raises DeploymentError,
+    ServiceError, or DatasetError for a data.dvc that is none, and then leaves nothing.
     """
     if folder.exists():
         raise DeploymentError(f"{folder}: is there already; name a new folder for each backup")
@@ -81,13 +84,28 @@ def _keep_store(site: Site, folder: Path, *, objects: bool) -> tuple[dict[str, i
     """The objects of the DVC remote, and a line on what protects them."""
     store, url = open_store(site.project), remote_url(site.project)
     if store is None or url is None:
-        return {}, "DVC remote: a part of the repository, which is its own copy"
+        if _is_committed(site.project):
+            return {}, "DVC remote: a part of the repository, which is its own copy"
+        return {}, (
+            "no DVC remote outside of the repository: data and results are in "
+            f"{shared_cache(site.settings)} alone, which is not in this backup; add a remote and "
+            "`dvc push`"
+        )
     stored = {file.path: file.size for file in store.list("")}
     if objects:
         copy_out(Part(STORE.name, "store", url, site.settings.remote_endpoint), folder)
         return stored, f"DVC remote {store.url}: {_told(folder / STORE)}"
     kept = _protection(site, url)
     return stored, f"DVC remote {store.url}: {len(stored)} objects listed, not copied; {kept}"
+
+
+def _is_committed(project: Path) -> bool:
+    """Whether the repository itself holds the dataset, as it does samples/."""
+    file = project / "data.dvc"
+    if not file.exists():
+        return False
+    pointer = parse_pointer(file.read_text(encoding="utf-8"), file.name)
+    return committed_object(project, pointer.md5) is not None
 
 
 def _protection(site: Site, url: str) -> str:

@@ -206,7 +206,7 @@ def _listed(site: Site, store: RemoteStore | None, listing: str) -> set[str] | N
     cached = object_path(shared_cache(site.settings), listing)
     if cached.is_file():
         return listed_md5s(cached.read_bytes(), str(cached))
-    if committed := _committed(site.project, listing):
+    if committed := committed_object(site.project, listing):
         return listed_md5s(committed, f"{listing}, as it was committed")
     path = object_path(Path(), listing).as_posix()
     if store is None or path not in {file.path for file in store.list(path.rpartition("/")[0])}:
@@ -227,8 +227,11 @@ def listed_md5s(listing: bytes | str, where: str) -> set[str]:
         ) from None
 
 
-def _committed(project: Path, md5: str) -> str | None:
-    """The text of an object from a remote that is, or was, a part of the repository: samples/."""
+def committed_object(project: Path, md5: str) -> str | None:
+    """The text of an object from a remote that is, or was, a part of the repository: samples/.
+
+    None when it is not there; raises WorkspaceError when git fails.
+    """
     for blob, _ in _versions(project, f"*{object_path(Path(), md5).as_posix()}"):
         return _git(project, "cat-file", "blob", blob)
     return None

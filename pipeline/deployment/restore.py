@@ -135,7 +135,7 @@ def _restore_store(site: Site, manifest: BackupManifest, folder: Path) -> str:
     """Put back the objects that were copied and are missing; name what is missing still."""
     store = open_store(site.project)
     if store is None:
-        return "DVC remote: a part of the repository"
+        return "no DVC remote outside of the repository: no objects restored"
     there = {file.path for file in store.list("")}
     missing = manifest.store.keys() - there
     copied = [path for path in sorted(missing) if (folder / STORE / path).is_file()]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.deployment import backup
 from pipeline.deployment import restore as restoring
@@ -21,10 +22,12 @@ from pipeline.remote_store import RemoteStore
 from pipeline.services import airflow_home
 from pipeline.settings import Settings, child_environment
 from pipeline.tracking.client import connect
+from pipeline.workspace.objects import object_path
 from tests.conftest import mode_of
 from tests.release import conftest as of_releases
 from tests.release.runs import make_run, release
 from tests.stores import KEY, SECRET, s3_store
+from tests.workspace.two_stages import commit
 
 pageless = of_releases.pageless
 
@@ -47,7 +50,7 @@ def test_backup_is_its_users_alone_and_says_what_it_lacks(
     assert mode_of(kept) == 0o700
     assert "keys: 1 files, 0.0 MB" in lines
     assert lines[0].startswith("mlflow.database: not on this host, not backed up; MLFLOW_BACKEND_S")
-    assert lines[-1] == "DVC remote: a part of the repository, which is its own copy"
+    assert lines[-1].startswith("no DVC remote outside of the repository")
     assert set(json.loads((kept / "manifest.json").read_text())["files"]) == {
         *("keys/release.pem", "releases/model.jsonl", "mlflow-artifacts/1/a.txt"),
         "local.database",
@@ -327,6 +330,33 @@ def test_objects_of_a_remote_with_a_login_are_copied_by_it_and_it_is_not_told(
 
     assert copied[-1] == url
     assert told == "DVC remote https://store.example/lungs: 0 files, 0.0 MB"
+
+
+def test_a_dataset_that_the_cache_alone_has_is_not_called_safe(
+    settings: Settings, tmp_path: Path
+) -> None:
+    repo, md5 = Path(settings.repo), "0123456789abcdef.dir"
+    (repo / ".dvc/config").write_text(
+        "[core]\n    remote = samples\n['remote \"samples\"']\n    url = ../samples\n"
+    )
+    pointer = {"outs": [{"md5": md5, "size": 2, "nfiles": 0, "path": "data"}]}
+    (repo / "data.dvc").write_text(yaml.safe_dump(pointer))
+    commit(repo)
+    alone = list(back_up(settings, tmp_path / "alone", objects=True))[-1]
+
+    listing = object_path(repo / "samples", md5)
+    listing.parent.mkdir(parents=True)
+    listing.write_text("[]")
+    commit(repo)
+    committed = list(back_up(settings, tmp_path / "committed", objects=True))[-1]
+
+    assert alone == (
+        "no DVC remote outside of the repository: data and results are in "
+        f"{repo}/.dvc/cache alone, which is not in this backup; add a remote and `dvc push`"
+    )
+    assert committed == "DVC remote: a part of the repository, which is its own copy"
+    restored = list(restore_backup(settings, tmp_path / "alone", replace=True))[-1]
+    assert restored == "no DVC remote outside of the repository: no objects restored"
 
 
 @pytest.mark.slow  # a real S3 store
