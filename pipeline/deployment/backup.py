@@ -24,12 +24,14 @@ from pipeline.deployment.backup_parts import (
 from pipeline.deployment.databases import dump_database, without_password
 from pipeline.deployment.links import Site
 from pipeline.deployment.needed_objects import committed_object
+from pipeline.deployment.object_leftovers import OBJECTS
 from pipeline.errors import DeploymentError
 from pipeline.files import atomic_folder, write_json
 from pipeline.remote_store import open_store, remote_url
 from pipeline.settings import Settings
 from pipeline.workspace.dvc_config import shared_cache
 from pipeline.workspace.objects import parse_pointer
+from pipeline.workspace.pushing import RUN_CACHE
 
 PLACES = {
     "mlflow.database": "MLFLOW_BACKEND_STORE_URI",
@@ -91,10 +93,14 @@ def _keep_store(site: Site, folder: Path, *, objects: bool) -> tuple[dict[str, i
             f"{shared_cache(site.settings)} alone, which is not in this backup; add a remote and "
             "`dvc push`"
         )
-    stored = {file.path: file.size for file in store.list("")}
+    # Not the checkpoints and parts of runs at work, which lie there for a short time only.
+    below = (OBJECTS, RUN_CACHE)
     if objects:
-        copy_out(Part(STORE.name, "store", url, site.settings.remote_endpoint), folder)
+        copy_out(Part(STORE.name, "store", url, site.settings.remote_endpoint, below), folder)
+        copied = {file: file.stat().st_size for file in files_below(folder / STORE)}
+        stored = {file.relative_to(folder / STORE).as_posix(): copied[file] for file in copied}
         return stored, f"DVC remote {store.url}: {_told(folder / STORE)}"
+    stored = {file.path: file.size for name in below for file in store.list(name)}
     kept = _protection(site, url)
     return stored, f"DVC remote {store.url}: {len(stored)} objects listed, not copied; {kept}"
 

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.deployment.databases import sqlite_file
-from pipeline.errors import DeploymentError
+from pipeline.errors import DeploymentError, WorkspaceError
 from pipeline.files import sha256_file
 from pipeline.remote_store import RemoteStore, open_location
 from pipeline.services.airflow_home import PASSWORDS
@@ -33,6 +33,8 @@ class Part:
     source: str
     endpoint: str | None = None
     """Of a store that is not Amazon's."""
+    below: tuple[str, ...] = ("",)
+    """The folders of a store that are kept; by default all of it."""
 
     @property
     def path(self) -> Path:
@@ -121,7 +123,10 @@ def is_there(part: Part) -> bool:
 
 
 def copy_out(part: Part, folder: Path) -> None:
-    """Copy a folder, a file or a store to its place in the backup in `folder`."""
+    """Copy a folder, a file or a store to its place in the backup in `folder`.
+
+    Of a store that is in use, what is gone meanwhile is left out.
+    """
     target = folder / part.name
     if part.kind == "file":
         shutil.copyfile(part.path, target)
@@ -129,9 +134,20 @@ def copy_out(part: Part, folder: Path) -> None:
         shutil.copytree(part.path, target, symlinks=True, copy_function=shutil.copyfile)
     else:
         store = part.open()
-        for file in store.list(""):
-            (target / file.path).parent.mkdir(parents=True, exist_ok=True)
+        for name in part.below:
+            _copy_stored(store, name, target)
+
+
+def _copy_stored(store: RemoteStore, name: str, target: Path) -> None:
+    for file in store.list(name):
+        (target / file.path).parent.mkdir(parents=True, exist_ok=True)
+        try:
             store.get(file.path, target / file.path)
+        except WorkspaceError:
+            left = {one.path for one in store.list(name)}
+            if file.path in left or not left:  # else the store itself is there, without that file
+                raise
+            (target / file.path).unlink(missing_ok=True)
 
 
 def copy_in(part: Part, folder: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.deployment.backup import back_up
 from pipeline.deployment.backup_parts import Part
 from pipeline.deployment.databases import DatabaseState
 from pipeline.deployment.restore import read_manifest, restore_backup
-from pipeline.errors import DeploymentError
+from pipeline.errors import DeploymentError, WorkspaceError
 from pipeline.remote_store import RemoteStore
 from pipeline.services import airflow_home
 from pipeline.settings import Settings, child_environment
@@ -310,6 +310,55 @@ def test_objects_of_a_remote_that_is_a_folder_are_listed_or_copied(
     assert lacking.endswith("0 objects restored, 1 are missing; restore the store, too")
     assert whole.endswith("1 objects restored, none is missing")
     assert (remote / "files/md5/ab/cdef").read_text() == "object"
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_only_what_dvc_keeps_in_its_remote_counts_and_what_is_gone_meanwhile_does_not(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objects: bool
+) -> None:
+    remote = tmp_path / "remote"
+    dvcs = ("files/md5/ab/cdef", "runs/ab/abcd/ef")
+    for name in (*dvcs, "files/md5/ab/gone", "checkpoints/k/weights.npz", "parts/k/1-of-2/a"):
+        (remote / name).parent.mkdir(parents=True, exist_ok=True)
+        (remote / name).write_text(name)
+    monkeypatch.setenv("LUNGSEG_REMOTE", str(remote))
+    get = RemoteStore.get
+
+    def get_late(self: RemoteStore, path: str, file: Path) -> None:
+        (remote / "files/md5/ab/gone").unlink(missing_ok=True)
+        get(self, path, file)
+
+    monkeypatch.setattr(RemoteStore, "get", get_late)
+    if not objects:
+        (remote / "files/md5/ab/gone").unlink()
+
+    list(back_up(settings, tmp_path / "backup", objects=objects))
+    shutil.rmtree(remote / "checkpoints")
+
+    assert read_manifest(tmp_path / "backup").store.keys() == set(dvcs)
+    restored = list(restore_backup(settings, tmp_path / "backup", replace=True))[-1]
+    assert restored.endswith("0 objects restored, none is missing")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_store_that_refuses_or_is_wholly_gone_meanwhile_ends_the_backup(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    remote = tmp_path / "remote"
+    (remote / "files/md5/ab").mkdir(parents=True)
+    (remote / "files/md5/ab/cdef").write_text("object")
+    monkeypatch.setenv("LUNGSEG_REMOTE", str(remote))
+
+    def get(*_: object) -> None:
+        if gone:  # like a folder that is no longer mounted
+            shutil.rmtree(remote)
+        raise WorkspaceError("the store refuses")
+
+    monkeypatch.setattr(RemoteStore, "get", get)
+
+    with pytest.raises(WorkspaceError, match="the store refuses"):
+        list(back_up(settings, tmp_path / "backup", objects=True))
+    assert not (tmp_path / "backup").exists()
 
 
 def test_objects_of_a_remote_with_a_login_are_copied_by_it_and_it_is_not_told(
