@@ -86,18 +86,16 @@ def _promote(
         if verdict.released_as:
             reason = _same(releases, verdict.released_as)
             return Promotion("unchanged", reason, verdict.released_as), releases
+        approval = read_approval(record, signer, verdict.candidate)
+        if approval and approval.decision == "reject":
+            said = f": {approval.comment}" if approval.comment else ""
+            return Promotion("refused", f"rejected by {approval.by}{said}"), releases
         if verdict.bounds.used.mode == "dry_run":
             reason = "dry run: it would be released (gate.mode)"
             return Promotion("unchanged", reason), releases
-        approval = None
-        if verdict.bounds.used.approval == "required":
-            approval = read_approval(record, signer, verdict.candidate)
-            if approval is None:
-                reason = f"waits for a person: `lungseg approve {record.run_id}`, or reject"
-                return Promotion("needs approval", reason), releases
-            if approval.decision == "reject":
-                said = f": {approval.comment}" if approval.comment else ""
-                return Promotion("refused", f"rejected by {approval.by}{said}"), releases
+        if approval is None and verdict.bounds.used.approval == "required":
+            reason = f"waits for a person: `lungseg approve {record.run_id}`, or reject"
+            return Promotion("needs approval", reason), releases
         return _release(record, releases, signer, evidence, verdict, approval)
 
 

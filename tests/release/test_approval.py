@@ -79,6 +79,31 @@ def test_a_rejection_refuses_with_its_reason(
     assert list_releases(settings, client)[0] == []
 
 
+def test_a_decision_counts_also_where_none_is_required(
+    settings: Settings, client: MlflowClient, run: Run
+) -> None:
+    run_gate(*run)
+    decide(settings, run[0].run_id, "reject", "Dr Ada", "misses the apices")
+
+    rejected = run_promotion(*run)
+
+    assert rejected.status == "refused"
+    assert list_releases(settings, client)[0] == []
+
+    decide(settings, run[0].run_id, "approve", "Dr Ada", "looked again")
+
+    assert run_promotion(*run).status == "released"
+    assert list_releases(settings, client)[0][0].tags["approved_by"] == "Dr Ada"
+
+
+def test_a_rejected_candidate_is_refused_in_a_dry_run_too(settings: Settings, run: Run) -> None:
+    deploy(Path(settings.repo), mode="dry_run")
+    run_gate(*run)
+    decide(settings, run[0].run_id, "reject", "Dr Ada", "misses the apices")
+
+    assert run_promotion(*run).status == "refused"
+
+
 def test_a_later_decision_counts(settings: Settings, waiting: Run) -> None:
     decide(settings, waiting[0].run_id, "reject", "Dr Ada", "not yet")
     decide(settings, waiting[0].run_id, "approve", "Dr Ada", "now")
