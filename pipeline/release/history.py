@@ -94,14 +94,18 @@ def _move(entry: LogEntry) -> Move:
 def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) -> Move:
     """Make the champion before, or the version `to`, the champion again, in the name of `by`.
 
-    Its files are verified first. Raises ReleaseError when it was never released, was deleted or
-    is not what was released.
+    Its files are verified first. One that was interrupted is finished when it is asked for again.
+    Raises ReleaseError when it was never released, was deleted or is not what was released.
     """
     name, signer = settings.model_name, open_signer(settings)
     with release_lock(settings):
+        interrupted = _interrupted(read_log(client, name, signer))
         releases = settle(client, name, signer)
         if releases.problems:
             raise ReleaseError(f"{releases.problems[0]}; see `lungseg releases verify`")
+        if interrupted and to in (None, interrupted.version):
+            log.info("the rollback that was interrupted is finished")
+            return _move(interrupted)
         target = to or _previous(releases)
         _check_target(releases, target)
         facts, found = releases.facts(target), releases.versions[target]
@@ -121,6 +125,14 @@ def rollback(settings: Settings, client: MlflowClient, to: str | None, by: str) 
                 facts = facts.model_copy(update={"conventions": model.conventions})
         record = releases.next_record("rollback", target, facts, by)
         return _move(append(settings, client, signer, releases, record).entries[-1])
+
+
+def _interrupted(log: ReleaseLog) -> LogEntry | None:
+    """The rollback whose alias was not moved; None when there is none to finish."""
+    head = log.head
+    if head and head.action == "rollback" and not log.settled and head.version in log.versions:
+        return head
+    return None
 
 
 def _check_target(log: ReleaseLog, target: str) -> None:

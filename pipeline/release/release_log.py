@@ -307,7 +307,8 @@ def champion_state(releases: ReleaseLog) -> ChampionState:
     if alias == expected:
         return ChampionState("released" if expected else "none", expected, known)
     if expected in releases.versions and not releases.settled:  # a promotion is about to move it
-        return ChampionState("released", expected, known)
+        late = "the alias was not moved to it yet, which the next run or rollback does"
+        return ChampionState("released", expected, f"{known}; {late}")
     if expected and expected not in releases.versions and alias is None:
         return ChampionState("deleted", expected, f"{known}, which was deleted")
     found = f"points to version {alias}" if alias else "was removed"

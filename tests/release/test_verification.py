@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.errors import ReleaseError
-from pipeline.release.history import rollback
+from pipeline.release.history import list_releases, rollback
 from pipeline.release.log_writing import remembered
 from pipeline.release.registry import CHAMPION, PREVIOUS
 from pipeline.release.release_log import LOGGED_TAG, MOVED_TAG, read_log
@@ -26,6 +26,7 @@ from pipeline.settings import Settings
 from pipeline.tracking.client import connect
 from tests.conftest import give_store
 from tests.release.conftest import deploy
+from tests.release.killing import Counted
 from tests.release.runs import CLASSES, Run, make_run, release, restore
 
 
@@ -403,6 +404,51 @@ def test_a_rollback_is_an_entry_of_the_log(registry: Registry) -> None:
     assert log.champion == log.aliases[CHAMPION] == "1"
     assert log.aliases[PREVIOUS] == "2"
     assert registry.findings() == []
+
+
+WRITES = {"its line": 3, "the alias previous": 4, "the alias champion": 5, "its end": 6}
+"""Of a rollback, with the number of each."""
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("to", [None, "1"])
+def test_an_interrupted_rollback_that_is_repeated_goes_to_where_it_went(
+    registry: Registry, write: str, to: str | None
+) -> None:
+    def away(count: int) -> None:
+        if count == WRITES[write]:
+            raise ConnectionError
+
+    counted: Any = Counted(registry.client, away)
+    with pytest.raises(ConnectionError):
+        rollback(registry.settings, counted, to, "Ada")
+
+    move = rollback(registry.settings, registry.client, to, "Ada")
+
+    log = read_log(registry.client, registry.name, open_signer(registry.settings))
+    assert (move.action, move.from_version, move.to_version) == ("rollback", "2", "1")
+    assert log.champion == log.aliases[CHAMPION] == "1"
+    assert len(log.entries) == 3
+    assert registry.findings() == []
+    if to is None:
+        assert rollback(registry.settings, registry.client, None, "Ada").to_version == "2"
+
+
+def test_a_move_that_was_interrupted_is_said_of_the_champion(registry: Registry) -> None:
+    def away(count: int) -> None:
+        if count == WRITES["the alias champion"]:
+            raise ConnectionError
+
+    counted: Any = Counted(registry.client, away)
+    with pytest.raises(ConnectionError):
+        rollback(registry.settings, counted, None, "Ada")
+
+    _, _, state = list_releases(registry.settings, registry.client)
+
+    assert (state.kind, state.version) == ("released", "1")
+    assert state.sentence == (
+        "version 1; the alias was not moved to it yet, which the next run or rollback does"
+    )
 
 
 @pytest.mark.parametrize(
