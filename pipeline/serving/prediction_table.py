@@ -81,13 +81,26 @@ class PredictionTable:
         if not named or file.is_symlink() or not file.is_file():
             return None
         digest = sha256_file(file)
-        return next((row for row in named[::-1] if row.mask_sha256 in ("", digest)), None)
+        proven = [row for row in named[::-1] if row.mask_sha256 in ("", digest)]
+        # Masks in folders below may have the same name and bytes: theirs are the longer paths.
+        return min(
+            proven,
+            key=lambda row: (row.mask != str(file), len(Path(row.mask).parts)),
+            default=None,
+        )
 
     def masks(self) -> dict[Path, PredictionRow]:
-        """The masks of earlier runs that are there as they were written, below the folder."""
+        """The masks of earlier runs that are there as they were written, below the folder.
+
+        Each row has its mask by the folder as it is named now.
+        """
         rows = [row for of_name in self._of_mask.values() for row in of_name if row.mask]
         known = dict.fromkeys(path for row in rows for path in self._places(row))
-        return {path: row for path in known if (row := self.row_of(path))}
+        return {
+            path: replace(row, mask=str(self.folder / path))
+            for path in known
+            if (row := self.row_of(path))
+        }
 
     def _places(self, row: PredictionRow) -> Iterator[Path]:
         """Where below the folder a mask may be: its path was written as the command had it.
@@ -127,7 +140,7 @@ class PredictionTable:
         # The last mask may not have been written: then that of before is still there.
         done = {mask: row for mask, row in rows.items() if self._holds(mask, row)}
         kept = [
-            replace(row, mask=str(self.folder / mask))
+            row
             for mask, row in former.items()
             if mask not in done and (self.folder / mask).exists()
         ]

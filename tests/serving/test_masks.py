@@ -445,6 +445,57 @@ def test_the_mask_of_another_radiograph_is_neither_replaced_nor_removed(
     assert predict(ward, out).before == 1
 
 
+def draw_no_lung(path: Path, seed: int) -> None:
+    """A radiograph in which the model finds no lung, so that its mask is that of all others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    light = np.random.default_rng(seed).integers(130, 250, (64, 64), np.uint8)
+    Image.fromarray(light).save(path)
+
+
+@pytest.mark.parametrize("name", ["masks", "ward"])
+def test_equal_masks_of_one_name_in_several_folders_keep_their_radiographs(
+    model: Model, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / name
+    paths = {"a.png": "scans/a.png", "ward/a.png": "scans/ward/a.png", "x.png": "other/x.png"}
+    for seed, path in enumerate(paths.values()):
+        draw_no_lung(tmp_path / path, seed)
+    predict(tmp_path / "scans", out)
+
+    assert predict(tmp_path / "scans", out).before == 2
+    predict(tmp_path / "other", out)
+
+    assert len({row["mask_sha256"] for row in rows(out)}) == 1
+    assert {row["mask"]: row["path"] for row in rows(out)} == {
+        str(out / mask): str(tmp_path / path) for mask, path in paths.items()
+    }
+
+
+def test_equal_masks_keep_their_radiographs_when_a_run_from_another_folder_is_killed(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, out, killed, written = *(tmp_path / name for name in ("scans", "m", "k")), module._write
+    monkeypatch.chdir(tmp_path)
+    draw_no_lung(scans / "ward/a.png", 1)
+    predict(scans, Path("m"))
+    draw_no_lung(scans / "a.png", 2)
+
+    def kill(path: Path, png: bytes) -> None:
+        written(path, png)
+        shutil.copytree(out, killed)  # as kill -9 leaves it
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_write", kill)
+    with pytest.raises(KeyboardInterrupt):
+        predict(scans, out)
+
+    with open_table(killed) as table:
+        assert {str(mask): row.path for mask, row in table.masks().items()} == {
+            "a.png": str(scans / "a.png"),
+            "ward/a.png": str(scans / "ward/a.png"),
+        }
+
+
 def test_masks_below_a_folder_of_the_name_of_theirs_stay_known(
     model: Model, scans: Path, tmp_path: Path
 ) -> None:
