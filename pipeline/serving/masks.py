@@ -161,12 +161,12 @@ def _predict_one(
     model: _Model, table: PredictionTable, path: Path, mask: Path
 ) -> tuple[PredictionRow, bytes]:
     """The row of one radiograph and the PNG of its mask, empty when there is none to write."""
-    facts = replace(model.facts, path=str(path))
+    facts = replace(model.facts, path=str(path.absolute()))
     try:
         radiograph = load_radiograph(path)
     except UnreadableError as error:
         log.warning("skipped: %s", error)
-        return PredictionRow(str(path), error=str(error)), b""
+        return PredictionRow(facts.path, error=str(error)), b""
     for note in radiograph.notes:
         log.warning("%s: %s", shown(str(path)), note)
     facts = replace(

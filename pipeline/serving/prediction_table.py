@@ -29,6 +29,7 @@ class PredictionRow:
     """A row of predictions.csv; without a mask only `path` and `error` are filled in."""
 
     path: str
+    """The whole one, so that it means the same wherever the next command is started."""
     mask: str = ""
     width: str = ""
     height: str = ""

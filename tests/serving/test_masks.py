@@ -445,6 +445,24 @@ def test_the_mask_of_another_radiograph_is_neither_replaced_nor_removed(
     assert predict(ward, out).before == 1
 
 
+def test_the_mask_of_another_radiograph_is_known_wherever_the_command_is_started(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = tmp_path / "masks", tmp_path / "other"
+    monkeypatch.chdir(tmp_path)
+    predict(Path("scans"), out)
+    before = hashes(out)
+    (other / "scans").mkdir(parents=True)
+    draw_pair(9)[0].save(other / "scans/a.png")
+    monkeypatch.chdir(other)
+
+    with pytest.raises(DatasetError, match=rf"is the mask of {scans}/a.png, and scans/a.png would"):
+        predict(Path("scans"), out)
+
+    assert hashes(out) == before
+    assert predict(scans, out).before == 3
+
+
 def draw_no_lung(path: Path, seed: int) -> None:
     """A radiograph in which the model finds no lung, so that its mask is that of all others."""
     path.parent.mkdir(parents=True, exist_ok=True)
