@@ -127,17 +127,17 @@ def _content(path: Path) -> bytes:
     """The bytes of a regular file or a link to one; a pipe or device is never waited for."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            _refuse_file(status)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(status.st_size)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise UnreadableError("missing", "no such file") from None
     except OSError as error:
         raise UnreadableError("path", f"{error.strerror}; expected a readable file") from None
-    try:
-        status = os.fstat(descriptor)
-        _refuse_file(status)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(status.st_size)
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_file(status: os.stat_result) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -7,7 +8,9 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -397,6 +400,18 @@ def test_a_jpeg_of_bad_structure_is_refused(tmp_path: Path, expected: str, conte
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert reason(tmp_path / "a.png") == "missing"
+
+
+def test_a_file_that_the_disk_does_not_give_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = saved(tmp_path / "a.png", GREY)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", lambda *_, **__: nullcontext(SimpleNamespace(read=damaged)))
+        assert reason(path) == "path"
 
 
 def test_folders_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
