@@ -88,12 +88,9 @@ def read_mask(path: Path, sha256: str | None = None) -> Grey:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does, whatever its name."""
-    try:
-        with path.open("rb") as file:
-            return _container(file.read(DICOM_SIGNATURE_END)) == "DICOM"
-    except OSError:
-        return False
+    """Whether a file begins as DICOM does, whatever its name; may raise OSError."""
+    with path.open("rb") as file:
+        return _container(file.read(DICOM_SIGNATURE_END)) == "DICOM"
 
 
 def pixel_sha256(image: Grey) -> str:

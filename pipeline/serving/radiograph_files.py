@@ -39,8 +39,9 @@ def list_radiographs(paths: Sequence[Path]) -> RadiographFiles:
     """Every radiograph of these files and folders.
 
     In folders PNG and JPEG files are found by their suffix, in either case, and DICOM files by
-    suffix or content. Raises DatasetError for a path that does not exist or cannot be listed, for
-    none at all, for a mask of too long a name, or when two radiographs would share one mask.
+    suffix or content; a file that cannot be opened counts as one. Raises DatasetError for a path
+    that does not exist or cannot be listed, for none at all, for a mask of too long a name, or when
+    two radiographs would share one mask.
     """
     passed_over: Counter[str] = Counter()
     files = [pair for path in paths for pair in _expand(path, passed_over)]
@@ -136,4 +137,7 @@ def _masks_in(folder: Path) -> Collection[Path]:
 def _is_radiograph(file: Path) -> bool:
     if not file.is_file() or file.name.upper() == DIRECTORY:
         return False
-    return file.suffix.lower() in SUFFIXES or looks_like_dicom(file)
+    try:
+        return file.suffix.lower() in SUFFIXES or looks_like_dicom(file)
+    except OSError:  # it may be one; prediction lists it with its error
+        return True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,26 @@ def test_dicom_is_found_by_its_content_and_its_directory_passed_over(tmp_path: P
         "scan.dicom": "scan.dicom.png",
     }
     assert found.note == "passed over: 3 of other kinds"
+
+
+def test_a_file_that_cannot_be_opened_is_not_taken_for_one_of_another_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "IM0001").write_bytes(DICOM)
+    (tmp_path / "README").write_bytes(b"x" * 200)
+    opened = Path.open
+
+    def closed(self: Path, *arguments: Any) -> Any:
+        if self.name == "IM0001":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *arguments)
+
+    monkeypatch.setattr(Path, "open", closed)
+
+    found = list_radiographs([tmp_path])
+
+    assert [path.name for path, _ in found.files] == ["IM0001"]
+    assert found.note == "passed over: 1 of other kinds"
 
 
 STRAYS = [
