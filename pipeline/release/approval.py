@@ -11,6 +11,7 @@ from pipeline.errors import ReleaseError
 from pipeline.evaluation.visual_report import REPORT_FILE, Report, ShownCase
 from pipeline.git_command import without_login
 from pipeline.release.comparing import COMPARISON
+from pipeline.release.release_log import read_log
 from pipeline.release.release_record import Approval
 from pipeline.release.signing import Signer, Verifier, read_signed
 from pipeline.release.verdict import Candidate, Verdict, as_markdown, score_rows
@@ -30,7 +31,8 @@ def keep_decision(
 ) -> None:
     """Sign and keep a decision in the run record; a later one replaces it.
 
-    Raises ReleaseError when there is no verdict to decide about, or the candidate is refused.
+    Raises ReleaseError when there is no verdict to decide about, or the decision changes nothing:
+    the candidate that is approved is refused, or the one that is rejected is released already.
     """
     if verdict is None:
         raise ReleaseError(
@@ -42,6 +44,15 @@ def keep_decision(
             f"run {record.run_id}: the gate refused it ({verdict.reasons[0]}), so approving it "
             "changes nothing; see its verdict for what to do",
         )
+    if approval.decision == "reject":
+        releases = read_log(record.client, record.settings.model_name, signer)
+        version = releases.version_of(verdict.candidate.model_sha256)
+        if version:
+            raise ReleaseError(
+                f"run {record.run_id}: its model was released already, as version {version}, so "
+                "rejecting it changes nothing; if it is the champion, go back with `lungseg "
+                "rollback`",
+            )
     record.client.log_dict(record.run_id, signer.sign(approval.model_dump()), APPROVAL)
     record.client.set_tag(record.run_id, "approval", f"{approval.decision} by {approval.by}")
 

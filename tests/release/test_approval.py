@@ -155,6 +155,21 @@ def test_a_refused_candidate_cannot_be_approved(
         decide(settings, poor[0].run_id, "approve", "Dr Ada", "")
 
 
+def test_a_candidate_that_is_released_already_cannot_be_rejected(
+    settings: Settings, client: MlflowClient, run: Run, tmp_path: Path
+) -> None:
+    release(run)
+    again = make_run(settings, client, tmp_path / "again")
+    run_gate(*again)
+
+    for record, _ in (run, again):
+        with pytest.raises(
+            ReleaseError, match=r"released already, as version 1, so .* `lungseg ro"
+        ):
+            decide(settings, record.run_id, "reject", "Dr Ada", "misses the apices")
+        assert "approval" not in client.get_run(record.run_id).data.tags
+
+
 def test_a_run_that_no_gate_judged_cannot_be_decided_about(settings: Settings, run: Run) -> None:
     with pytest.raises(ReleaseError, match="has no verdict of its gate that can be believed"):
         decide(settings, run[0].run_id, "approve", "Dr Ada", "")
