@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from pipeline.errors import OvertakenError, ReleaseError, ServiceError
+from pipeline.files import atomic_path
 from pipeline.release.registry import CHAMPION, EVENT_TAG, PREVIOUS
 from pipeline.release.release_log import (
     LOGGED_TAG,
@@ -157,12 +158,19 @@ def _memory(settings: Settings, name: str) -> Path:
 
 
 def remember(settings: Settings, name: str, document: Mapping[str, Any]) -> None:
-    """Append an entry to what this host knows of the log."""
+    """Append an entry to what this host knows of the log; raises ReleaseError on a full disk."""
     path = _memory(settings, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    with path.open("ab", buffering=0) as file:  # one write: a kill leaves no half of a line
-        file.write(f"{json.dumps(document, sort_keys=True)}\n".encode())
+    line = json.dumps(document, sort_keys=True).encode()
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        with atomic_path(path) as partial:  # a full disk would leave a part of an appended line
+            partial.touch(mode=0o600)
+            partial.write_bytes(b"".join(b"%s\n" % one for one in (*lines, line)))
+    except OSError as error:
+        raise ReleaseError(
+            f"{path}: {error.strerror}, expected room for an entry that MLflow has already; make "
+            "room, and repeat the command, which finishes what the entry says",
+        ) from None
 
 
 def remembered(settings: Settings, name: str) -> list[dict[str, Any]]:

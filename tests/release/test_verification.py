@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from pipeline.errors import ReleaseError
 from pipeline.release.history import list_releases, rollback
-from pipeline.release.log_writing import remembered
+from pipeline.release.log_writing import remember, remembered
 from pipeline.release.registry import CHAMPION, PREVIOUS
 from pipeline.release.release_log import LOGGED_TAG, MOVED_TAG, read_log
 from pipeline.release.release_tables import findings_table
@@ -24,7 +24,7 @@ from pipeline.release.signing import content_sha256, open_signer
 from pipeline.release.verification import Finding, verify_releases
 from pipeline.settings import Settings
 from pipeline.tracking.client import connect
-from tests.conftest import give_store
+from tests.conftest import give_store, mode_of, small_disk
 from tests.release.conftest import deploy
 from tests.release.killing import Counted
 from tests.release.runs import CLASSES, Run, make_run, release, restore
@@ -380,6 +380,20 @@ def test_a_memory_that_cannot_be_read_is_one_line(registry: Registry) -> None:
 
     with pytest.raises(ReleaseError, match=r"jsonl: holds a line that is no JSON, expected an ent"):
         remembered(registry.settings, registry.name)
+
+
+def test_a_memory_keeps_whole_lines_on_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path, "16k") as disk:
+        settings = Settings(home=disk)
+        remember(settings, "lungs", {"number": 1})
+
+        with pytest.raises(ReleaseError, match=r"lungs.jsonl: No space left on device, expected r"):
+            remember(settings, "lungs", {"number": 2, "text": "x" * 20_000})
+
+        assert remembered(settings, "lungs") == [{"number": 1}]
+        remember(settings, "lungs", {"number": 3})
+        assert remembered(settings, "lungs") == [{"number": 1}, {"number": 3}]
+        assert mode_of(disk / "releases/lungs.jsonl") == 0o600
 
 
 def test_the_records_stay_when_a_version_is_deleted(registry: Registry) -> None:
