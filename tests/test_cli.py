@@ -449,6 +449,34 @@ def test_a_person_without_a_name_is_one_line(
     assert "--by: this account has no name, expected yours; give it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "predict a.png --out masks --local",
+        "releases --local",
+        "releases verify --local",
+        "releases --local verify",
+        "rollback --local",
+        "approve r --local",
+        "reject r --reason x --local",
+    ],
+)
+def test_the_verbs_of_releases_reach_the_store_of_runs_without_services(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verb: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LUNGSEG_HOME", str(tmp_path / "home"))
+    (tmp_path / "a.png").touch()
+
+    assert lungseg(*verb.split()) == 1
+    store = tmp_path / "home/local/mlflow.db"
+    assert capsys.readouterr().err.startswith(f"error: {store}: no such database, expected the one")
+
+
 @pytest.mark.parametrize("answer", ["", "[]", "{}", '{"decision": "approve"}'])
 def test_an_answer_that_is_none_is_one_line(
     lungseg: Run,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import LOCAL
 from pipeline.errors import DatasetError, ParamsError, ReleaseError
 from pipeline.settings import Settings, account_name, private_home
 
@@ -23,12 +24,14 @@ def predict(
         str | None,
         typer.Option(help="Annotation convention of the masks; default: the release's first."),
     ] = None,
+    *,
+    local: Annotated[bool, LOCAL] = False,
 ) -> None:
     """Write a lung mask for every radiograph, by a released model."""
     from pipeline.cli.progress import shown_progress
     from pipeline.serving.masks import Asked, predict_files
 
-    settings = Settings()
+    settings = Settings(local=local)
     uri = model or f"models:/{settings.model_name}@champion"
     with shown_progress("radiographs") as progress:
         predictions = predict_files(settings, paths, out, uri, Asked(level, convention), progress)
@@ -62,8 +65,9 @@ def _person(by: str) -> str:
 
 
 @releases.callback()
-def show(context: typer.Context) -> None:
+def show(context: typer.Context, *, local: Annotated[bool, LOCAL] = False) -> None:
     """Show the released versions and every move of the champion."""
+    context.obj = local
     if context.invoked_subcommand:
         return
     from rich.console import Console
@@ -72,14 +76,14 @@ def show(context: typer.Context) -> None:
     from pipeline.release.release_tables import release_tables
     from pipeline.tracking.client import connect
 
-    settings = Settings()
+    settings = Settings(local=local)
     with connect(settings) as client:
         for table in release_tables(settings.model_name, *list_releases(settings, client)):
             Console().print(table)
 
 
 @releases.command()
-def verify() -> None:
+def verify(context: typer.Context, *, local: Annotated[bool, LOCAL] = False) -> None:
     """Compare the registry and its files with the signed log of releases."""
     from rich.console import Console
 
@@ -87,7 +91,7 @@ def verify() -> None:
     from pipeline.release.verification import verify_releases
     from pipeline.tracking.client import connect
 
-    settings = Settings()
+    settings = Settings(local=local or context.obj)
     with connect(settings) as client:
         found = verify_releases(settings, client)
     looked = f"{found.entries} entries and {found.versions} signed versions"
@@ -114,12 +118,14 @@ def key() -> None:
 def rollback(
     to: Annotated[str | None, typer.Option(help="The version to go back to.")] = None,
     by: Annotated[str, BY] = "",
+    *,
+    local: Annotated[bool, LOCAL] = False,
 ) -> None:
     """Make the version before the champion, or another one, the champion again."""
     from pipeline.release.history import rollback as roll_back
     from pipeline.tracking.client import connect
 
-    settings = Settings()
+    settings = Settings(local=local)
     private_home(settings)
     with connect(settings) as client:
         move = roll_back(settings, client, to, _person(by))
@@ -133,12 +139,14 @@ def approve(
     run: Annotated[str, RUN],
     comment: Annotated[str, typer.Option(help="What you looked at.")] = "",
     by: Annotated[str, BY] = "",
+    *,
+    local: Annotated[bool, LOCAL] = False,
 ) -> None:
     """Approve the candidate of a run that waits for it, and release it."""
     from pipeline.run.decision import decide, promote_decided
     from pipeline.run.task_report import PromotionReport
 
-    settings = Settings()
+    settings = Settings(local=local)
     private_home(settings)
     decide(settings, run, "approve", _person(by), comment)
     report = PromotionReport.of(promote_decided(settings, run))
@@ -151,11 +159,13 @@ def reject(
     run: Annotated[str, RUN],
     reason: Annotated[str, typer.Option(help="Why it must not be released.")],
     by: Annotated[str, BY] = "",
+    *,
+    local: Annotated[bool, LOCAL] = False,
 ) -> None:
     """Reject the candidate of a run that waits for approval."""
     from pipeline.run.decision import decide, promote_decided
 
-    settings = Settings()
+    settings = Settings(local=local)
     private_home(settings)
     decide(settings, run, "reject", _person(by), reason)
     outcome = promote_decided(settings, run)

@@ -94,7 +94,8 @@ def _promote(
             reason = "dry run: it would be released (gate.mode)"
             return Promotion("unchanged", reason), releases
         if approval is None and verdict.bounds.used.approval == "required":
-            reason = f"waits for a person: `lungseg approve {record.run_id}`, or reject"
+            where = " --local" if record.settings.local else ""
+            reason = f"waits for a person: `lungseg approve {record.run_id}{where}`, or reject"
             return Promotion("needs approval", reason), releases
         return _release(record, releases, signer, evidence, verdict, approval)
 

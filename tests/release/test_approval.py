@@ -38,7 +38,8 @@ def test_without_a_decision_nothing_is_released(
 
     run = client.get_run(waiting[0].run_id)
     assert outcome.status == "needs approval"
-    assert outcome.reason == f"waits for a person: `lungseg approve {run.info.run_id}`, or reject"
+    command = f"lungseg approve {run.info.run_id} --local"
+    assert outcome.reason == f"waits for a person: `{command}`, or reject"
     assert PromotionReport.of(outcome).exit_code == 3
     assert list_releases(settings, client)[0] == []
     assert run.info.status == "SCHEDULED"

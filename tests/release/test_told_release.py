@@ -191,7 +191,7 @@ def test_the_command_takes_a_convention(
     settings: Settings, run: Run, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release(run)
-    monkeypatch.setattr("pipeline.cli.releases.Settings", lambda: settings)
+    monkeypatch.setattr("pipeline.cli.releases.Settings", lambda **_: settings)
     command = ["predict", str(tmp_path / "radiograph.png"), "--out", str(tmp_path / "masks")]
 
     done = CliRunner().invoke(app, [*command, "--convention", "bright"])
