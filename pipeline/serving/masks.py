@@ -134,12 +134,21 @@ def _refuse_strangers(table: PredictionTable, files: Sequence[tuple[Path, Path]]
                 f"{shown(str(target))}: is there already, and was not written by `lungseg predict` "
                 "or was changed since; move it, or choose another --out"
             )
-        former = Path(row.path)
-        if former.exists() and not former.samefile(path):
+        if _is_another(Path(row.path), path):
             raise DatasetError(
                 f"{shown(str(target))}: is the mask of {shown(row.path)}, and {shown(str(path))} "
                 "would take its place; choose another --out"
             )
+
+
+def _is_another(former: Path, path: Path) -> bool:
+    """Whether a radiograph is there still, as far as this user can see, and another one."""
+    try:
+        return not former.samefile(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # in the folder of another user, say: nobody knows that it is gone
+        return True
 
 
 def _open_model(release: Release, asked: Asked) -> _Model:

@@ -51,7 +51,14 @@ def _former(connection: sqlite3.Connection, artifacts: Path) -> list[str]:
     if not connection.execute(HERE).fetchone()[0]:
         return []
     found = [str(row[0]) for row in connection.execute(FORMER, ("%/local/artifacts",))]
-    return [one for one in found if not (Path(one).exists() and artifacts.samefile(one))]
+    return [one for one in found if not _is_same(artifacts, Path(one))]
+
+
+def _is_same(artifacts: Path, former: Path) -> bool:
+    try:
+        return artifacts.samefile(former)
+    except OSError:  # it is not there, or in the folder of another user
+        return False
 
 
 def _rename(connection: sqlite3.Connection, former: str, now: str) -> None:

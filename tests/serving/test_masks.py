@@ -445,6 +445,25 @@ def test_the_mask_of_another_radiograph_is_neither_replaced_nor_removed(
     assert predict(ward, out).before == 1
 
 
+def test_the_mask_of_a_radiograph_that_this_user_cannot_see_is_not_replaced(
+    model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, own = tmp_path / "masks", tmp_path / "own"
+    predict(scans, out)
+    shutil.copytree(scans, own)
+    found = os.stat
+
+    def closed(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, Path) and path.is_relative_to(scans):
+            raise PermissionError(13, "Permission denied", str(path))
+        return found(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+
+    with pytest.raises(DatasetError, match=rf"is the mask of {scans}/a.png, and {own}/a.png would"):
+        predict(own, out)
+
+
 def test_the_mask_of_another_radiograph_is_known_wherever_the_command_is_started(
     model: Model, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,25 @@ def test_a_store_reads_and_writes_where_it_is(move: Move, recorded: str, tmp_pat
     for location in (run.info.artifact_uri, later.artifact_uri, model.artifact_location, placed):
         assert Path(location).is_relative_to(now)
     assert sorted((tmp_path / "first").rglob("*")) == before
+
+
+def test_a_store_that_was_copied_from_another_users_home_is_where_it_is(
+    recorded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    found = os.stat
+
+    def closed(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, Path) and path.is_relative_to(tmp_path / "first"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return found(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+
+    with connect(local(tmp_path / "copy")) as client:
+        location = client.get_experiment_by_name("lungs").artifact_location
+
+    assert location == str(tmp_path / "copy/local/artifacts")
 
 
 def test_a_store_that_is_reached_by_a_link_was_not_moved(recorded: str, tmp_path: Path) -> None:
