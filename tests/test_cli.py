@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ from pipeline.tracking.client import connect
 from pipeline.tracking.run_record import RUN_TAG, ensure_experiment
 from pipeline.workspace.revisions import refuse_uncommitted
 from pipeline.workspace.workspace import RunRequest
-from tests.conftest import PROJECT, git, give_store, mode_of, open_to_others, small_disk
+from tests.conftest import PROJECT, free_port, git, give_store, mode_of, open_to_others, small_disk
 from tests.release.test_gate import score_table
 
 Run = Callable[..., int]
@@ -475,6 +476,21 @@ def test_the_verbs_of_releases_reach_the_store_of_runs_without_services(
     assert lungseg(*verb.split()) == 1
     store = tmp_path / "home/local/mlflow.db"
     assert capsys.readouterr().err.startswith(f"error: {store}: no such database, expected the one")
+
+
+def test_a_server_that_is_not_there_is_one_line(
+    lungseg: Run,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.WARNING, "urllib3")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+    assert lungseg("releases") == 75
+    assert "does not answer" in capsys.readouterr().err
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("answer", ["", "[]", "{}", '{"decision": "approve"}'])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,6 @@ def check(
 
     if role not in ROLES:
         raise ParamsError(f"role {role!r}: unknown, expected one of {', '.join(ROLES)}")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each attempt
     settings = Settings()
     private_home(settings)
     states = []
