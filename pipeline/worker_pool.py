@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import threading
@@ -9,10 +10,24 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 
 from pipeline.errors import CrashedError
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Of a container: how much processor time in how much time, or "max" for no limit."""
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, not those that the machine has."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = map(int, CPU_QUOTA.read_text().split())
+    except (OSError, ValueError):
+        return allowed
+    return min(allowed, math.ceil(quota / period))
 
 
 def open_workers(count: int, preload: Iterable[str] = ()) -> ProcessPoolExecutor:

@@ -9,7 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline import worker_pool
 from pipeline.errors import CrashedError
+from pipeline.inference import predictor
 from pipeline.worker_pool import open_workers, translated_kill
 from tests.conftest import PROJECT
 
@@ -22,6 +24,21 @@ if __name__ == "__main__":
     print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("150000 100000", 2), ("800000 100000", 4), ("max 100000", 4), (None, 4)]
+)
+def test_a_container_uses_no_more_cores_than_its_share_of_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    for module in (worker_pool, predictor):
+        monkeypatch.setattr(module, "CPU_QUOTA", tmp_path / "cpu.max")
+    if quota:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+
+    assert worker_pool.usable_cores() == predictor._cores() == cores
 
 
 def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:

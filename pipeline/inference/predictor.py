@@ -5,6 +5,7 @@ Part of the released model, so it imports little of the project, and no TensorFl
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from ..radiograph.grey import Grey
 from .graph import cut_graph, find_conventions, read_graph, unusable
 
 Probability = NDArray[np.float32]
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Of a container: how much processor time in how much time, or "max" for no limit."""
 
 
 class Predictor:
@@ -108,8 +111,16 @@ def _openvino() -> Any:
 
 
 def _cores() -> int:
-    """The cores that this process may use, not those that the machine has."""
-    return len(os.sched_getaffinity(0))
+    """The cores that this process may use, not those that the machine has.
+
+    As worker_pool.py has it, which does not go with a released model.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = map(int, CPU_QUOTA.read_text().split())
+    except (OSError, ValueError):
+        return allowed
+    return min(allowed, math.ceil(quota / period))
 
 
 def _resize(found: Probability, size: tuple[int, ...]) -> Probability:

@@ -6,7 +6,6 @@ Python's own work for the most part, so that threads would wait for each other.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pipeline.augmentation.copies import Copier, Copy, Original
 from pipeline.model.records import Record, RecordPlace, read_record
 from pipeline.params import AugmentParams
 from pipeline.radiograph.grey import Grey
-from pipeline.worker_pool import open_workers
+from pipeline.worker_pool import open_workers, usable_cores
 
 MOST_DRAWS = 200
 """Until a copy is given up: ten times as many as where the transforms are tried, in the stage
@@ -80,5 +79,5 @@ def _copier(params: str) -> Copier:
 
 def drawing_processes(params: AugmentParams) -> tuple[ProcessPoolExecutor, int]:
     """Processes that make batches, and how many."""
-    count = params.workers or len(os.sched_getaffinity(0))
+    count = params.workers or usable_cores()
     return open_workers(count, ["albumentations", __name__]), count

@@ -7,7 +7,6 @@ not depend on the number of processes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from pipeline.pictures.overlay import Picture
 from pipeline.pictures.pages import encode_jpeg
 from pipeline.pictures.strips import STRIP_QUALITY, draw_strip, draw_thumbnail
 from pipeline.plain_names import plain_name
-from pipeline.worker_pool import open_workers, translated_kill
+from pipeline.worker_pool import open_workers, translated_kill, usable_cores
 
 CHUNK = 32  # radiographs that a process takes at once
 LONGEST_PART = 200  # bytes of a folder's or a file's name without its suffix
@@ -74,7 +73,7 @@ def draw_all(
     parts = [
         Drawing(root, folder, cases[start : start + CHUNK]) for start in range(0, len(cases), CHUNK)
     ]
-    processes = min(len(os.sched_getaffinity(0)), -(-len(cases) // WORKER_CASES))
+    processes = min(usable_cores(), -(-len(cases) // WORKER_CASES))
     return [case for drawn in _draw_parts(parts, processes) for case in drawn]
 
 

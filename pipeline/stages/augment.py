@@ -9,7 +9,6 @@ number of processes nor on which is first.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from pipeline.radiograph.fit import fit_radiograph
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import read_mask, read_radiograph
 from pipeline.settings import Settings
-from pipeline.worker_pool import open_workers, translated_kill
+from pipeline.worker_pool import open_workers, translated_kill, usable_cores
 
 SHARDED = (TRAIN, "val")
 """Splits that have shards."""
@@ -190,7 +189,7 @@ def _runs(
 
 
 def _processes(workers: int, records: int) -> int:
-    return workers or min(len(os.sched_getaffinity(0)), -(-records // WORKER_RECORDS))
+    return workers or min(usable_cores(), -(-records // WORKER_RECORDS))
 
 
 def _write_all(shards: Sequence[Shard], params: AugmentParams) -> Counter[str]:

@@ -20,7 +20,7 @@ from pipeline.errors import UnreadableError
 from pipeline.files import link_file
 from pipeline.radiograph.grey import Grey
 from pipeline.radiograph.reading import load_mask, load_radiograph, read_mask
-from pipeline.worker_pool import open_workers, translated_kill
+from pipeline.worker_pool import open_workers, translated_kill, usable_cores
 
 ALONE = 200
 """Fewer pairs than this are read before a second process would have started."""
@@ -56,7 +56,7 @@ def place_pairs(pairs: list[DeliveredPair], folders: Folders) -> list[Outcome]:
     """
     if len(pairs) < ALONE:
         return [place_pair(pair, folders) for pair in pairs]
-    workers = len(os.sched_getaffinity(0))
+    workers = usable_cores()
     with translated_kill("import", workers), open_workers(workers) as pool:
         try:
             return list(pool.map(place_pair, pairs, repeat(folders), chunksize=32))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from pipeline.dataset.synthetic.chest.projection import lung_mask, project_chest
 from pipeline.errors import DatasetError
 from pipeline.files import atomic_folder
 from pipeline.radiograph.grey import Grey
-from pipeline.worker_pool import open_workers, translated_kill
+from pipeline.worker_pool import open_workers, translated_kill, usable_cores
 
 KAGGLE_PAIRS = {"COVID": 3616, "Lung_Opacity": 6012, "Normal": 10192, "Viral Pneumonia": 1345}
 LEAST_PER_CLASS = 25  # enough to leave three radiographs of each class in a test split of 15 %
@@ -95,7 +94,7 @@ def write_dataset(
     a class does not depend on `pairs`. Raises DatasetError, and CrashedError when a process is
     killed.
     """
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     _check(folder, pairs, seed, workers)
     counts = {name: count for name, count in class_counts(pairs).items() if count}
     with atomic_folder(folder) as root:

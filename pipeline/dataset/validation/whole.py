@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,7 +27,7 @@ from pipeline.dataset.validation.resemblance import find_doubtful
 from pipeline.params import ValidateParams
 from pipeline.parts import WHOLE, StagePart
 from pipeline.table_files import columns_of, table_of
-from pipeline.worker_pool import open_workers, translated_kill
+from pipeline.worker_pool import open_workers, translated_kill, usable_cores
 
 CHUNK = 32  # pairs per task of a worker: some tenths of a second
 
@@ -104,7 +103,7 @@ def _inspect_all(
 ) -> Iterator[GoodPair | Quarantined]:
     if not pairs:
         return
-    workers = min(len(os.sched_getaffinity(0)), math.ceil(len(pairs) / CHUNK))
+    workers = min(usable_cores(), math.ceil(len(pairs) / CHUNK))
     with translated_kill("validate", workers), open_workers(workers) as pool:
         yield from pool.map(inspect_pair, repeat(data), pairs, repeat(params), chunksize=CHUNK)
 
