@@ -43,7 +43,7 @@ from pipeline.dataset.validation.drift import (shift_table)
 from pipeline.dataset.validation.populations import (Profile)
 from pipeline.dataset.validation.expectations import check_expectations
 from pipeline.dataset.validation.whole import DatasetTables
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 made = Path("artifacts/validate")
 manifest = MANIFEST.read(made / "manifest.parquet")
 quarantine = QUARANTINE.read(made / "quarantine.csv")
@@ -136,7 +136,7 @@ def make_project(folder: Path, pairs: int, fresh: bool) -> None:
     for name in ("dvc.yaml", "params.yaml", "data.previous.json"):
         shutil.copyfile(PROJECT / name, folder / name)
     change = (
-        "from pathlib import Path; from pipeline.params import override; "
+        "from pathlib import Path; from pipeline.params_file import override; "
         f"override(Path('params.yaml'), {[*CHANGES, f'augment.fresh={str(fresh).lower()}']})"
     )
     run([sys.executable, "-c", change], folder)

@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.dataset.splits.table import SPLIT, SPLIT_FILE, select_split, split_rows
-from pipeline.evaluation.metrics import mean_scores
 from pipeline.evaluation.per_image import per_image_table
 from pipeline.evaluation.scoring import score_images
 from pipeline.inference.graph import INPUT, cut_graph, read_graph
@@ -239,8 +238,8 @@ def score(path: Path, level: int, root: Path) -> str:
     pairs = split_rows(select_split(SPLIT.read(root / SPLIT_FILE), "test"))
     params = EvaluateParams(threshold=0.5, batch_size=16, robustness_cases=0)
     images = score_images(Predictor(path, level), pairs, root / "data", params)
-    means = mean_scores(per_image_table(images))
-    return f"{means.dice:.4f} | {means.accuracy:.4f}"
+    means = per_image_table(images)[["dice", "accuracy"]].mean()
+    return f"{means['dice']:.4f} | {means['accuracy']:.4f}"
 
 
 def print_process(path: Path, rounds: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,8 @@ OPTIONAL = {"celery"}
 """Packages that the host which imports them may lack."""
 ALONG = {"botocore", "google", "requests"}
 """Packages that one of HEAVY has imported already, where they are imported."""
+IMPORTED = re.compile(r"from (pipeline[\w.]*) import \(?((?:\w+(?: as \w+)?,?\s*?)+)")
+"""In any text: a module of ours, and what is imported from it."""
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -153,3 +157,35 @@ def test_what_consumers_and_auditors_import_comes_without_an_extra(module: str) 
     needed = distributions(needed_by(json.loads(done.stdout)))
 
     assert needed - installed_with("lungseg") == set()
+
+
+@cache
+def names_of(module: str) -> set[str]:
+    """What can be imported from a module or a package of ours; empty when there is none."""
+    path = PROJECT / Path(*module.split("."))
+    found = {one.stem for one in path.iterdir()} if path.is_dir() else set()
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.walk(ast.parse(file.read_text())) if file.is_file() else ():
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+def test_what_benchmarks_documents_and_programs_in_texts_import_is_there() -> None:
+    """mypy reads none of these."""
+    folders = ("benchmarks", "docs", "docker", "tests")
+    files = [path for one in folders for path in (PROJECT / one).rglob("*.*")]
+    missing = [
+        f"{path.relative_to(PROJECT)}: {module}.{name}"
+        for path in files
+        if path.suffix in (".py", ".md", ".sh") and "old_layout" not in path.parts
+        for module, names in IMPORTED.findall(path.read_text())
+        for name in re.split(r"[,\s]+", re.sub(r" as \w+", "", names).strip())
+        if name and name not in names_of(module)
+    ]
+
+    assert missing == []

@@ -183,7 +183,7 @@ def test_dvc_repro_by_hand_finds_every_stage_cached(
     git(tmp_path, "clone", "--quiet", str(site.folder), str(clone))
     (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {site.folder}/.dvc/cache\n")
     quick = [f"--set={key}={value}" for key, value in QUICK.items()]
-    code = "import sys; from pathlib import Path; from pipeline.params import override\n"
+    code = "import sys; from pathlib import Path; from pipeline.params_file import override\n"
     code += "override(Path('params.yaml'), [one[6:] for one in sys.argv[1:]])"
     subprocess.run(["python", "-c", code, *quick], cwd=clone, env=site.environment, check=True)
 

@@ -261,4 +261,5 @@ def test_team_is_told_what_became_of_a_run(site: Site, what: str, titles: list[s
 
     assert [one["title"] for one in about] == [f"lungseg: {title}" for title in titles]
     assert f"/dags/retrain/runs/{quote(site.runs[what])}" in about[-1]["message"]
-    assert ("stage: params.yaml: bad" in about[-1]["message"]) == (what == "failed")
+    assert ("stage: a person must change" in about[-1]["message"]) == (what != "approved")
+    assert "params.yaml: bad" not in about[-1]["message"]  # what the task said of itself

@@ -29,7 +29,7 @@ LOADED = """
 import json, logging, os, sys
 from pathlib import Path
 from pipeline.model.engine import choose_engine
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 logging.basicConfig(format="%(message)s")
 train = load_params(Path("params.yaml")).train.model_copy(update=json.loads(sys.argv[1]))
 choose_engine(train, Path(sys.argv[2]))
