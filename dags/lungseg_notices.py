@@ -24,11 +24,11 @@ PROBLEM = "problem"
 """Key of the XCom that says of what kind a task's failure was."""
 NAMES = re.compile(
     r"""'[^']*'|"[^"]*"|`[^`]*`      # what is quoted
-    |(?<!\S)(?!https?://)[^\s:;,()]*/[^:;,()]*   # a path with the words after it
-    |[^:;,()/]*\.(?:png|jpe?g|dcm|dicom|zip|xlsx|csv)\b   # a file with the words before it
+    |(?<!\S)(?!https?://)[^\s:;,()]*/[^:;,()]*   # a path, with the words after it
+    |[^:;,()/]*\.(?:png|jpe?g|dcm|dicom|zip|xlsx|csv)\b[^\s:;,()]*   # a file, with those before
     |(?<!\S)(?!https?://)(?:          # and words, addresses of services excepted,
     (?!\(?\d{1,3}(?:\.\d+)?%?\)?[,;:.]?(?!\S))\S*\d\S*   # with a digit, unless a short number
-    |\S*(?:/|\.(?:png|jpe?g|dcm|dicom|zip|xlsx|csv)\b)\S*)   # or of a file
+    |\S*/\S*)                        # or of a path
     """,
     re.VERBOSE | re.IGNORECASE,
 )

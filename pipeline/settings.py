@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import logging
 import os
 import re
 import shlex
@@ -303,9 +304,13 @@ def keep_docstrings() -> None:
 
 
 def quiet_libraries() -> None:
-    """Set LIBRARIES in this process where the user did not set them; before importing any."""
+    """Set LIBRARIES in this process where the user did not set them; before importing any.
+
+    And let none tell of each attempt to reach a server.
+    """
     for name, value in LIBRARIES.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def engines_are_quiet() -> bool:

@@ -42,7 +42,6 @@ def main() -> None:
     """Run the command line; a problem that a person can mend ends it with one line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("pipeline").setLevel(logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each attempt
     quiet_libraries()
     try:
         keep_docstrings()

@@ -97,9 +97,11 @@ def _keep_store(site: Site, folder: Path, *, objects: bool) -> tuple[dict[str, i
     below = (OBJECTS, RUN_CACHE)
     if objects:
         copy_out(Part(STORE.name, "store", url, site.settings.remote_endpoint, below), folder)
-        copied = {file: file.stat().st_size for file in files_below(folder / STORE)}
-        stored = {file.relative_to(folder / STORE).as_posix(): copied[file] for file in copied}
-        return stored, f"DVC remote {store.url}: {_told(folder / STORE)}"
+        copied = folder / STORE
+        stored = {
+            file.relative_to(copied).as_posix(): file.stat().st_size for file in files_below(copied)
+        }
+        return stored, f"DVC remote {store.url}: {_told(copied)}"
     stored = {file.path: file.size for name in below for file in store.list(name)}
     kept = _protection(site, url)
     return stored, f"DVC remote {store.url}: {len(stored)} objects listed, not copied; {kept}"

@@ -133,7 +133,6 @@ class LiveRun:
             MLFLOW_HTTP_REQUEST_TIMEOUT,
         )
 
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of each attempt
         # By default MLflow would hold an epoch up for minutes.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(TIMEOUT_S)
